@@ -1,0 +1,59 @@
+# Options, compiler flags, and what was found on this machine.
+set(backend_values AUTO ON OFF)
+foreach(backend MPI CUDA NCCL UCX)
+  set(WEFT_${backend} AUTO CACHE STRING "Build with ${backend}: AUTO (when it is found), ON (it must be found) or OFF")
+  set_property(CACHE WEFT_${backend} PROPERTY STRINGS ${backend_values})
+  if(NOT WEFT_${backend} IN_LIST backend_values)
+    message(FATAL_ERROR "WEFT_${backend}=${WEFT_${backend}}: must be AUTO, ON or OFF")
+  endif()
+endforeach()
+set(WEFT_SANITIZE "" CACHE STRING "Sanitizers, as -fsanitize takes them: address,undefined or thread")
+
+set(CMAKE_C_STANDARD 17)
+set(CMAKE_C_STANDARD_REQUIRED ON)
+set(CMAKE_C_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+set(CMAKE_LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "Release, RelWithDebInfo or Debug" FORCE)
+endif()
+
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(HWLOC REQUIRED IMPORTED_TARGET hwloc)
+pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
+
+if(NOT WEFT_MPI STREQUAL OFF)
+  find_package(MPI COMPONENTS C)
+  if(NOT MPI_C_FOUND AND WEFT_MPI STREQUAL ON)
+    message(FATAL_ERROR "WEFT_MPI=ON and no MPI was found (Debian: apt-get install libopenmpi-dev openmpi-bin)")
+  endif()
+endif()
+set(WEFT_HAVE_MPI $<BOOL:${MPI_C_FOUND}>)
+
+# Flags of everything that is ours. Arithmetic is defined by the source: no contraction, no fast math, anywhere.
+function(weft_own_code target)
+  target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR})
+  target_compile_definitions(${target} PRIVATE _GNU_SOURCE)
+  target_compile_options(${target} PRIVATE
+    -Wall -Wextra -Wpedantic -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual
+    -Wwrite-strings -Wvla -Wformat=2 -Wimplicit-fallthrough -Wno-unused-parameter
+    -ffp-contract=off -fno-math-errno -fno-omit-frame-pointer)
+  if(WEFT_SANITIZE)
+    target_compile_options(${target} PRIVATE -fsanitize=${WEFT_SANITIZE} -fno-sanitize-recover=all)
+    target_link_options(${target} PRIVATE -fsanitize=${WEFT_SANITIZE})
+  endif()
+  target_link_libraries(${target} PRIVATE Threads::Threads)
+endfunction()
+
+function(weft_export_only target map)
+  target_link_options(${target} PRIVATE -Wl,--version-script=${map})
+  set_property(TARGET ${target} APPEND PROPERTY LINK_DEPENDS ${map})
+  # clang's sanitizer runtimes live in the program and cannot be resolved while a library is linked
+  if(NOT (WEFT_SANITIZE AND CMAKE_C_COMPILER_ID MATCHES Clang))
+    target_link_options(${target} PRIVATE -Wl,-z,defs)
+  endif()
+endfunction()
