@@ -1,0 +1,14 @@
+// Small helpers for one-line texts. Inside core/ only.
+#ifndef WEFT_CORE_TEXT_H
+#define WEFT_CORE_TEXT_H
+
+#include <stddef.h>
+
+// "comm/shm.c" of "/somewhere/comm/shm.c"; a relative path stays whole. Points into `file`. Async-signal-safe.
+const char *wi_source_name(const char *file);
+
+// After vsnprintf(text, capacity, ...) returned `wanted`: a text that did not fit ends with "..." and never with half a
+// UTF-8 character. Capacity is at least 4.
+void wi_text_mark_cut(char *text, size_t capacity, int wanted);
+
+#endif
