@@ -24,8 +24,8 @@ weft_log_level weft_log_level_now(void);
 // The rank shown in this thread's lines; a thread that never set one shows the process's (the first one set).
 void weft_log_set_rank(int rank);
 
-// Text form: "weft: warning: TEXT" on rank -1 (no ranks yet), "weft[2] 12.345 warning: TEXT" otherwise; an INFO line has
-// no such word. The seconds count from weft_log_setup.
+// Text form: "weft: warning: TEXT" on rank -1 (no ranks yet), "weft[2] 12.345 warning: TEXT" otherwise; an INFO line
+// has no such word. The seconds count from weft_log_setup.
 void weft_log_at(weft_log_level level, const char *file, int line, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 

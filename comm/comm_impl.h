@@ -1,0 +1,174 @@
+// What the files of comm/ share.
+#ifndef WEFT_COMM_COMM_IMPL_H
+#define WEFT_COMM_COMM_IMPL_H
+
+#include <pthread.h>
+
+#include "comm/board.h"
+#include "comm/comm.h"
+#include "comm/p2p.h"
+#include "core/wait.h"
+
+enum { WI_NAME = 16, WI_CONTROL_BYTES = 1024, WI_CONTROL_DEPTH = 2, WI_LINE = 64, WI_DEPTH_MAX = 32 };
+
+// ---- the job ----
+
+typedef enum { WI_MEMORY_PRIVATE, WI_MEMORY_HEAP, WI_MEMORY_SHM } wi_memory_kind;
+
+typedef struct wi_watchdog wi_watchdog;
+
+typedef struct {
+    int node; // number of the host
+    int seat; // on that host's board
+    char host[WI_HOST_MAX];
+} wi_place;
+
+struct weft_job {
+    weft_job_options options;
+    int rank, size;
+    bool threads; // the ranks are threads of this process
+    wi_memory_kind memory;
+    wi_place *place; // [size]
+    int nodes;
+    wi_board *board; // of this host; shared with its other ranks
+    size_t board_bytes;
+    bool owns_board; // unmaps it
+    int seat;        // mine
+    weft_patience patience;
+    const wi_p2p *p2p; // NULL when the job has none
+    pthread_mutex_t p2p_lock;
+    weft_comm *world;
+    uint32_t next_comm; // ids of groups, agreed at each split
+    wi_watchdog *watchdog;
+    int64_t step;
+};
+
+// Fills what all kinds of jobs have in common, makes the world group and starts nothing. `place` becomes the job's.
+weft_status wi_job_init(weft_job *job, const weft_job_options *options, int rank, int size, wi_place *place,
+                        wi_board *board);
+void wi_job_fini(weft_job *job);
+int wi_job_seats(const weft_job *job); // ranks on this host
+// A blocked wait: told to the seat, so that the watchdog sees it. `peer` is a world rank.
+void wi_wait_enter(weft_job *job, int peer, bool patient, uint32_t record);
+void wi_wait_leave(weft_job *job);
+// LOST or DEADLINE with the verdict's text, for waits that were cancelled.
+weft_status wi_cancelled(weft_job *job);
+
+// ---- groups ----
+
+struct weft_comm {
+    weft_job *job;
+    weft_comm *parent;
+    char name[WI_NAME];
+    uint32_t id;       // unique among the groups of each member
+    uint32_t channels; // made so far: ids of channels, equal on all members
+    int rank, size;
+    int *world_rank; // [size]
+    weft_transport transport;
+    weft_channel *control; // ALLGATHER of WI_CONTROL_BYTES, for everything small
+    weft_channel *barrier;
+};
+
+// The world: its control channel lies on the board when all ranks share it.
+weft_status wi_comm_world(weft_job *job, weft_comm **out);
+
+// ---- shared memory ----
+
+typedef struct {
+    unsigned char *base;
+    size_t bytes;
+    wi_memory_kind kind;
+    bool owner; // HEAP: counted by the word at the end of the mapping
+} wi_memory;
+
+// Zeroed memory that all ranks of one group map. The leader makes it and tells the others through `talk`, a group that
+// contains them all; every member of `talk` calls, with `group_leader` the rank in `talk` of its own group's leader.
+weft_status wi_memory_share(weft_comm *talk, int group_leader, int group_size, size_t bytes, wi_memory *out);
+void wi_memory_drop(wi_memory *memory); // Local
+
+// ---- channels ----
+
+typedef struct {
+    weft_status (*acquire)(weft_channel *channel, weft_exchange *exchange);
+    // `bytes` has one entry, or `size` for ALLTOALL.
+    weft_status (*begin)(weft_channel *channel, weft_exchange *exchange, const size_t *bytes);
+    weft_status (*end)(weft_channel *channel, weft_exchange *exchange);
+    bool (*ready)(weft_channel *channel, weft_exchange *exchange);
+    void (*release)(weft_channel *channel, weft_exchange *exchange);
+    void (*destroy)(weft_channel *channel); // frees the channel; accepts half-built ones
+} wi_channel_ops;
+
+struct weft_channel {
+    const wi_channel_ops *ops;
+    weft_comm *comm;
+    weft_channel_spec spec; // name points to `name`
+    char name[WI_NAME];
+    uint64_t record_name[WI_RECORD_NAME / 8];
+    const char *algorithm;
+    uint32_t id;       // within the group
+    uint32_t acquired; // exchanges so far
+    int senders;       // ranks that give bytes: 1 or size
+    size_t stride;     // ALLTOALL: between the peers' parts of a slot
+};
+
+bool wi_channel_gives(const weft_channel *channel, int rank); // does that rank give bytes in this shape?
+bool wi_channel_takes(const weft_channel *channel, int rank); // does it read them?
+weft_status wi_channel_init(weft_channel *channel, const wi_channel_ops *ops, weft_comm *comm,
+                            const weft_channel_spec *spec);
+
+weft_status wi_shared_channel_create(weft_comm *comm, const weft_channel_spec *spec, weft_channel **out);
+// On memory that exists already (zeroed, wi_shared_channel_bytes of it): the control channels of groups.
+weft_status wi_shared_channel_create_on(weft_comm *comm, const weft_channel_spec *spec, unsigned char *memory,
+                                        weft_channel **out);
+size_t wi_shared_channel_bytes(const weft_channel_spec *spec, int ranks);
+weft_status wi_p2p_channel_create(weft_comm *comm, const weft_channel_spec *spec, weft_channel **out);
+void wi_p2p_progress(weft_job *job);
+
+// ---- windows ----
+
+typedef struct {
+    weft_status (*put)(weft_window *window, int peer, size_t offset, const void *data, size_t bytes);
+    weft_status (*flag)(weft_window *window, int peer);
+    uint32_t (*flags)(weft_window *window, int from);
+    weft_status (*wait)(weft_window *window, int from, uint32_t flags);
+    void (*destroy)(weft_window *window);
+} wi_window_ops;
+
+struct weft_window {
+    const wi_window_ops *ops;
+    weft_comm *comm;
+    char name[WI_NAME];
+    size_t bytes;
+    void *memory; // mine
+};
+
+weft_status wi_shared_window_create(weft_comm *comm, size_t bytes, weft_window **out);
+weft_status wi_p2p_window_create(weft_comm *comm, size_t bytes, weft_window **out);
+
+// ---- algorithms of point-to-point transports ----
+
+typedef enum {
+    WI_ALGO_DIRECT,
+    WI_ALGO_LINEAR,
+    WI_ALGO_RING,
+    WI_ALGO_DOUBLING,
+    WI_ALGO_BINOMIAL,
+    WI_ALGO_PAIRWISE
+} wi_algo;
+
+const char *wi_algo_name(wi_algo algo);
+// The table's answer for a channel whose ranks give up to `bytes` each; `changes` is weft_job_options.algorithms,
+// checked by wi_algo_check when the job opens.
+wi_algo wi_algo_choose(weft_transport transport, weft_shape shape, size_t bytes, int ranks, const char *changes);
+weft_status wi_algo_check(const char *changes);
+
+// ---- the watchdog ----
+
+// Watches the seats of `job` (all seats of the board when the ranks are threads) and, for processes, their peers' lives
+// and the signals that ask for a drain, which must be blocked before any thread is made.
+weft_status wi_watchdog_start(weft_job *job, wi_watchdog **out);
+void wi_watchdog_stop(wi_watchdog *watchdog); // accepts NULL
+int wi_watchdog_signal(const wi_watchdog *watchdog);
+void wi_block_signals(void);
+
+#endif
