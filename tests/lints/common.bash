@@ -6,17 +6,20 @@ layers=$(sed -n 's/^set(WEFT_LAYERS \(.*\))$/\1/p' cmake/layers.cmake)
 
 # The files of the tree that match the patterns: what git tracks or would track, or all but build/ without git.
 tree_files() {
+    [ $# -gt 0 ] || set -- "*"
     if [ -e .git ]; then
         git -c safe.directory='*' ls-files -co --exclude-standard -- "$@" | sort -u | while IFS= read -r file; do
             [ -f "$file" ] && printf '%s\n' "$file"
         done
     else
         local pattern
-        for pattern in "$@"; do find . -name build -prune -o -type f -name "${pattern##*/}" -print; done | sed 's|^\./||' | sort -u
+        for pattern in "$@"; do find . \( -name build -o -name .git \) -prune -o -type f -name "${pattern##*/}" -print; done | sed 's|^\./||' | sort -u
     fi
 }
 
-public_headers() { tree_files '*.h' | grep -E "^(${layers// /|})/" | grep -v '_impl\.h$' || true; }
+# A header is private to its folder when it is called so or declares wi_ names.
+private_headers() { { tree_files '*_impl.h' && tree_files '*.h' | xargs -r grep -lw 'wi_[A-Za-z0-9_]*' || true; } | sort -u; }
+public_headers() { comm -23 <(tree_files '*.h' | grep -E "^(${layers// /|})/") <(private_headers); }
 
 skip() { echo "$(basename "$0"): skipped, $*"; exit 77; }
 
@@ -28,7 +31,7 @@ version_14() {
     done
 }
 
-# each_changed NAME SALT COMMAND < files: runs COMMAND FILE for each C file, two at a time, but for those that passed
+# each_changed NAME SALT COMMAND < files: runs COMMAND FILE for each file, two at a time, but for those that passed
 # before with the same bytes in them and in every header that they include. Passes are remembered in build/lint/NAME.
 each_changed() {
     local seen=build/lint/$1 salt=$2 command=$3 todo
