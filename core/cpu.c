@@ -106,7 +106,7 @@ static void detect(weft_cpu *cpu)
 static void detect(weft_cpu *cpu)
 {
     strcpy(cpu->vendor, "unknown");
-    strcpy(cpu->name, "not an x86-64 processor");
+    strcpy(cpu->name, "unknown processor");
 }
 #endif
 
