@@ -37,6 +37,7 @@ struct weft_job {
     weft_patience patience;
     const wi_p2p *p2p; // NULL when the job has none
     pthread_mutex_t p2p_lock;
+    void *p2p_state; // of p2p_channel.c
     weft_comm *world;
     uint32_t next_comm; // ids of groups, agreed at each split
     wi_watchdog *watchdog;
@@ -123,6 +124,8 @@ weft_status wi_shared_channel_create_on(weft_comm *comm, const weft_channel_spec
 size_t wi_shared_channel_bytes(const weft_channel_spec *spec, int ranks);
 weft_status wi_p2p_channel_create(weft_comm *comm, const weft_channel_spec *spec, weft_channel **out);
 void wi_p2p_progress(weft_job *job);
+// Before the transport's close: lets what was sent arrive, for a short time, and frees what progress needs. Job-local.
+void wi_p2p_fini(weft_job *job);
 
 // ---- windows ----
 
