@@ -26,7 +26,7 @@ function(weft_layer name)
   weft_export_only(weft_${name} ${CMAKE_SOURCE_DIR}/cmake/exports.map)
   target_link_libraries(weft_${name} PUBLIC ${uses} PRIVATE ${arg_LINK})
   set_target_properties(weft_${name} PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION}
-    INSTALL_RPATH "$ORIGIN")
+    INSTALL_RPATH "$ORIGIN:$ORIGIN/bundled")
   install(TARGETS weft_${name} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/weft)
 endfunction()
 
@@ -38,7 +38,7 @@ function(weft_plugin name)
   weft_own_code(weft_${name})
   weft_export_only(weft_${name} ${CMAKE_SOURCE_DIR}/cmake/exports.map)
   target_link_libraries(weft_${name} PRIVATE ${uses} ${arg_LINK})
-  set_target_properties(weft_${name} PROPERTIES INSTALL_RPATH "$ORIGIN"
+  set_target_properties(weft_${name} PROPERTIES INSTALL_RPATH "$ORIGIN:$ORIGIN/bundled"
     LIBRARY_OUTPUT_DIRECTORY $<TARGET_FILE_DIR:weft_core>)
   install(TARGETS weft_${name} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/weft)
 endfunction()

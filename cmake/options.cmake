@@ -16,9 +16,15 @@ set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 set(CMAKE_LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
+# A library that is built anew does not link anew all that uses it: only what it exports matters, and that is looked up
+# at run time.
+set(CMAKE_LINK_DEPENDS_NO_SHARED ON)
+# RPATH and not RUNPATH: it also finds what the libraries that an installation bundles need themselves.
+add_link_options(-Wl,--disable-new-dtags)
 if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "Release, RelWithDebInfo or Debug" FORCE)
 endif()
+set(CMAKE_C_FLAGS_RELEASE "-O3 -DNDEBUG -g1") # -g1: names and lines in backtraces and profiles
 
 set(THREADS_PREFER_PTHREAD_FLAG ON)
 find_package(Threads REQUIRED)
@@ -26,13 +32,9 @@ find_package(PkgConfig REQUIRED)
 pkg_check_modules(HWLOC REQUIRED IMPORTED_TARGET hwloc)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
 
-if(NOT WEFT_MPI STREQUAL OFF)
-  find_package(MPI COMPONENTS C)
-  if(NOT MPI_C_FOUND AND WEFT_MPI STREQUAL ON)
-    message(FATAL_ERROR "WEFT_MPI=ON and no MPI was found (Debian: apt-get install libopenmpi-dev openmpi-bin)")
-  endif()
-endif()
-set(WEFT_HAVE_MPI $<BOOL:${MPI_C_FOUND}>)
+# What is on this machine: WEFT_HAVE_<backend> is TRUE or FALSE, WEFT_BUILD_BACKENDS is the text that `weft info` shows.
+# Nothing is linked here; the folder of a backend links what it needs, and a build without any is complete.
+include(backends)
 
 # Flags of everything that is ours. Arithmetic is defined by the source: no contraction, no fast math, anywhere.
 function(weft_own_code target)
