@@ -131,6 +131,7 @@ void wi_p2p_tag_give(weft_job *job, uint32_t base)
 {
     wi_p2p_state *state = job->p2p_state;
     uint32_t index = base >> WI_P2P_TAG_LOW;
+    if (!state) return; // after wi_p2p_fini: the last channels of a job that closes
     state->tags[index / 8] &= (unsigned char)~(1u << index % 8);
 }
 
