@@ -141,6 +141,8 @@ weft_status wi_shared_channel_create_on(weft_comm *comm, const weft_channel_spec
 size_t wi_shared_channel_bytes(const weft_channel_spec *spec, int ranks);
 weft_status wi_p2p_channel_create(weft_comm *comm, const weft_channel_spec *spec, weft_channel **out);
 void wi_p2p_progress(weft_job *job);
+// Before the transport's close: lets what was sent arrive, for a short time, and frees what progress needs. Job-local.
+void wi_p2p_fini(weft_job *job);
 
 // ---- windows ----
 
