@@ -42,6 +42,7 @@ struct weft_job {
     bool owns_board; // unmaps it
     int seat;        // mine
     weft_patience patience;
+    bool cpu_each;     // the ranks' spinning threads do not share cpus
     const wi_p2p *p2p; // NULL when the job has none
     pthread_mutex_t p2p_lock;
     void *p2p_state; // of p2p_channel.c
