@@ -2,7 +2,7 @@
 // address sanitizer and, in builds with assertions, overwritten with 0xDB, so that use after pop is caught.
 //
 // Three lifetimes, three arenas, one struct that hands them down: `keep` lives as long as the object that owns the
-// arenas, `step` is reset at every step's end, `scratch` is popped by the function that pushed (WEFT_SCRATCH scopes).
+// arenas, `step` is reset at every step's end, `scratch` is popped by the function that pushed (mark, then pop).
 // An arena belongs to one thread at a time.
 #ifndef WEFT_CORE_ARENA_H
 #define WEFT_CORE_ARENA_H
@@ -19,18 +19,21 @@ typedef struct {
     unsigned char *base;
     size_t used;     // bytes handed out, with their padding
     size_t capacity; // bytes of address space reserved; pages appear when first touched
-    size_t peak;     // the most that was ever used
+    size_t opened;   // bytes from the base that may be touched; grows with the peak
+    size_t peak;     // the most that was ever used; what lies above it was never written
 } weft_arena;
 
 typedef struct {
     weft_arena keep, step, scratch;
 } weft_arenas;
 
-// Reserves address space; costs no memory until it is used. Fails with NO_MEMORY.
+// Reserves address space; costs no memory until it is used, not even where a site forbids overcommit. Fails with
+// NO_MEMORY.
 weft_status weft_arena_init(weft_arena *arena, size_t capacity);
 void weft_arena_fini(weft_arena *arena); // accepts a zeroed arena
 
-// Zeroed memory aligned to `align` (a power of two, at least 1); NULL when the arena is full or count*size overflows.
+// Zeroed memory aligned to `align` (a power of two, at least 1); NULL when the arena is full,
+// the machine gives no more memory, or count*size overflows.
 void *weft_arena_push(weft_arena *arena, size_t count, size_t size, size_t align);
 #define WEFT_PUSH(arena, type, count) ((type *)weft_arena_push((arena), (count), sizeof(type), _Alignof(type)))
 char *weft_arena_printf(weft_arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3)));

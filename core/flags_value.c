@@ -177,7 +177,8 @@ static bool choice_at(const char *choices, int index, char *text, size_t capacit
 {
     for (; index > 0; index--) {
         choices = strchr(choices, '|');
-        if (!choices++) return false;
+        if (!choices) return false;
+        choices++;
     }
     snprintf(text, capacity, "%.*s", (int)strcspn(choices, "|"), choices);
     return true;

@@ -18,6 +18,8 @@ typedef struct weft_json weft_json; // a value; borrowed from its document unles
 typedef struct {
     size_t bytes; // refuse more than this; 0 means 64 MiB
     int depth;    // refuse nesting deeper than this; 0 means 64
+    // An integer beyond int64 is read as a REAL instead of refused: files of the field hold 10^30 for "no limit".
+    bool wide_integers;
 } weft_json_limits;
 
 // Duplicate keys, trailing data, a byte order mark, NUL, lone surrogates, invalid UTF-8 and numbers beyond double or
@@ -41,7 +43,7 @@ weft_json_kind weft_json_kind_of(const weft_json *value);
 const weft_json *weft_json_get(const weft_json *object, const char *key); // NULL when absent or not an object
 size_t weft_json_size(const weft_json *value);                            // of an array or object, else 0
 const weft_json *weft_json_at(const weft_json *array, size_t index);      // NULL when out of range
-// Walks an object in file order: start with NULL, ends with NULL.
+// Walks an object in file order: start with NULL, ends with NULL. `key` must be the pointer that the last call gave.
 const char *weft_json_next_key(const weft_json *object, const char *key);
 
 // Typed reads. Absent (or null) gives `fallback`; another type or a value outside [min, max] is INVALID with the key.
@@ -56,15 +58,17 @@ double weft_json_real_value(const weft_json *value);        // 0 unless INT or R
 bool weft_json_bool_value(const weft_json *value);          // false unless BOOL
 const char *weft_json_string_value(const weft_json *value); // NULL unless STRING; may hold no NUL
 
-// Writing: a growing text that is valid JSON when every begin has met its end. Sticky: the first failure (no memory, a
-// number that is not finite is written as null) is reported by weft_json_writer_finish. `key` is NULL inside an array.
+// Writing: a growing text that is valid JSON when every begin has met its end. Sticky: the first failure (no memory,
+// too deep, begin and end or keys that do not fit) is reported by weft_json_writer_finish. A number that is not finite
+// is written as null, a byte that is not UTF-8 as U+FFFD. `key` is NULL inside an array and for the outermost value.
 typedef struct {
     char *text;
     size_t used, capacity;
     int depth;
-    bool pretty; // one member a line, two spaces a level; arrays of numbers stay on one line
-    bool first[64];
+    bool pretty;    // one member a line, two spaces a level; arrays of numbers stay on one line
+    bool first[64]; // by level: nothing written yet
     bool is_array[64];
+    bool on_lines[64]; // its members stand on lines of their own
     weft_status status;
 } weft_json_writer;
 

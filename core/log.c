@@ -94,26 +94,12 @@ static void put_seconds(log_line *line, int64_t ns, int decimals)
     put_number(line, ns % 1000000000 / scale, decimals);
 }
 
-// The bytes of the UTF-8 character at `text`, 0 when it is none.
-static size_t utf8_length(const char *text)
-{
-    const unsigned char *c = (const unsigned char *)text;
-    size_t length = c[0] < 0x80 ? 1 : c[0] >= 0xC2 && c[0] < 0xE0 ? 2 : c[0] >= 0xE0 && c[0] < 0xF0 ? 3 : 4;
-    if (length == 1) return 1;
-    if (c[0] < 0xC2 || c[0] > 0xF4) return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((c[i] & 0xC0) != 0x80) return 0;
-    if ((c[0] == 0xE0 && c[1] < 0xA0) || (c[0] == 0xED && c[1] > 0x9F)) return 0;
-    if ((c[0] == 0xF0 && c[1] < 0x90) || (c[0] == 0xF4 && c[1] > 0x8F)) return 0;
-    return length;
-}
-
 // One character of the text as the form wants it; returns how many bytes of the text it took.
 static size_t make_character(const char *text, bool json, char piece[8])
 {
     static const char hex[] = "0123456789abcdef";
     unsigned char c = (unsigned char)text[0];
-    size_t length = utf8_length(text);
+    size_t length = wi_utf8_length(text);
     if (!json) {
         // A terminal must not be steered by what a log line quotes.
         piece[0] = c < 0x20 || c == 0x7F ? ' ' : (char)c, piece[1] = 0;

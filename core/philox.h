@@ -20,7 +20,8 @@ weft_philox4 weft_philox(const uint32_t counter[4], const uint32_t key[2]);
 // journals: append, never renumber.
 typedef enum { WEFT_DRAW_SAMPLE = 0, WEFT_DRAW_WEIGHTS = 1, WEFT_DRAW_TEST = 2 } weft_draw;
 
-// One block for (seed, continuation, position, purpose).
+// One block for (seed, continuation, position, purpose). The key is the seed, low word first; the counter is position's
+// low word, its high word, continuation, purpose. Journals and digests rest on this packing: it never changes.
 weft_philox4 weft_draw4(uint64_t seed, uint32_t continuation, uint64_t position, weft_draw purpose);
 
 static inline float weft_unit_float(uint32_t word) { return (float)(word >> 8) * 0x1p-24f; } // [0, 1), exact

@@ -53,12 +53,14 @@ typedef struct {
     int64_t stride[WEFT_TENSOR_RANK_MAX]; // in elements
 } weft_tensor;
 
-// A dense row-major view. Fails with LIMIT on too many dimensions, INVALID on a negative one, OVERFLOW when the bytes
-// do not fit a size_t or a sub-byte row does not end on a byte.
+// A dense row-major view. Fails with LIMIT on too many dimensions, INVALID on a negative one or when a sub-byte row
+// does not end on a byte, OVERFLOW when the bytes do not fit half the address space.
 weft_status weft_tensor_view(void *data, weft_dtype type, int rank, const int64_t *shape, weft_tensor *out);
 size_t weft_tensor_count(const weft_tensor *tensor); // elements
 size_t weft_tensor_bytes(const weft_tensor *tensor); // of a dense tensor
 bool weft_tensor_dense(const weft_tensor *tensor);
+// The part [begin, end) of one dimension: same memory, same strides. Fails with INVALID outside the shape or when a
+// sub-byte part does not begin and end on a byte.
 weft_status weft_tensor_slice(const weft_tensor *tensor, int dim, int64_t begin, int64_t end, weft_tensor *out);
 char *weft_tensor_describe(const weft_tensor *tensor, char *text, size_t capacity); // "bf16 (32, 4096)"
 

@@ -23,6 +23,19 @@ void wi_text_mark_cut(char *text, size_t capacity, int wanted)
     memcpy(text + end, "...", 4);
 }
 
+size_t wi_utf8_length(const char *text)
+{
+    const unsigned char *c = (const unsigned char *)text;
+    size_t length = c[0] < 0x80 ? 1 : c[0] >= 0xC2 && c[0] < 0xE0 ? 2 : c[0] >= 0xE0 && c[0] < 0xF0 ? 3 : 4;
+    if (length == 1) return 1;
+    if (c[0] < 0xC2 || c[0] > 0xF4) return 0;
+    for (size_t i = 1; i < length; i++)
+        if ((c[i] & 0xC0) != 0x80) return 0;
+    if ((c[0] == 0xE0 && c[1] < 0xA0) || (c[0] == 0xED && c[1] > 0x9F)) return 0;
+    if ((c[0] == 0xF0 && c[1] < 0x90) || (c[0] == 0xF4 && c[1] > 0x8F)) return 0;
+    return length;
+}
+
 char *wi_text_of_real(double value, char text[WI_REAL_TEXT_MAX])
 {
     locale_t plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);

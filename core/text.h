@@ -11,6 +11,9 @@ const char *wi_source_name(const char *file);
 // UTF-8 character. Capacity is at least 4.
 void wi_text_mark_cut(char *text, size_t capacity, int wanted);
 
+// The bytes of the UTF-8 character at `text` (which ends with NUL), 0 when it is none. Async-signal-safe.
+size_t wi_utf8_length(const char *text);
+
 // The shortest decimal text that reads back as `value` (which is finite), with a point whatever the locale says.
 enum { WI_REAL_TEXT_MAX = 32 };
 char *wi_text_of_real(double value, char text[WI_REAL_TEXT_MAX]);
