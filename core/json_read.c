@@ -132,23 +132,23 @@ static weft_status load(const char *text, size_t bytes, const char *name, weft_j
     return WEFT_OK;
 }
 
-weft_status weft_json_parse(const char *text, size_t bytes, const char *name, const weft_json_limits *given,
+weft_status weft_json_parse(const char *text, size_t bytes, const char *name, const weft_json_limits *limits,
                             weft_json **out)
 {
-    weft_json_limits limits = limits_of(given);
+    weft_json_limits bound = limits_of(limits);
     scan_state state;
-    WEFT_TRY(check_size(bytes, name, limits.bytes));
+    WEFT_TRY(check_size(bytes, name, bound.bytes));
     if (bytes == 0) return weft_fail(WEFT_FORMAT, "%s: empty; a JSON value is expected", name);
     if (bytes >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0)
         return weft_fail(WEFT_FORMAT, "%s: begins with a byte order mark; save it as UTF-8 without one", name);
-    WEFT_TRY(scan(text, bytes, name, &limits, NULL, &state));
+    WEFT_TRY(scan(text, bytes, name, &bound, NULL, &state));
     if (state.wide == 0) return load(text, bytes, name, out);
 
     // At least 19 bytes stand for each wide integer, so the sum cannot wrap.
     size_t copy_bytes = bytes + 2 * state.wide;
     char *copy = malloc(copy_bytes);
     if (!copy) return weft_fail(WEFT_NO_MEMORY, "%s: no memory for a copy of %zu bytes", name, copy_bytes);
-    weft_status status = scan(text, bytes, name, &limits, copy, &state);
+    weft_status status = scan(text, bytes, name, &bound, copy, &state);
     if (status == WEFT_OK) status = load(copy, copy_bytes, name, out);
     free(copy);
     return status;
@@ -177,9 +177,9 @@ static weft_status read_all(int file, const char *path, char *text, size_t bytes
     return WEFT_OK;
 }
 
-weft_status weft_json_read(const char *path, const weft_json_limits *given, weft_json **out)
+weft_status weft_json_read(const char *path, const weft_json_limits *limits, weft_json **out)
 {
-    weft_json_limits limits = limits_of(given);
+    weft_json_limits bound = limits_of(limits);
     weft_status status = WEFT_OK;
     char *text = NULL;
     // Not blocking, so that a pipe or a device is named as such instead of waited for.
@@ -196,14 +196,14 @@ weft_status weft_json_read(const char *path, const weft_json_limits *given, weft
         goto fail;
     }
     size_t bytes = (size_t)facts.st_size;
-    WEFT_TRY_GOTO(check_size(bytes, path, limits.bytes));
+    WEFT_TRY_GOTO(check_size(bytes, path, bound.bytes));
     text = malloc(bytes + 1);
     if (!text) {
         status = weft_fail(WEFT_NO_MEMORY, "%s: no memory for %zu bytes", path, bytes);
         goto fail;
     }
     WEFT_TRY_GOTO(read_all(file, path, text, bytes));
-    status = weft_json_parse(text, bytes, path, &limits, out);
+    status = weft_json_parse(text, bytes, path, &bound, out);
 fail:
     free(text);
     close(file);

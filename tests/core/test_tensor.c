@@ -59,6 +59,8 @@ static void test_refused(void)
     CHECK_FAILS(weft_tensor_view(NULL, WEFT_F32, 1, (const int64_t[]){INT64_MAX / 2}, &t), WEFT_OVERFLOW, "more bytes");
     CHECK_FAILS(weft_tensor_view(NULL, WEFT_F32, 3, (const int64_t[]){INT64_MAX, 4, 0}, &t), WEFT_OVERFLOW,
                 "more bytes");
+    CHECK_FAILS(weft_tensor_view(NULL, WEFT_F32, 3, (const int64_t[]){INT64_MAX, 2, 0}, &t), WEFT_OVERFLOW,
+                "more bytes");
     CHECK_FAILS(weft_tensor_view(NULL, WEFT_I4, 2, (const int64_t[]){2, 7}, &t), WEFT_INVALID,
                 "a row of 7 int4 elements");
     CHECK_FAILS(weft_tensor_view(NULL, WEFT_I4, 0, NULL, &t), WEFT_INVALID, "does not end on a byte");
