@@ -61,7 +61,7 @@ static weft_status refuse(weft_device *device, size_t bytes)
 // Memory that is mapped but not there would end the process when it is touched, so what is large is compared first.
 static bool is_there(weft_device *device, size_t bytes)
 {
-    size_t free_bytes, total_bytes;
+    size_t free_bytes = 0, total_bytes = 0;
     if (host_memory(device, &free_bytes, &total_bytes) < 0) return true; // not known: the kernel decides
     return bytes <= free_bytes;
 }

@@ -1,5 +1,5 @@
 // The reader is inside core/, so its source is compiled in; the trees that it reads are made here.
-#include "core/cgroup.c"
+#include "core/cgroup.c" // NOLINT(bugprone-suspicious-include)
 
 #include <sys/stat.h>
 #include <unistd.h>
