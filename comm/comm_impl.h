@@ -9,7 +9,14 @@
 #include "comm/p2p.h"
 #include "core/wait.h"
 
-enum { WI_NAME = 16, WI_CONTROL_BYTES = 1024, WI_CONTROL_DEPTH = 2, WI_LINE = 64, WI_DEPTH_MAX = 32 };
+enum {
+    WI_NAME = 16,
+    WI_CONTROL_BYTES = 1024,
+    WI_CONTROL_DEPTH = 2,
+    WI_LINE = 64,
+    WI_DEPTH_MAX = 32,
+    WI_EACH_MAX = 1024
+};
 
 // ---- the job ----
 
@@ -37,22 +44,45 @@ struct weft_job {
     weft_patience patience;
     const wi_p2p *p2p; // NULL when the job has none
     pthread_mutex_t p2p_lock;
+    void *p2p_state; // of p2p_channel.c
     weft_comm *world;
     uint32_t next_comm; // ids of groups, agreed at each split
     wi_watchdog *watchdog;
     int64_t step;
 };
 
-// Fills what all kinds of jobs have in common, makes the world group and starts nothing. `place` becomes the job's.
-weft_status wi_job_init(weft_job *job, const weft_job_options *options, int rank, int size, wi_place *place,
-                        wi_board *board);
+// What all kinds of jobs have in common; the caller has filled rank, size, threads, memory, p2p, board and place. Takes
+// the seat and makes the world. `cpus`: how many the ranks of this host share.
+weft_status wi_job_init(weft_job *job, const weft_job_options *options, int cpus);
 void wi_job_fini(weft_job *job);
-int wi_job_seats(const weft_job *job); // ranks on this host
+// A job whose ranks are all on this host: `size` places on node 0, seats in rank order.
+weft_status wi_place_all_here(int size, wi_place **out);
+// Ends the process: one line, told once for the host, then the status's exit code. For threads: cancels all waits.
+void wi_job_end(weft_job *job, weft_status status, const char *text);
+int wi_allowed_cpus(void);
 // A blocked wait: told to the seat, so that the watchdog sees it. `peer` is a world rank.
 void wi_wait_enter(weft_job *job, int peer, bool patient, uint32_t record);
 void wi_wait_leave(weft_job *job);
 // LOST or DEADLINE with the verdict's text, for waits that were cancelled.
 weft_status wi_cancelled(weft_job *job);
+
+// ---- shared memory ----
+
+typedef struct {
+    unsigned char *base;
+    size_t bytes;
+    uint32_t *users; // ranks of this process that still map it; NULL when the mapping is this process's alone
+} wi_memory;
+
+// Zeroed memory that all ranks of one group map. The leader makes it and tells the others through `talk`, a group that
+// contains them all; every member of `talk` calls, with `group_leader` the rank in `talk` of its own group's leader.
+// 0 bytes: takes part and gets nothing. Collective over `talk`, blocking.
+weft_status wi_memory_share(weft_comm *talk, int group_leader, int group_size, size_t bytes, wi_memory *out);
+// Gives [begin, begin + bytes) its pages, near the caller. NO_MEMORY instead of a SIGBUS when there are none. Local.
+weft_status wi_memory_touch(const wi_memory *memory, size_t begin, size_t bytes);
+// After all ranks have touched theirs: maps every page now, so that the first reads do not fault. Local.
+void wi_memory_see(const wi_memory *memory);
+void wi_memory_drop(wi_memory *memory); // Local; accepts a zeroed one
 
 // ---- groups ----
 
@@ -65,26 +95,14 @@ struct weft_comm {
     int rank, size;
     int *world_rank; // [size]
     weft_transport transport;
+    wi_memory memory;      // under control and barrier, where they are shared
     weft_channel *control; // ALLGATHER of WI_CONTROL_BYTES, for everything small
     weft_channel *barrier;
 };
 
+size_t wi_comm_bytes(int ranks); // of a group's own channels, where they are shared
 // The world: its control channel lies on the board when all ranks share it.
 weft_status wi_comm_world(weft_job *job, weft_comm **out);
-
-// ---- shared memory ----
-
-typedef struct {
-    unsigned char *base;
-    size_t bytes;
-    wi_memory_kind kind;
-    bool owner; // HEAP: counted by the word at the end of the mapping
-} wi_memory;
-
-// Zeroed memory that all ranks of one group map. The leader makes it and tells the others through `talk`, a group that
-// contains them all; every member of `talk` calls, with `group_leader` the rank in `talk` of its own group's leader.
-weft_status wi_memory_share(weft_comm *talk, int group_leader, int group_size, size_t bytes, wi_memory *out);
-void wi_memory_drop(wi_memory *memory); // Local
 
 // ---- channels ----
 
@@ -123,6 +141,8 @@ weft_status wi_shared_channel_create_on(weft_comm *comm, const weft_channel_spec
 size_t wi_shared_channel_bytes(const weft_channel_spec *spec, int ranks);
 weft_status wi_p2p_channel_create(weft_comm *comm, const weft_channel_spec *spec, weft_channel **out);
 void wi_p2p_progress(weft_job *job);
+// Before the transport's close: lets what was sent arrive, for a short time, and frees what progress needs. Job-local.
+void wi_p2p_fini(weft_job *job);
 
 // ---- windows ----
 

@@ -1,0 +1,90 @@
+// Channels: what every transport's channels have in common.
+#include <string.h>
+
+#include "comm/comm_impl.h"
+
+bool wi_channel_gives(const weft_channel *channel, int rank)
+{
+    switch (channel->spec.shape) {
+    case WEFT_BCAST:
+    case WEFT_SEND:
+        return rank == channel->spec.from;
+    case WEFT_ALLGATHER:
+    case WEFT_ALLTOALL:
+    case WEFT_BARRIER:
+        return true;
+    }
+    return false;
+}
+
+bool wi_channel_takes(const weft_channel *channel, int rank)
+{
+    return channel->spec.shape != WEFT_SEND || rank == channel->spec.to;
+}
+
+weft_status wi_channel_init(weft_channel *channel, const wi_channel_ops *ops, weft_comm *comm,
+                            const weft_channel_spec *spec)
+{
+    const char *name = spec->name ? spec->name : "";
+    channel->ops = ops;
+    channel->comm = comm;
+    channel->spec = *spec;
+    if (channel->spec.depth == 0) channel->spec.depth = 2;
+    if (spec->shape == WEFT_BARRIER) channel->spec.bytes = 0;
+    snprintf(channel->name, sizeof channel->name, "%s", name);
+    channel->spec.name = channel->name;
+    snprintf((char *)channel->record_name, sizeof channel->record_name, "%s/%.7s", comm->name, name);
+    channel->senders = spec->shape == WEFT_BCAST || spec->shape == WEFT_SEND ? 1 : comm->size;
+    channel->id = comm->channels++;
+    return WEFT_OK;
+}
+
+static weft_status check_spec(const weft_comm *comm, const weft_channel_spec *spec)
+{
+    const char *name = spec->name ? spec->name : "";
+    bool rooted = spec->shape == WEFT_BCAST || spec->shape == WEFT_SEND;
+    if (spec->depth < 0 || spec->depth > WI_DEPTH_MAX)
+        return weft_fail(WEFT_INVALID, "channel %s: depth %d: must be 1 to %d", name, spec->depth, WI_DEPTH_MAX);
+    if (rooted && (spec->from < 0 || spec->from >= comm->size))
+        return weft_fail(WEFT_INVALID, "channel %s: from rank %d in a group of %d", name, spec->from, comm->size);
+    if (spec->shape == WEFT_SEND && (spec->to < 0 || spec->to >= comm->size || spec->to == spec->from))
+        return weft_fail(WEFT_INVALID, "channel %s: from rank %d to rank %d in a group of %d", name, spec->from,
+                         spec->to, comm->size);
+    return WEFT_OK;
+}
+
+// The ranks must ask for the same channel, or they would talk past each other later.
+static weft_status compare_specs(weft_comm *comm, const weft_channel_spec *spec)
+{
+    char text[160];
+    snprintf(text, sizeof text, "channel %s: shape %d, %zu bytes, depth %d, from %d, to %d, patient %d",
+             spec->name ? spec->name : "", (int)spec->shape, spec->bytes, spec->depth, spec->from, spec->to,
+             spec->patient);
+    return weft_comm_compare(comm, "channels", text);
+}
+
+weft_status weft_channel_create(weft_comm *comm, const weft_channel_spec *spec, weft_channel **out)
+{
+    weft_channel *channel = NULL;
+    weft_status status = weft_comm_agree(comm, check_spec(comm, spec), NULL);
+    if (status < 0) return status;
+    WEFT_TRY(compare_specs(comm, spec));
+    if (comm->transport == WEFT_TRANSPORT_MPI)
+        status = wi_p2p_channel_create(comm, spec, &channel);
+    else
+        status = wi_shared_channel_create(comm, spec, &channel);
+    status = weft_comm_agree(comm, status, NULL);
+    if (status < 0) {
+        weft_channel_destroy(channel);
+        return status;
+    }
+    *out = channel;
+    return WEFT_OK;
+}
+
+void weft_channel_destroy(weft_channel *channel)
+{
+    if (channel) channel->ops->destroy(channel);
+}
+
+const char *weft_channel_algorithm(const weft_channel *channel) { return channel->algorithm; }

@@ -1,0 +1,99 @@
+// Exchanges: what is the same on every transport, and the flight recorder's entries.
+#include <assert.h>
+#include <string.h>
+
+#include "comm/comm_impl.h"
+#include "core/clock.h"
+
+static wi_seat *my_seat(const weft_channel *channel)
+{
+    const weft_job *job = channel->comm->job;
+    return wi_board_seat(job->board, job->seat);
+}
+
+static wi_record *record_of(const weft_exchange *exchange)
+{
+    return &my_seat(exchange->channel)->record[exchange->record % WI_RECORDS];
+}
+
+// Relaxed stores to lines that only this rank writes: a few nanoseconds.
+static uint32_t record_open(const weft_channel *channel, uint32_t number)
+{
+    wi_seat *seat = my_seat(channel);
+    uint32_t index = seat->records;
+    wi_record *record = &seat->record[index % WI_RECORDS];
+    for (int i = 0; i < WI_RECORD_NAME / 8; i++)
+        __atomic_store_n(&record->name[i], channel->record_name[i], __ATOMIC_RELAXED);
+    wi_store(&record->number, number);
+    wi_store(&record->shape, (uint32_t)channel->spec.shape);
+    __atomic_store_n(&record->bytes, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&record->step, channel->comm->job->step, __ATOMIC_RELAXED);
+    __atomic_store_n(&record->entered, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&record->left, 0, __ATOMIC_RELAXED);
+    wi_store(&seat->records, index + 1);
+    return index;
+}
+
+weft_status weft_exchange_acquire(weft_channel *channel, weft_exchange *out)
+{
+    *out = (weft_exchange){.channel = channel, .stride = channel->stride, .number = ++channel->acquired};
+    out->record = record_open(channel, out->number);
+    return channel->ops->acquire(channel, out);
+}
+
+static weft_status begin(weft_exchange *exchange, const size_t *bytes, size_t total)
+{
+    wi_record *record = record_of(exchange);
+    __atomic_store_n(&record->bytes, total, __ATOMIC_RELAXED);
+    __atomic_store_n(&record->entered, weft_clock_ticks(), __ATOMIC_RELAXED);
+    return exchange->channel->ops->begin(exchange->channel, exchange, bytes);
+}
+
+static weft_status too_large(const weft_channel *channel, size_t bytes)
+{
+    return weft_fail(WEFT_INVALID, "exchange of %zu bytes on channel %s/%s, which was made for %zu", bytes,
+                     channel->comm->name, channel->name, channel->spec.bytes);
+}
+
+weft_status weft_exchange_begin(weft_exchange *exchange, size_t bytes)
+{
+    weft_channel *channel = exchange->channel;
+    if (!wi_channel_gives(channel, channel->comm->rank)) bytes = 0;
+    if (bytes > channel->spec.bytes) return too_large(channel, bytes);
+    if (channel->spec.shape != WEFT_ALLTOALL) return begin(exchange, &bytes, bytes);
+    size_t each[WI_EACH_MAX];
+    if (channel->comm->size > WI_EACH_MAX)
+        return weft_fail(WEFT_LIMIT, "weft_exchange_begin on an all-to-all of %d ranks: use weft_exchange_begin_each",
+                         channel->comm->size);
+    for (int i = 0; i < channel->comm->size; i++) each[i] = bytes;
+    return begin(exchange, each, bytes * (size_t)channel->comm->size);
+}
+
+weft_status weft_exchange_begin_each(weft_exchange *exchange, const size_t *bytes)
+{
+    weft_channel *channel = exchange->channel;
+    size_t total = 0;
+    assert(channel->spec.shape == WEFT_ALLTOALL);
+    for (int i = 0; i < channel->comm->size; i++) {
+        if (bytes[i] > channel->spec.bytes) return too_large(channel, bytes[i]);
+        total += bytes[i];
+    }
+    return begin(exchange, bytes, total);
+}
+
+weft_status weft_exchange_end(weft_exchange *exchange)
+{
+    weft_status status = exchange->channel->ops->end(exchange->channel, exchange);
+    __atomic_store_n(&record_of(exchange)->left, weft_clock_ticks(), __ATOMIC_RELAXED);
+    return status;
+}
+
+bool weft_exchange_ready(weft_exchange *exchange) { return exchange->channel->ops->ready(exchange->channel, exchange); }
+
+void weft_exchange_release(weft_exchange *exchange)
+{
+    exchange->channel->ops->release(exchange->channel, exchange);
+    exchange->slot = NULL;
+    exchange->view = NULL;
+    exchange->bytes = NULL;
+}

@@ -1,0 +1,371 @@
+// Channels over point-to-point messages. The schedule of a channel is worked out when it is made, as a list of messages
+// to receive and one of messages to send, each with the number of receives that must come before it. An exchange posts
+// all receives at its begin, in the order of the schedule, and sends what may go; progress does the rest.
+//
+// The tag says channel and exchange (modulo 32, the largest depth). So one tag is never used by two exchanges that are
+// in flight on one rank, and messages of one pair and tag arrive in the order of the schedule. Sizes travel with the
+// messages: receivers know only what fits.
+#include <stdlib.h>
+#include <string.h>
+
+#include "comm/algorithms.h"
+#include "comm/p2p_impl.h"
+#include "core/checked.h"
+
+typedef struct {
+    int peer;  // world rank
+    int block; // see algorithms.h
+    int after; // receives that must be done before this one is sent
+} message;
+
+typedef struct p2p_channel p2p_channel;
+
+typedef struct {
+    wi_p2p_task task; // linked while a message is under way
+    p2p_channel *channel;
+    unsigned char *own;         // the slot; NULL where this rank gives nothing
+    unsigned char *blocks;      // where peers' blocks land; ALLGATHER: mine among them
+    const unsigned char **view; // [size]
+    size_t *bytes;              // [size] of the blocks
+    size_t *give;               // [size] ALLTOALL: of my own blocks
+    wi_request *recv, *send;    // [receives], [sends] of the channel
+    int received, begun, sent;  // receives done; sends begun and done. All in the order of the schedule
+    uint32_t number;
+} buffer;
+
+struct p2p_channel {
+    weft_channel base;
+    weft_job *job;
+    uint32_t tag;
+    bool has_tag, dead; // dead: to be freed when its last message is done
+    int receives, sends;
+    message *receive, *send;
+    size_t pitch; // between blocks; 0 where there is but one
+    unsigned char *memory;
+    const unsigned char **views;
+    size_t *counts;
+    wi_request *requests;
+    buffer *buffers; // [depth]
+};
+
+static void channel_free(p2p_channel *channel)
+{
+    if (channel->has_tag) wi_p2p_tag_give(channel->job, channel->tag);
+    free(channel->receive);
+    free(channel->send);
+    free(channel->memory);
+    free(channel->views);
+    free(channel->counts);
+    free(channel->requests);
+    free(channel->buffers);
+    free(channel);
+}
+
+static bool in_flight(const p2p_channel *channel)
+{
+    for (int i = 0; channel->buffers && i < channel->base.spec.depth; i++)
+        if (channel->buffers[i].task.link) return true;
+    return false;
+}
+
+static buffer *buffer_of(p2p_channel *channel, const weft_exchange *exchange)
+{
+    return &channel->buffers[exchange->number % (uint32_t)channel->base.spec.depth];
+}
+
+// ---- one exchange at work; under the lock ----
+
+static uint32_t tag_of(const buffer *use) { return use->channel->tag | use->number % (1u << WI_P2P_TAG_LOW); }
+
+static weft_status begin_send(buffer *use, int index)
+{
+    const p2p_channel *channel = use->channel;
+    const message *send = &channel->send[index];
+    size_t at = (size_t)send->block * channel->pitch, bytes = use->bytes[send->block];
+    const unsigned char *data = use->blocks;
+    if (channel->base.spec.shape == WEFT_ALLTOALL) {
+        bytes = use->give[send->block];
+        data = use->own;
+    }
+    return channel->job->p2p->send(send->peer, tag_of(use), data ? data + at : NULL, bytes, &use->send[index]);
+}
+
+static weft_status post_receive(buffer *use, int index)
+{
+    const p2p_channel *channel = use->channel;
+    const message *receive = &channel->receive[index];
+    unsigned char *data = use->blocks ? use->blocks + (size_t)receive->block * channel->pitch : NULL;
+    return channel->job->p2p->recv(receive->peer, tag_of(use), data, channel->base.spec.bytes, &use->recv[index]);
+}
+
+static weft_status begin_sends(buffer *use)
+{
+    const p2p_channel *channel = use->channel;
+    while (use->begun < channel->sends && channel->send[use->begun].after <= use->received) {
+        WEFT_TRY(begin_send(use, use->begun));
+        use->begun++;
+    }
+    return WEFT_OK;
+}
+
+// Have all peers' bytes come, and is all that others need from here on its way?
+static bool complete(const buffer *use)
+{
+    return use->received == use->channel->receives && use->begun == use->channel->sends;
+}
+
+static weft_status look(buffer *use)
+{
+    const p2p_channel *channel = use->channel;
+    const wi_p2p *p2p = channel->job->p2p;
+    bool done = true;
+    while (use->received < channel->receives) {
+        size_t bytes = 0;
+        WEFT_TRY(p2p->test(&use->recv[use->received], &done, &bytes));
+        if (!done) break;
+        use->bytes[channel->receive[use->received].block] = bytes;
+        use->received++;
+    }
+    WEFT_TRY(begin_sends(use));
+    while (use->sent < use->begun) {
+        WEFT_TRY(p2p->test(&use->send[use->sent], &done, NULL));
+        if (!done) break;
+        use->sent++;
+    }
+    return WEFT_OK;
+}
+
+static weft_status move_buffer(weft_job *job, wi_p2p_task *task)
+{
+    buffer *use = (buffer *)task;
+    p2p_channel *channel = use->channel;
+    WEFT_TRY(look(use));
+    task->sends = use->sent < channel->sends;
+    if (!complete(use) || task->sends) return WEFT_OK;
+    wi_p2p_unlink(task);
+    if (channel->dead && !in_flight(channel)) channel_free(channel);
+    return WEFT_OK;
+}
+
+// Looks at an exchange on behalf of a wait; false also when the transport has failed.
+static bool look_at(buffer *use)
+{
+    weft_job *job = use->channel->job;
+    if (!use->task.link) return true;
+    return wi_p2p_state_status(job) == WEFT_OK && wi_p2p_keep(job, move_buffer(job, &use->task)) == WEFT_OK;
+}
+
+static bool ready_to_read(void *arg, int *peer)
+{
+    buffer *use = arg;
+    if (!look_at(use)) return false;
+    if (use->received < use->channel->receives) *peer = use->channel->receive[use->received].peer;
+    return complete(use);
+}
+
+static bool ready_to_reuse(void *arg, int *peer)
+{
+    buffer *use = arg;
+    if (!look_at(use)) return false;
+    if (use->received < use->channel->receives)
+        *peer = use->channel->receive[use->received].peer;
+    else if (use->sent < use->channel->sends)
+        *peer = use->channel->send[use->sent].peer;
+    return !use->task.link;
+}
+
+// ---- the operations ----
+
+static weft_status p2p_acquire(weft_channel *base, weft_exchange *exchange)
+{
+    p2p_channel *channel = (p2p_channel *)base;
+    buffer *use = buffer_of(channel, exchange);
+    WEFT_TRY(wi_p2p_wait(channel->job, ready_to_reuse, use, base->spec.patient, exchange->record));
+    use->number = exchange->number;
+    exchange->slot = use->own;
+    return WEFT_OK;
+}
+
+static weft_status begin_all(buffer *use)
+{
+    for (int i = 0; i < use->channel->receives; i++) WEFT_TRY(post_receive(use, i));
+    return begin_sends(use);
+}
+
+static weft_status p2p_begin(weft_channel *base, weft_exchange *exchange, const size_t *bytes)
+{
+    p2p_channel *channel = (p2p_channel *)base;
+    buffer *use = buffer_of(channel, exchange);
+    size_t size = (size_t)base->comm->size, rank = (size_t)base->comm->rank;
+    if (base->spec.shape == WEFT_ALLTOALL) {
+        memcpy(use->give, bytes, size * sizeof *bytes);
+        use->bytes[rank] = bytes[rank];
+    } else if (wi_channel_gives(base, base->comm->rank)) {
+        use->bytes[rank] = bytes[0];
+    }
+    use->received = use->begun = use->sent = 0;
+    if (!channel->receives && !channel->sends) return WEFT_OK;
+    pthread_mutex_lock(&channel->job->p2p_lock);
+    weft_status status = wi_p2p_state_status(channel->job);
+    if (status == WEFT_OK) {
+        use->task.sends = channel->sends > 0;
+        wi_p2p_link(channel->job, &use->task);
+        status = wi_p2p_keep(channel->job, begin_all(use));
+    }
+    pthread_mutex_unlock(&channel->job->p2p_lock);
+    return status;
+}
+
+static weft_status p2p_end(weft_channel *base, weft_exchange *exchange)
+{
+    p2p_channel *channel = (p2p_channel *)base;
+    buffer *use = buffer_of(channel, exchange);
+    WEFT_TRY(wi_p2p_wait(channel->job, ready_to_read, use, base->spec.patient, exchange->record));
+    if (wi_channel_takes(base, base->comm->rank)) exchange->view = use->view;
+    exchange->bytes = use->bytes;
+    return WEFT_OK;
+}
+
+static bool p2p_ready(weft_channel *base, weft_exchange *exchange)
+{
+    p2p_channel *channel = (p2p_channel *)base;
+    int peer;
+    // A failure makes end return at once as well.
+    wi_p2p_progress(channel->job);
+    pthread_mutex_lock(&channel->job->p2p_lock);
+    bool done = ready_to_read(buffer_of(channel, exchange), &peer) || wi_p2p_state_status(channel->job) < 0;
+    pthread_mutex_unlock(&channel->job->p2p_lock);
+    return done;
+}
+
+// What peers still have to fetch from this buffer is waited for when it is acquired again.
+static void p2p_release(weft_channel *base, weft_exchange *exchange) {}
+
+static void p2p_destroy(weft_channel *base)
+{
+    p2p_channel *channel = (p2p_channel *)base;
+    weft_job *job = channel->job;
+    pthread_mutex_lock(&job->p2p_lock);
+    channel->dead = true;
+    if (!in_flight(channel)) channel_free(channel);
+    pthread_mutex_unlock(&job->p2p_lock);
+}
+
+static const wi_channel_ops p2p_ops = {p2p_acquire, p2p_begin, p2p_end, p2p_ready, p2p_release, p2p_destroy};
+
+// ---- making one ----
+
+// No schedule gives a rank more than `size` messages each way.
+static void plan(p2p_channel *channel, wi_algo algo)
+{
+    const weft_comm *comm = channel->base.comm;
+    const weft_channel_spec *spec = &channel->base.spec;
+    int steps = wi_algo_steps(algo, spec->shape, comm->size);
+    for (int i = 0; i < steps; i++) {
+        wi_step step = wi_algo_step(algo, spec->shape, comm->rank, comm->size, spec->from, spec->to, i);
+        int after = wi_algo_chained(algo) ? channel->receives : 0;
+        for (int j = 0; step.send_to >= 0 && j < step.send_count; j++)
+            channel->send[channel->sends++] =
+                (message){comm->world_rank[step.send_to], (step.send_first + j) % comm->size, after};
+        for (int j = 0; step.recv_from >= 0 && j < step.recv_count; j++)
+            channel->receive[channel->receives++] =
+                (message){comm->world_rank[step.recv_from], (step.recv_first + j) % comm->size, 0};
+    }
+}
+
+// Bytes of one buffer: ALLGATHER has all blocks side by side, ALLTOALL those that go and those that come, the other
+// shapes one.
+static bool buffer_bytes(const p2p_channel *channel, size_t pitch, size_t *out)
+{
+    const weft_comm *comm = channel->base.comm;
+    const weft_channel_spec *spec = &channel->base.spec;
+    bool takes_part = wi_channel_gives(&channel->base, comm->rank) || wi_channel_takes(&channel->base, comm->rank);
+    size_t blocks = takes_part ? 1 : 0;
+    if (spec->shape == WEFT_BARRIER) blocks = 0;
+    if (spec->shape == WEFT_ALLGATHER) blocks = (size_t)comm->size;
+    if (spec->shape == WEFT_ALLTOALL) blocks = 2 * (size_t)comm->size;
+    return weft_size_mul(blocks, pitch, out);
+}
+
+static void place_buffer(p2p_channel *channel, buffer *use, unsigned char *memory, size_t pitch)
+{
+    const weft_channel *base = &channel->base;
+    size_t size = (size_t)base->comm->size, rank = (size_t)base->comm->rank;
+    use->channel = channel;
+    use->task.move = move_buffer;
+    if (base->spec.shape == WEFT_BARRIER || !memory) return;
+    use->blocks = base->spec.shape == WEFT_ALLTOALL ? memory + size * pitch : memory;
+    if (base->spec.shape == WEFT_ALLTOALL)
+        use->own = memory;
+    else if (wi_channel_gives(base, base->comm->rank))
+        use->own = memory + rank * channel->pitch;
+    for (int peer = 0; peer < base->comm->size; peer++)
+        if (wi_channel_gives(base, peer)) use->view[peer] = use->blocks + (size_t)peer * channel->pitch;
+    if (base->spec.shape == WEFT_ALLTOALL) use->view[rank] = use->own + rank * pitch;
+}
+
+static weft_status make_buffers(p2p_channel *channel)
+{
+    weft_channel *base = &channel->base;
+    size_t size = (size_t)base->comm->size, depth = (size_t)base->spec.depth, each, total;
+    size_t pitch = weft_align_up(base->spec.bytes ? base->spec.bytes : 1, 64);
+    if (base->spec.shape == WEFT_ALLGATHER || base->spec.shape == WEFT_ALLTOALL) channel->pitch = pitch;
+    if (base->spec.shape == WEFT_ALLTOALL) base->stride = pitch;
+    if (!buffer_bytes(channel, pitch, &each) || !weft_size_mul(each, depth, &total))
+        return weft_fail(WEFT_OVERFLOW, "channel %s: %zu bytes, depth %zu for %zu ranks is more than an address space",
+                         base->name, base->spec.bytes, depth, size);
+    void *memory = NULL;
+    bool enough = !total || posix_memalign(&memory, 64, total) == 0;
+    channel->memory = memory;
+    channel->views = calloc(depth * size, sizeof *channel->views);
+    channel->counts = calloc(2 * depth * size, sizeof *channel->counts);
+    channel->requests = calloc(2 * depth * size, sizeof *channel->requests);
+    channel->buffers = calloc(depth, sizeof *channel->buffers);
+    if (!enough || !channel->views || !channel->counts || !channel->requests || !channel->buffers)
+        return weft_fail(WEFT_NO_MEMORY, "channel %s: no memory for %zu buffers of %zu bytes", base->name, depth, each);
+    for (size_t i = 0; i < depth; i++) {
+        buffer *use = &channel->buffers[i];
+        use->view = channel->views + i * size;
+        use->bytes = channel->counts + 2 * i * size;
+        use->give = use->bytes + size;
+        use->recv = channel->requests + 2 * i * size;
+        use->send = use->recv + size;
+        place_buffer(channel, use, total ? channel->memory + i * each : NULL, pitch);
+    }
+    return WEFT_OK;
+}
+
+weft_status wi_p2p_channel_create(weft_comm *comm, const weft_channel_spec *spec, weft_channel **out)
+{
+    weft_status status;
+    WEFT_TRY(wi_p2p_init(comm->job));
+    p2p_channel *channel = calloc(1, sizeof *channel);
+    if (!channel) return weft_fail(WEFT_NO_MEMORY, "no memory for a channel");
+    weft_channel *base = &channel->base;
+    channel->job = comm->job;
+    WEFT_TRY_GOTO(wi_channel_init(base, &p2p_ops, comm, spec));
+    if (base->spec.bytes > WI_P2P_MESSAGE_MAX) {
+        status =
+            weft_fail(WEFT_LIMIT, "channel %s: %zu bytes; over %s a rank gives at most %zu in one exchange: cut it",
+                      base->name, base->spec.bytes, comm->job->p2p->name, WI_P2P_MESSAGE_MAX);
+        goto fail;
+    }
+    WEFT_TRY_GOTO(wi_p2p_tag_take(comm, base->id, base->name, &channel->tag));
+    channel->has_tag = true;
+    wi_algo algo =
+        wi_algo_choose(comm->transport, base->spec.shape, base->spec.bytes, comm->size, comm->job->options.algorithms);
+    base->algorithm = wi_algo_name(algo);
+    channel->receive = calloc((size_t)comm->size, sizeof *channel->receive);
+    channel->send = calloc((size_t)comm->size, sizeof *channel->send);
+    if (!channel->receive || !channel->send) {
+        status = weft_fail(WEFT_NO_MEMORY, "no memory for channel %s of %d ranks", base->name, comm->size);
+        goto fail;
+    }
+    plan(channel, algo);
+    WEFT_TRY_GOTO(make_buffers(channel));
+    *out = base;
+    return WEFT_OK;
+fail:
+    p2p_destroy(base);
+    return status;
+}

@@ -1,0 +1,190 @@
+// Progress over a point-to-point transport: a list of what is in flight, and the waits that keep it moving. A rank that
+// waits on one channel must move the others too: a peer may need what this rank has yet to pass on.
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "comm/p2p_impl.h"
+#include "core/clock.h"
+
+enum {
+    TAG_BASES = 1 << (WI_P2P_TAG_GROUP + WI_P2P_TAG_CHANNEL),
+    OTHERS_EVERY = 4, // polls of a wait between two looks at all that is in flight
+};
+static const int64_t sleep_first_ns = 10000, sleep_last_ns = 200000;
+static const int64_t fini_ns = 2000000000; // peers that still want something take it within a moment
+
+struct wi_p2p_state {
+    wi_p2p_task *tasks;
+    weft_status status; // the transport's first failure
+    char text[WEFT_ERROR_TEXT_MAX];
+    unsigned char tags[TAG_BASES / 8]; // one bit a base in use
+};
+
+weft_status wi_p2p_init(weft_job *job)
+{
+    if (job->p2p_state) return WEFT_OK;
+    if (job->p2p->tag_bits < WI_P2P_TAG_GROUP + WI_P2P_TAG_CHANNEL + WI_P2P_TAG_LOW)
+        return weft_fail(WEFT_UNSUPPORTED, "%s has tags of %u bits; weft needs %d", job->p2p->name, job->p2p->tag_bits,
+                         WI_P2P_TAG_GROUP + WI_P2P_TAG_CHANNEL + WI_P2P_TAG_LOW);
+    job->p2p_state = calloc(1, sizeof(wi_p2p_state));
+    return job->p2p_state ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory for the state of %s", job->p2p->name);
+}
+
+// ---- tasks ----
+
+void wi_p2p_link(weft_job *job, wi_p2p_task *task)
+{
+    wi_p2p_state *state = job->p2p_state;
+    if (task->link) return;
+    task->next = state->tasks;
+    task->link = &state->tasks;
+    if (task->next) task->next->link = &task->next;
+    state->tasks = task;
+}
+
+void wi_p2p_unlink(wi_p2p_task *task)
+{
+    if (!task->link) return;
+    *task->link = task->next;
+    if (task->next) task->next->link = task->link;
+    task->next = NULL;
+    task->link = NULL;
+}
+
+weft_status wi_p2p_state_status(weft_job *job)
+{
+    const wi_p2p_state *state = job->p2p_state;
+    return state->status < 0 ? weft_fail(state->status, "%s", state->text) : WEFT_OK;
+}
+
+weft_status wi_p2p_keep(weft_job *job, weft_status status)
+{
+    wi_p2p_state *state = job->p2p_state;
+    if (status < 0 && state->status == WEFT_OK) {
+        state->status = status;
+        snprintf(state->text, sizeof state->text, "%s", weft_error_text());
+    }
+    return status;
+}
+
+// Under the lock. A task may unlink and free itself, so the next one is read first.
+static void move_all(weft_job *job)
+{
+    wi_p2p_state *state = job->p2p_state;
+    for (wi_p2p_task *task = state->tasks, *next; task && state->status == WEFT_OK; task = next) {
+        next = task->next;
+        wi_p2p_keep(job, task->move(job, task));
+    }
+}
+
+void wi_p2p_progress(weft_job *job)
+{
+    if (!job->p2p_state || pthread_mutex_trylock(&job->p2p_lock) != 0) return;
+    move_all(job);
+    pthread_mutex_unlock(&job->p2p_lock);
+}
+
+static bool sends_left(const wi_p2p_state *state)
+{
+    for (const wi_p2p_task *task = state->tasks; task; task = task->next)
+        if (task->sends) return true;
+    return false;
+}
+
+void wi_p2p_fini(weft_job *job)
+{
+    wi_p2p_state *state = job->p2p_state;
+    if (!state) return;
+    int64_t end = weft_clock_ns() + fini_ns;
+    while (sends_left(state) && state->status == WEFT_OK && !wi_load(&job->board->cancel) && weft_clock_ns() < end) {
+        wi_p2p_progress(job);
+        sched_yield();
+    }
+    // What is still in flight belongs to the transport: freeing it would let messages land in freed memory.
+    if (state->tasks) return;
+    free(state);
+    job->p2p_state = NULL;
+}
+
+// ---- tags ----
+
+weft_status wi_p2p_tag_take(weft_comm *comm, uint32_t id, const char *name, uint32_t *base)
+{
+    wi_p2p_state *state = comm->job->p2p_state;
+    uint32_t group = comm->id % (1u << WI_P2P_TAG_GROUP), channel = id % (1u << WI_P2P_TAG_CHANNEL);
+    uint32_t index = group << WI_P2P_TAG_CHANNEL | channel;
+    pthread_mutex_lock(&comm->job->p2p_lock);
+    bool taken = state->tags[index / 8] >> index % 8 & 1;
+    state->tags[index / 8] |= (unsigned char)(1u << index % 8);
+    pthread_mutex_unlock(&comm->job->p2p_lock);
+    if (taken)
+        return weft_fail(WEFT_LIMIT,
+                         "%s/%s: its message tag is still in use by an older channel or window; %s serves %d groups at "
+                         "a time and %d of these a group: destroy what is no longer needed",
+                         comm->name, name, comm->job->p2p->name, 1 << WI_P2P_TAG_GROUP, 1 << WI_P2P_TAG_CHANNEL);
+    *base = index << WI_P2P_TAG_LOW;
+    return WEFT_OK;
+}
+
+void wi_p2p_tag_give(weft_job *job, uint32_t base)
+{
+    wi_p2p_state *state = job->p2p_state;
+    uint32_t index = base >> WI_P2P_TAG_LOW;
+    if (!state) return; // after wi_p2p_fini: the last channels of a job that closes
+    state->tags[index / 8] &= (unsigned char)~(1u << index % 8);
+}
+
+// ---- waits ----
+
+static void pause_cpu(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+// The time between two polls: nothing at first, at last as much as the transport can stand.
+static void pass_time(const weft_patience *patience, int64_t poll, int64_t *sleep_ns)
+{
+    if (poll < patience->spins) {
+        pause_cpu();
+    } else if (poll < (int64_t)patience->spins + patience->yields) {
+        sched_yield();
+    } else {
+        weft_clock_sleep_ns(*sleep_ns);
+        if (*sleep_ns < sleep_last_ns) *sleep_ns *= 2;
+        if (*sleep_ns > sleep_last_ns) *sleep_ns = sleep_last_ns;
+    }
+}
+
+weft_status wi_p2p_wait(weft_job *job, wi_p2p_ready_fn *ready, void *arg, bool patient, uint32_t record)
+{
+    int64_t sleep_ns = sleep_first_ns;
+    int told = -1;
+    weft_status status;
+    for (int64_t poll = 0;; poll++) {
+        int peer = -1;
+        pthread_mutex_lock(&job->p2p_lock);
+        bool done = ready(arg, &peer);
+        if (!done && poll % OTHERS_EVERY == OTHERS_EVERY - 1) move_all(job);
+        status = wi_p2p_state_status(job);
+        pthread_mutex_unlock(&job->p2p_lock);
+        if (done || status < 0) break;
+        if (wi_load(&job->board->cancel)) {
+            status = wi_cancelled(job);
+            break;
+        }
+        // Short waits are nobody's business.
+        if (poll >= job->patience.spins && told != peer) {
+            if (told >= 0) wi_wait_leave(job);
+            wi_wait_enter(job, peer, patient, record);
+            told = peer;
+        }
+        pass_time(&job->patience, poll, &sleep_ns);
+    }
+    if (told >= 0) wi_wait_leave(job);
+    return status;
+}

@@ -1,0 +1,30 @@
+// kernels: how a device computes. One table of ops; `ref` fills every slot in plain C, each level of the processor then
+// overrides what it improves. Kernels know shapes and pointers, never a rank. They do not allocate and cannot fail.
+#ifndef WEFT_KERNELS_KERNELS_H
+#define WEFT_KERNELS_KERNELS_H
+
+#include <stddef.h>
+
+#include "core/cpu.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+    weft_isa isa;
+    // out[i] = the sum of in[0..n)[i] by the binary tree over the numbers of the arrays, the lower one on the left:
+    // ((0+1)+(2+3))+((4+5)+(6+7)). Where a partner is absent the other is copied, never added to zero. `out` may be one
+    // of the inputs; n is 1 to WEFT_TREE_MAX.
+    void (*tree_add)(float *out, const float *const *in, int n, size_t count);
+} weft_kernels;
+
+enum { WEFT_TREE_MAX = 1024 };
+
+// The table for a level of the processor; weft_isa_choose says which level to ask for.
+weft_kernels weft_kernels_for(weft_isa isa);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,331 @@
+#include "tests/comm/transport_body.h"
+
+#include <sched.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "tests/check.h"
+
+typedef struct {
+    weft_comm *comm;
+    uint64_t random; // differs between ranks: delays only
+    uint64_t shared; // the same on all ranks of the group: what to do
+} trial;
+
+static uint64_t next(uint64_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}
+
+// Before each call a rank may fall behind, so that every interleaving has its chance.
+static void dawdle(trial *t)
+{
+    uint64_t draw = next(&t->random) % 64;
+    if (draw < 4) {
+        struct timespec pause = {.tv_nsec = (long)(next(&t->random) % 300000)};
+        nanosleep(&pause, NULL);
+    } else if (draw < 12) {
+        sched_yield();
+    } else if (draw < 24) {
+        for (volatile int i = 0; i < (int)(draw * 40); i++) {
+        }
+    }
+}
+
+// Byte i that `from` sends to `to` in exchange n.
+static unsigned char content(int from, int to, uint32_t n, size_t i)
+{
+    return (unsigned char)(from * 31 + to * 7 + (int)n * 13 + (int)(i * 5) + (int)(i >> 8));
+}
+
+static void fill(unsigned char *data, size_t bytes, int from, int to, uint32_t n)
+{
+    for (size_t i = 0; i < bytes; i++) data[i] = content(from, to, n, i);
+}
+
+static void expect(const unsigned char *data, size_t bytes, int from, int to, uint32_t n)
+{
+    for (size_t i = 0; i < bytes; i++)
+        if (data[i] != content(from, to, n, i))
+            CHECK_FAIL("exchange %u, from %d: byte %zu of %zu is %02x, expected %02x", n, from, i, bytes, data[i],
+                       content(from, to, n, i));
+}
+
+// What `from` gives to `to` in exchange n of a channel of this capacity: 0, all, and what lies between.
+static size_t amount(size_t capacity, int from, int to, uint32_t n)
+{
+    if (capacity == 0) return 0;
+    switch ((unsigned)(from + to + (int)n) % 4) {
+    case 0:
+        return capacity;
+    case 1:
+        return capacity / 2 + 1 > capacity ? capacity : capacity / 2 + 1;
+    case 2:
+        return (capacity * 3 + (size_t)from) / 4 % (capacity + 1);
+    default:
+        return n % 8 == 3 ? 0 : capacity - 1;
+    }
+}
+
+static bool gives(const weft_channel_spec *spec, int rank)
+{
+    return (spec->shape != WEFT_BCAST && spec->shape != WEFT_SEND) || rank == spec->from;
+}
+
+static void start(trial *t, weft_channel *channel, const weft_channel_spec *spec, weft_exchange *ex)
+{
+    int me = weft_comm_rank(t->comm), size = weft_comm_size(t->comm);
+    dawdle(t);
+    CHECK_OK(weft_exchange_acquire(channel, ex));
+    if (gives(spec, me)) CHECK(ex->slot != NULL || spec->bytes == 0);
+    if (gives(spec, me) && spec->bytes > 40) CHECK_INT((uintptr_t)ex->slot % 64, 0);
+    dawdle(t);
+    if (spec->shape == WEFT_ALLTOALL) {
+        size_t each[64];
+        for (int to = 0; to < size; to++) {
+            each[to] = amount(spec->bytes, me, to, ex->number);
+            fill(ex->slot + (size_t)to * ex->stride, each[to], me, to, ex->number);
+        }
+        dawdle(t);
+        CHECK_OK(weft_exchange_begin_each(ex, each));
+    } else {
+        size_t bytes = gives(spec, me) ? amount(spec->bytes, me, 0, ex->number) : 0;
+        if (bytes) fill(ex->slot, bytes, me, 0, ex->number);
+        CHECK_OK(weft_exchange_begin(ex, bytes));
+    }
+}
+
+static void finish(trial *t, const weft_channel_spec *spec, weft_exchange *ex)
+{
+    int me = weft_comm_rank(t->comm), size = weft_comm_size(t->comm);
+    dawdle(t);
+    if (next(&t->random) % 4 == 0)
+        while (!weft_exchange_ready(ex)) sched_yield();
+    CHECK_OK(weft_exchange_end(ex));
+    dawdle(t);
+    bool takes = spec->shape != WEFT_SEND || me == spec->to;
+    for (int from = 0; takes && from < size; from++) {
+        if (!gives(spec, from)) continue;
+        int to = spec->shape == WEFT_ALLTOALL ? me : 0;
+        size_t bytes = amount(spec->bytes, from, to, ex->number);
+        CHECK_INT(ex->bytes[from], bytes);
+        if (bytes) expect(ex->view[from], bytes, from, to, ex->number);
+    }
+}
+
+static void give_back(trial *t, weft_exchange *ex)
+{
+    dawdle(t);
+    weft_exchange_release(ex);
+}
+
+// `rounds` times: up to `depth` exchanges in flight, ended and released in orders drawn at random per rank.
+static void run_channel(trial *t, const weft_channel_spec *spec, int rounds)
+{
+    int me = weft_comm_rank(t->comm), depth = spec->depth ? spec->depth : 2;
+    weft_channel *channel;
+    weft_exchange ex[32];
+    const unsigned char *slots[32] = {0};
+    CHECK_OK(weft_channel_create(t->comm, spec, &channel));
+    for (int round = 0; round < rounds; round++) {
+        int flying = 1 + (int)(next(&t->shared) % (uint64_t)depth);
+        if (spec->shape == WEFT_SEND && me != spec->from && me != spec->to) continue;
+        int order[32];
+        for (int i = 0; i < flying; i++) {
+            start(t, channel, spec, &ex[i]);
+            // Addresses are fixed: exchange n uses the buffer n % depth.
+            const unsigned char **slot = &slots[ex[i].number % (uint32_t)depth];
+            if (*slot) CHECK(*slot == ex[i].slot);
+            *slot = ex[i].slot;
+            order[i] = i;
+        }
+        for (int i = flying - 1; i > 0; i--) {
+            int j = (int)(next(&t->random) % (uint64_t)(i + 1)), swap = order[i];
+            order[i] = order[j];
+            order[j] = swap;
+        }
+        for (int i = 0; i < flying; i++) finish(t, spec, &ex[order[i]]);
+        for (int i = 0; i < flying; i++) give_back(t, &ex[order[flying - 1 - i]]);
+    }
+    CHECK_OK(weft_comm_barrier(t->comm));
+    weft_channel_destroy(channel);
+}
+
+static void run_shapes(trial *t)
+{
+    static const size_t sizes[] = {0, 1, 7, 39, 40, 41, 64, 1000, 4096, 8191, 65536, 100003};
+    int size = weft_comm_size(t->comm);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        int depth = 1 + (int)(i % 4), rounds = sizes[i] > 8192 ? 4 : 12;
+        run_channel(t,
+                    &(weft_channel_spec){.shape = WEFT_ALLGATHER, .name = "gather", .bytes = sizes[i], .depth = depth},
+                    rounds);
+        run_channel(t, &(weft_channel_spec){.shape = WEFT_ALLTOALL, .name = "all", .bytes = sizes[i], .depth = depth},
+                    rounds);
+        int from = (int)(next(&t->shared) % (uint64_t)size), to = (int)(next(&t->shared) % (uint64_t)size);
+        run_channel(
+            t,
+            &(weft_channel_spec){.shape = WEFT_BCAST, .name = "bcast", .bytes = sizes[i], .depth = depth, .from = from},
+            rounds);
+        if (from == to) continue;
+        run_channel(t,
+                    &(weft_channel_spec){
+                        .shape = WEFT_SEND, .name = "send", .bytes = sizes[i], .depth = depth, .from = from, .to = to},
+                    rounds);
+    }
+    run_channel(t, &(weft_channel_spec){.shape = WEFT_BARRIER, .name = "bar", .depth = 3}, 20);
+}
+
+// Two channels of one group in flight at once, begun in one order and ended in the other.
+static void run_interleaved(trial *t)
+{
+    weft_channel_spec one = {.shape = WEFT_ALLGATHER, .name = "one", .bytes = 3000, .depth = 2};
+    weft_channel_spec two = {.shape = WEFT_ALLTOALL, .name = "two", .bytes = 500, .depth = 2};
+    weft_channel *first, *second;
+    CHECK_OK(weft_channel_create(t->comm, &one, &first));
+    CHECK_OK(weft_channel_create(t->comm, &two, &second));
+    for (int round = 0; round < 30; round++) {
+        weft_exchange a, b;
+        start(t, first, &one, &a);
+        start(t, second, &two, &b);
+        finish(t, &two, &b);
+        finish(t, &one, &a);
+        give_back(t, &a);
+        give_back(t, &b);
+    }
+    CHECK_OK(weft_comm_barrier(t->comm));
+    weft_channel_destroy(first);
+    weft_channel_destroy(second);
+}
+
+static void run_host(trial *t)
+{
+    int me = weft_comm_rank(t->comm), size = weft_comm_size(t->comm);
+    int64_t low[300], high[300], sum[300];
+    for (int i = 0; i < 300; i++) low[i] = high[i] = sum[i] = (int64_t)i * 1000 - 7 * me;
+    dawdle(t);
+    CHECK_OK(weft_comm_min(t->comm, low, 300));
+    CHECK_OK(weft_comm_max(t->comm, high, 300));
+    CHECK_OK(weft_comm_sum(t->comm, sum, 300));
+    for (int i = 0; i < 300; i++) {
+        CHECK_INT(low[i], (int64_t)i * 1000 - 7 * (size - 1));
+        CHECK_INT(high[i], (int64_t)i * 1000);
+        CHECK_INT(sum[i], (int64_t)size * i * 1000 - 7 * (int64_t)(size * (size - 1) / 2));
+    }
+    unsigned char text[2500], all[64 * 100];
+    memset(text, 0, sizeof text);
+    int root = size / 2;
+    if (me == root) fill(text, sizeof text, root, 0, 1);
+    dawdle(t);
+    CHECK_OK(weft_comm_bcast(t->comm, root, text, sizeof text));
+    expect(text, sizeof text, root, 0, 1);
+    fill(text, 100, me, 0, 2);
+    CHECK_OK(weft_comm_allgather(t->comm, text, 100, all));
+    for (int from = 0; from < size; from++) expect(all + 100 * from, 100, from, 0, 2);
+}
+
+static void run_agreement(trial *t)
+{
+    int me = weft_comm_rank(t->comm), size = weft_comm_size(t->comm), who = 99, loser = size - 1;
+    CHECK_OK(weft_comm_agree(t->comm, WEFT_OK, &who));
+    CHECK_INT(who, -1);
+    weft_status status = me == loser ? weft_fail(WEFT_FORMAT, "file x: rank %d says no", me) : WEFT_OK;
+    CHECK_INT(weft_comm_agree(t->comm, status, &who), WEFT_FORMAT);
+    CHECK_INT(who, loser);
+    char text[64];
+    snprintf(text, sizeof text, "file x: rank %d says no", loser);
+    CHECK_HAS(weft_error_text(), text);
+    CHECK_OK(weft_comm_compare(t->comm, "flags", "--a\n--b"));
+    if (size > 1) {
+        CHECK_INT(weft_comm_compare(t->comm, "flags", me == loser ? "--a\n--c 7\n--d" : "--a\n--b\n--d"),
+                  WEFT_MISMATCH);
+        CHECK_HAS(weft_error_text(), "flags");
+        CHECK_HAS(weft_error_text(), "--c 7");
+        CHECK_HAS(weft_error_text(), "--b");
+    }
+    weft_error_clear();
+}
+
+// A ring of puts: each rank writes into its neighbour's window, piece by piece, with a flag after each.
+static void run_window(trial *t)
+{
+    enum { PIECES = 9 };
+    static const size_t sizes[] = {1, 100, 70001};
+    int me = weft_comm_rank(t->comm), size = weft_comm_size(t->comm);
+    int to = (me + 1) % size, from = (me + size - 1) % size;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        size_t bytes = sizes[i];
+        weft_window *window;
+        unsigned char *data = malloc(bytes);
+        CHECK(data != NULL);
+        CHECK_OK(weft_window_create(t->comm, bytes * PIECES, "window", &window));
+        for (uint32_t piece = 0; piece < PIECES; piece++) {
+            fill(data, bytes, me, to, piece);
+            dawdle(t);
+            CHECK_OK(weft_window_put(window, to, piece * bytes, data, bytes));
+            memset(data, 0, bytes); // it was copied
+            CHECK_OK(weft_window_flag(window, to));
+        }
+        for (uint32_t piece = 0; piece < PIECES; piece++) {
+            CHECK_OK(weft_window_wait(window, from, piece + 1));
+            expect((unsigned char *)weft_window_memory(window) + piece * bytes, bytes, from, me, piece);
+        }
+        CHECK_INT(weft_window_flags(window, from), PIECES);
+        CHECK_FAILS(weft_window_put(window, to, bytes * PIECES, "x", 1), WEFT_INVALID, "window");
+        CHECK_OK(weft_comm_barrier(t->comm));
+        weft_window_destroy(window);
+        free(data);
+    }
+}
+
+static void run_group(weft_comm *comm, uint64_t seed)
+{
+    trial t = {.comm = comm,
+               .random = seed * 77 + (uint64_t)weft_comm_world_rank(comm, weft_comm_rank(comm)) + 1,
+               .shared = seed + 12345};
+    run_shapes(&t);
+    run_interleaved(&t);
+    run_host(&t);
+    run_agreement(&t);
+    run_window(&t);
+}
+
+// World, halves, odd and even, reversed, and a split of a split.
+weft_status transport_body(weft_job *job, int rank, void *arg)
+{
+    uint64_t seed = *(uint64_t *)arg;
+    weft_comm *world = weft_job_world(job), *group, *part;
+    int size = weft_comm_size(world);
+    CHECK_INT(weft_comm_rank(world), rank);
+    run_group(world, seed);
+
+    CHECK_OK(weft_comm_split(world, rank < (size + 1) / 2, rank, "halves", &group));
+    CHECK_INT(weft_comm_size(group), rank < (size + 1) / 2 ? (size + 1) / 2 : size / 2);
+    run_group(group, seed + 1);
+    weft_comm_destroy(group);
+
+    CHECK_OK(weft_comm_split(world, rank % 2, rank, "parity", &group));
+    CHECK_INT(weft_comm_world_rank(group, weft_comm_rank(group)), rank);
+    CHECK_OK(weft_comm_split(group, 0, -weft_comm_rank(group), "backwards", &part));
+    CHECK_INT(weft_comm_rank(part), weft_comm_size(group) - 1 - weft_comm_rank(group));
+    run_group(part, seed + 2);
+    weft_comm_destroy(part);
+    weft_comm_destroy(group);
+
+    CHECK_OK(weft_comm_split(world, 0, -rank, "reversed", &group));
+    CHECK_INT(weft_comm_rank(group), size - 1 - rank);
+    run_group(group, seed + 3);
+    weft_comm_destroy(group);
+
+    // Only rank 0 joins: the others get no group.
+    CHECK_OK(weft_comm_split(world, rank == 0 ? 5 : -1, 0, "single", &group));
+    CHECK((group != NULL) == (rank == 0));
+    if (group) CHECK_INT(weft_comm_transport(group) == WEFT_TRANSPORT_MPI || weft_comm_size(group) == 1, 1);
+    weft_comm_destroy(group);
+    return weft_comm_barrier(world);
+}
