@@ -183,6 +183,11 @@ const char *wi_algo_name(wi_algo algo);
 wi_algo wi_algo_choose(weft_transport transport, weft_shape shape, size_t bytes, int ranks, const char *changes);
 weft_status wi_algo_check(const char *changes);
 
+// ---- faults on demand, for tests; nothing in builds without assertions ----
+
+void wi_fault_open(const weft_job *job);
+void wi_fault_at(const weft_job *job, int64_t step);
+
 // ---- the watchdog ----
 
 // Watches the seats of `job` (all seats of the board when the ranks are threads) and, for processes, their peers' lives
