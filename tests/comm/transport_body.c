@@ -8,7 +8,10 @@
 
 #include "tests/check.h"
 
+enum { PATTERN = 65536 };
+
 typedef struct {
+    const unsigned char *pattern; // [2 * PATTERN]
     weft_comm *comm;
     uint64_t random; // differs between ranks: delays only
     uint64_t shared; // the same on all ranks of the group: what to do
@@ -40,32 +43,41 @@ static void dawdle(trial *t)
     }
 }
 
-// Byte i that `from` sends to `to` in exchange n.
-static unsigned char content(int from, int to, uint32_t n, size_t i)
+// What `from` sends to `to` in exchange n: the pattern from a place of its own.
+static const unsigned char *content(const trial *t, int from, int to, uint32_t n)
 {
-    return (unsigned char)(from * 31 + to * 7 + (int)n * 13 + (int)(i * 5) + (int)(i >> 8));
+    return t->pattern + ((uint32_t)from * 3331 + (uint32_t)to * 557 + n * 71) % PATTERN;
 }
 
-static void fill(unsigned char *data, size_t bytes, int from, int to, uint32_t n)
+static void fill(const trial *t, unsigned char *data, size_t bytes, int from, int to, uint32_t n)
 {
-    for (size_t i = 0; i < bytes; i++) data[i] = content(from, to, n, i);
+    const unsigned char *pattern = content(t, from, to, n);
+    for (size_t i = 0; i < bytes; i += PATTERN) memcpy(data + i, pattern, bytes - i < PATTERN ? bytes - i : PATTERN);
 }
 
-static void expect(const unsigned char *data, size_t bytes, int from, int to, uint32_t n)
+static void expect(const trial *t, const unsigned char *data, size_t bytes, int from, int to, uint32_t n)
 {
-    for (size_t i = 0; i < bytes; i++)
-        if (data[i] != content(from, to, n, i))
-            CHECK_FAIL("exchange %u, from %d: byte %zu of %zu is %02x, expected %02x", n, from, i, bytes, data[i],
-                       content(from, to, n, i));
+    const unsigned char *pattern = content(t, from, to, n);
+    for (size_t i = 0; i < bytes; i += PATTERN) {
+        size_t piece = bytes - i < PATTERN ? bytes - i : PATTERN, at = 0;
+        if (memcmp(data + i, pattern, piece) == 0) continue;
+        while (data[i + at] == pattern[at]) at++;
+        CHECK_FAIL("exchange %u, from %d: byte %zu of %zu is %02x, expected %02x", n, from, i + at, bytes, data[i + at],
+                   pattern[at]);
+    }
 }
 
-// FNV-1a over the bytes and over where they belong.
+// FNV-1a, by words, over the bytes and over where they belong.
 static void digest(trial *t, const unsigned char *data, size_t bytes, int from, uint32_t n)
 {
     const uint64_t prime = 0x100000001b3;
     uint64_t hash = 0xcbf29ce484222325, where[] = {t->channels, (uint64_t)from, n, bytes};
     for (size_t i = 0; i < sizeof where / sizeof *where; i++) hash = (hash ^ where[i]) * prime;
-    for (size_t i = 0; i < bytes; i++) hash = (hash ^ data[i]) * prime;
+    for (size_t i = 0; i < bytes; i += sizeof(uint64_t)) {
+        uint64_t word = 0;
+        memcpy(&word, data + i, bytes - i < sizeof word ? bytes - i : sizeof word);
+        hash = (hash ^ word) * prime;
+    }
     t->digest += hash;
 }
 
@@ -102,13 +114,13 @@ static void start(trial *t, weft_channel *channel, const weft_channel_spec *spec
         size_t each[64];
         for (int to = 0; to < size; to++) {
             each[to] = amount(spec->bytes, me, to, ex->number);
-            fill(ex->slot + (size_t)to * ex->stride, each[to], me, to, ex->number);
+            fill(t, ex->slot + (size_t)to * ex->stride, each[to], me, to, ex->number);
         }
         dawdle(t);
         CHECK_OK(weft_exchange_begin_each(ex, each));
     } else {
         size_t bytes = gives(spec, me) ? amount(spec->bytes, me, 0, ex->number) : 0;
-        if (bytes) fill(ex->slot, bytes, me, 0, ex->number);
+        if (bytes) fill(t, ex->slot, bytes, me, 0, ex->number);
         CHECK_OK(weft_exchange_begin(ex, bytes));
     }
 }
@@ -127,7 +139,7 @@ static void finish(trial *t, const weft_channel_spec *spec, weft_exchange *ex)
         int to = spec->shape == WEFT_ALLTOALL ? me : 0;
         size_t bytes = amount(spec->bytes, from, to, ex->number);
         CHECK_INT(ex->bytes[from], bytes);
-        if (bytes) expect(ex->view[from], bytes, from, to, ex->number);
+        if (bytes) expect(t, ex->view[from], bytes, from, to, ex->number);
         digest(t, ex->view[from], bytes, from, ex->number);
     }
 }
@@ -254,13 +266,13 @@ static void run_host(trial *t)
     unsigned char text[2500], all[64 * 100];
     memset(text, 0, sizeof text);
     int root = size / 2;
-    if (me == root) fill(text, sizeof text, root, 0, 1);
+    if (me == root) fill(t, text, sizeof text, root, 0, 1);
     dawdle(t);
     CHECK_OK(weft_comm_bcast(t->comm, root, text, sizeof text));
-    expect(text, sizeof text, root, 0, 1);
-    fill(text, 100, me, 0, 2);
+    expect(t, text, sizeof text, root, 0, 1);
+    fill(t, text, 100, me, 0, 2);
     CHECK_OK(weft_comm_allgather(t->comm, text, 100, all));
-    for (int from = 0; from < size; from++) expect(all + 100 * from, 100, from, 0, 2);
+    for (int from = 0; from < size; from++) expect(t, all + 100 * from, 100, from, 0, 2);
 }
 
 static void run_agreement(trial *t)
@@ -299,7 +311,7 @@ static void run_window(trial *t)
         CHECK(data != NULL);
         CHECK_OK(weft_window_create(t->comm, bytes * PIECES, "window", &window));
         for (uint32_t piece = 0; piece < PIECES; piece++) {
-            fill(data, bytes, me, to, piece);
+            fill(t, data, bytes, me, to, piece);
             dawdle(t);
             CHECK_OK(weft_window_put(window, to, piece * bytes, data, bytes));
             memset(data, 0, bytes); // it was copied
@@ -307,7 +319,7 @@ static void run_window(trial *t)
         }
         for (uint32_t piece = 0; piece < PIECES; piece++) {
             CHECK_OK(weft_window_wait(window, from, piece + 1));
-            expect((unsigned char *)weft_window_memory(window) + piece * bytes, bytes, from, me, piece);
+            expect(t, (unsigned char *)weft_window_memory(window) + piece * bytes, bytes, from, me, piece);
         }
         CHECK_INT(weft_window_flags(window, from), PIECES);
         CHECK_FAILS(weft_window_put(window, to, bytes * PIECES, "x", 1), WEFT_INVALID, "window");
@@ -387,14 +399,18 @@ weft_status transport_body(weft_job *job, int rank, void *arg)
 {
     const transport_plan *plan = arg;
     weft_comm *world = weft_job_world(job);
-    trial t = {.algorithms = plan->algorithms};
+    unsigned char *pattern = malloc((size_t)2 * PATTERN);
+    trial t = {.pattern = pattern, .algorithms = plan->algorithms};
     int64_t digests[64];
+    CHECK(pattern != NULL);
+    for (size_t i = 0; i < (size_t)2 * PATTERN; i++) pattern[i] = (unsigned char)(i % PATTERN * 5 + i % PATTERN / 256);
     CHECK_INT(weft_comm_rank(world), rank);
     for (int i = 0; i < plan->count; i++) run_seed(&t, world, rank, plan->seeds[i]);
     run_many(&t, world);
     CHECK_OK(weft_comm_allgather(world, &t.digest, sizeof t.digest, digests));
     t.digest = 0;
     digest(&t, (unsigned char *)digests, sizeof *digests * (size_t)weft_comm_size(world), 0, 0);
+    free(pattern);
     if (rank == 0) printf("digest %016" PRIx64 "\n", t.digest);
     return weft_comm_barrier(world);
 }
