@@ -56,6 +56,7 @@ struct weft_job {
 // the seat and makes the world. `cpus`: how many the ranks of this host share.
 weft_status wi_job_init(weft_job *job, const weft_job_options *options, int cpus);
 void wi_job_fini(weft_job *job);
+weft_status wi_options_check(const weft_job_options *options, bool p2p); // `p2p`: a launcher started the ranks
 // A job whose ranks are all on this host: `size` places on node 0, seats in rank order.
 weft_status wi_place_all_here(int size, wi_place **out);
 // Ends the process: one line, told once for the host, then the status's exit code. For threads: cancels all waits.
