@@ -43,6 +43,7 @@ function(weft_own_code target)
   target_compile_options(${target} PRIVATE
     -Wall -Wextra -Wpedantic -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual
     -Wwrite-strings -Wvla -Wformat=2 -Wimplicit-fallthrough -Wno-unused-parameter
+    $<$<C_COMPILER_ID:GNU>:-Wno-format-truncation> # texts are cut on purpose, and gcc sees it at some levels only
     -fmacro-prefix-map=${CMAKE_SOURCE_DIR}/=       # __FILE__ as it is called in the tree
     -ffp-contract=off -fno-math-errno -fno-omit-frame-pointer)
   if(WEFT_SANITIZE)
