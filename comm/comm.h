@@ -71,8 +71,9 @@ void weft_job_close(weft_job *job);
 // that are processes; for threads, all waits end with LOST.
 void weft_job_abort(weft_job *job, weft_status status, const char *text);
 
-weft_comm *weft_job_world(weft_job *job); // owned by the job
-int weft_job_launcher_mpi(const weft_job *job);
+weft_comm *weft_job_world(weft_job *job);            // owned by the job
+bool weft_job_launcher_mpi(const weft_job *job);     // started by mpirun or srun
+bool weft_job_cpu_each(const weft_job *job);         // the spinning threads of this host's ranks have a cpu each
 void weft_job_set_step(weft_job *job, int64_t step); // for reports: the step that this rank is in
 // The signal that asked this rank to stop in good order (SIGTERM, SIGINT, SIGUSR1), or 0. A SIGTERM that comes because
 // a peer is gone is never one: that ends the job with LOST.

@@ -42,6 +42,7 @@ struct weft_job {
     bool owns_board; // unmaps it
     int seat;        // mine
     weft_patience patience;
+    bool cpu_each;     // the ranks' spinning threads do not share cpus
     const wi_p2p *p2p; // NULL when the job has none
     pthread_mutex_t p2p_lock;
     void *p2p_state; // of p2p_channel.c
@@ -181,6 +182,11 @@ const char *wi_algo_name(wi_algo algo);
 // checked by wi_algo_check when the job opens.
 wi_algo wi_algo_choose(weft_transport transport, weft_shape shape, size_t bytes, int ranks, const char *changes);
 weft_status wi_algo_check(const char *changes);
+
+// ---- faults on demand, for tests; nothing in builds without assertions ----
+
+void wi_fault_open(const weft_job *job);
+void wi_fault_at(const weft_job *job, int64_t step);
 
 // ---- the watchdog ----
 

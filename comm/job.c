@@ -43,12 +43,14 @@ weft_status wi_job_init(weft_job *job, const weft_job_options *options, int cpus
     for (int i = 0; i < job->size; i++)
         if (job->place[i].node >= job->nodes) job->nodes = job->place[i].node + 1;
     int threads = options->threads > 0 ? options->threads : 1;
+    job->cpu_each = ranks_here(job) * threads <= cpus;
     job->patience = weft_patience_make(ranks_here(job) * threads, cpus);
     job->patience.cancel = &job->board->cancel;
     WEFT_TRY(wi_algo_check(options->algorithms));
     if (pthread_mutex_init(&job->p2p_lock, NULL) != 0) return weft_fail(WEFT_FAILED, "cannot make a lock");
     wi_seat_take(job->board, job->seat, job->rank);
     weft_log_set_rank(job->rank);
+    wi_fault_open(job);
     return wi_comm_world(job, &job->world);
 }
 
@@ -94,6 +96,7 @@ void weft_job_abort(weft_job *job, weft_status status, const char *text) { wi_jo
 void weft_job_close(weft_job *job)
 {
     if (!job) return;
+    wi_p2p_fini(job); // peers may still be fetching what was sent
     wi_seat_leave(job->board, job->seat);
     wi_watchdog_stop(job->watchdog);
     if (job->p2p) job->p2p->close();
@@ -103,9 +106,15 @@ void weft_job_close(weft_job *job)
 
 weft_comm *weft_job_world(weft_job *job) { return job->world; }
 
-int weft_job_launcher_mpi(const weft_job *job) { return job->p2p != NULL; }
+bool weft_job_launcher_mpi(const weft_job *job) { return job->p2p != NULL; }
 
-void weft_job_set_step(weft_job *job, int64_t step) { job->step = step; }
+bool weft_job_cpu_each(const weft_job *job) { return job->cpu_each; }
+
+void weft_job_set_step(weft_job *job, int64_t step)
+{
+    job->step = step;
+    wi_fault_at(job, step);
+}
 
 int weft_job_drain_signal(const weft_job *job) { return job->watchdog ? wi_watchdog_signal(job->watchdog) : 0; }
 

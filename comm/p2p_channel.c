@@ -37,7 +37,7 @@ struct p2p_channel {
     weft_channel base;
     weft_job *job;
     uint32_t tag;
-    bool has_tag, dead; // dead: to be freed when its last message is done
+    bool dead; // to be freed when its last message is done
     int receives, sends;
     message *receive, *send;
     size_t pitch; // between blocks; 0 where there is but one
@@ -50,7 +50,7 @@ struct p2p_channel {
 
 static void channel_free(p2p_channel *channel)
 {
-    if (channel->has_tag) wi_p2p_tag_give(channel->job, channel->tag);
+    wi_p2p_tag_give(channel->job, channel->tag);
     free(channel->receive);
     free(channel->send);
     free(channel->memory);
@@ -205,14 +205,14 @@ static weft_status p2p_begin(weft_channel *base, weft_exchange *exchange, const 
     }
     use->received = use->begun = use->sent = 0;
     if (!channel->receives && !channel->sends) return WEFT_OK;
-    pthread_mutex_lock(&channel->job->p2p_lock);
+    wi_p2p_lock(channel->job);
     weft_status status = wi_p2p_state_status(channel->job);
     if (status == WEFT_OK) {
         use->task.sends = channel->sends > 0;
         wi_p2p_link(channel->job, &use->task);
         status = wi_p2p_keep(channel->job, begin_all(use));
     }
-    pthread_mutex_unlock(&channel->job->p2p_lock);
+    wi_p2p_unlock(channel->job);
     return status;
 }
 
@@ -232,9 +232,9 @@ static bool p2p_ready(weft_channel *base, weft_exchange *exchange)
     int peer;
     // A failure makes end return at once as well.
     wi_p2p_progress(channel->job);
-    pthread_mutex_lock(&channel->job->p2p_lock);
+    wi_p2p_lock(channel->job);
     bool done = ready_to_read(buffer_of(channel, exchange), &peer) || wi_p2p_state_status(channel->job) < 0;
-    pthread_mutex_unlock(&channel->job->p2p_lock);
+    wi_p2p_unlock(channel->job);
     return done;
 }
 
@@ -245,10 +245,10 @@ static void p2p_destroy(weft_channel *base)
 {
     p2p_channel *channel = (p2p_channel *)base;
     weft_job *job = channel->job;
-    pthread_mutex_lock(&job->p2p_lock);
+    wi_p2p_lock(job);
     channel->dead = true;
     if (!in_flight(channel)) channel_free(channel);
-    pthread_mutex_unlock(&job->p2p_lock);
+    wi_p2p_unlock(job);
 }
 
 static const wi_channel_ops p2p_ops = {p2p_acquire, p2p_begin, p2p_end, p2p_ready, p2p_release, p2p_destroy};
@@ -335,37 +335,45 @@ static weft_status make_buffers(p2p_channel *channel)
     return WEFT_OK;
 }
 
-weft_status wi_p2p_channel_create(weft_comm *comm, const weft_channel_spec *spec, weft_channel **out)
+static weft_status make(weft_comm *comm, p2p_channel *channel)
 {
-    weft_status status;
-    WEFT_TRY(wi_p2p_init(comm->job));
-    p2p_channel *channel = calloc(1, sizeof *channel);
-    if (!channel) return weft_fail(WEFT_NO_MEMORY, "no memory for a channel");
     weft_channel *base = &channel->base;
-    channel->job = comm->job;
-    WEFT_TRY_GOTO(wi_channel_init(base, &p2p_ops, comm, spec));
-    if (base->spec.bytes > WI_P2P_MESSAGE_MAX) {
-        status =
-            weft_fail(WEFT_LIMIT, "channel %s: %zu bytes; over %s a rank gives at most %zu in one exchange: cut it",
-                      base->name, base->spec.bytes, comm->job->p2p->name, WI_P2P_MESSAGE_MAX);
-        goto fail;
-    }
-    WEFT_TRY_GOTO(wi_p2p_tag_take(comm, base->id, base->name, &channel->tag));
-    channel->has_tag = true;
+    if (base->spec.bytes > WI_P2P_MESSAGE_MAX)
+        return weft_fail(WEFT_LIMIT, "channel %s: %zu bytes; over %s a rank gives at most %zu in one exchange: cut it",
+                         base->name, base->spec.bytes, comm->job->p2p->name, WI_P2P_MESSAGE_MAX);
     wi_algo algo =
         wi_algo_choose(comm->transport, base->spec.shape, base->spec.bytes, comm->size, comm->job->options.algorithms);
     base->algorithm = wi_algo_name(algo);
     channel->receive = calloc((size_t)comm->size, sizeof *channel->receive);
     channel->send = calloc((size_t)comm->size, sizeof *channel->send);
-    if (!channel->receive || !channel->send) {
-        status = weft_fail(WEFT_NO_MEMORY, "no memory for channel %s of %d ranks", base->name, comm->size);
-        goto fail;
-    }
+    if (!channel->receive || !channel->send)
+        return weft_fail(WEFT_NO_MEMORY, "no memory for channel %s of %d ranks", base->name, comm->size);
     plan(channel, algo);
-    WEFT_TRY_GOTO(make_buffers(channel));
-    *out = base;
+    return make_buffers(channel);
+}
+
+// The tag comes first: nothing may fail on one rank alone before the group has agreed on it.
+weft_status wi_p2p_channel_create(weft_comm *comm, const weft_channel_spec *spec, weft_channel **out)
+{
+    weft_status status;
+    uint32_t tag = 0;
+    WEFT_TRY(wi_p2p_init(comm->job));
+    WEFT_TRY(wi_p2p_tag_take(comm, comm->channels, spec->name ? spec->name : "", &tag));
+    p2p_channel *channel = calloc(1, sizeof *channel);
+    if (!channel) {
+        comm->channels++; // as on the other ranks
+        wi_p2p_lock(comm->job);
+        wi_p2p_tag_give(comm->job, tag);
+        wi_p2p_unlock(comm->job);
+        return weft_fail(WEFT_NO_MEMORY, "no memory for a channel");
+    }
+    channel->job = comm->job;
+    channel->tag = tag;
+    WEFT_TRY_GOTO(wi_channel_init(&channel->base, &p2p_ops, comm, spec));
+    WEFT_TRY_GOTO(make(comm, channel));
+    *out = &channel->base;
     return WEFT_OK;
 fail:
-    p2p_destroy(base);
+    p2p_destroy(&channel->base);
     return status;
 }

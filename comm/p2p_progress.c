@@ -16,6 +16,7 @@ static const int64_t fini_ns = 2000000000; // peers that still want something ta
 
 struct wi_p2p_state {
     wi_p2p_task *tasks;
+    uint32_t wanted;    // the rank waits for the lock
     weft_status status; // the transport's first failure
     char text[WEFT_ERROR_TEXT_MAX];
     unsigned char tags[TAG_BASES / 8]; // one bit a base in use
@@ -78,9 +79,21 @@ static void move_all(weft_job *job)
     }
 }
 
+// A thread that calls progress in a loop would hardly ever let go of a plain lock.
+void wi_p2p_lock(weft_job *job)
+{
+    wi_p2p_state *state = job->p2p_state;
+    if (state) wi_store(&state->wanted, 1); // there is none any more when the last channels of a job go
+    pthread_mutex_lock(&job->p2p_lock);
+    if (state) wi_store(&state->wanted, 0);
+}
+
+void wi_p2p_unlock(weft_job *job) { pthread_mutex_unlock(&job->p2p_lock); }
+
 void wi_p2p_progress(weft_job *job)
 {
-    if (!job->p2p_state || pthread_mutex_trylock(&job->p2p_lock) != 0) return;
+    wi_p2p_state *state = job->p2p_state;
+    if (!state || wi_load(&state->wanted) || pthread_mutex_trylock(&job->p2p_lock) != 0) return;
     move_all(job);
     pthread_mutex_unlock(&job->p2p_lock);
 }
@@ -109,22 +122,36 @@ void wi_p2p_fini(weft_job *job)
 
 // ---- tags ----
 
+static bool tag_taken(weft_job *job, uint32_t index)
+{
+    const wi_p2p_state *state = job->p2p_state;
+    wi_p2p_lock(job);
+    bool taken = state->tags[index / 8] >> index % 8 & 1;
+    wi_p2p_unlock(job);
+    return taken;
+}
+
 weft_status wi_p2p_tag_take(weft_comm *comm, uint32_t id, const char *name, uint32_t *base)
 {
     wi_p2p_state *state = comm->job->p2p_state;
-    uint32_t group = comm->id % (1u << WI_P2P_TAG_GROUP), channel = id % (1u << WI_P2P_TAG_CHANNEL);
-    uint32_t index = group << WI_P2P_TAG_CHANNEL | channel;
-    pthread_mutex_lock(&comm->job->p2p_lock);
-    bool taken = state->tags[index / 8] >> index % 8 & 1;
-    state->tags[index / 8] |= (unsigned char)(1u << index % 8);
-    pthread_mutex_unlock(&comm->job->p2p_lock);
-    if (taken)
-        return weft_fail(WEFT_LIMIT,
-                         "%s/%s: its message tag is still in use by an older channel or window; %s serves %d groups at "
-                         "a time and %d of these a group: destroy what is no longer needed",
-                         comm->name, name, comm->job->p2p->name, 1 << WI_P2P_TAG_GROUP, 1 << WI_P2P_TAG_CHANNEL);
-    *base = index << WI_P2P_TAG_LOW;
-    return WEFT_OK;
+    bool agreed = comm->control && comm->barrier;
+    uint32_t group = comm->id % (1u << WI_P2P_TAG_GROUP), count = 1u << WI_P2P_TAG_CHANNEL;
+    wi_p2p_progress(comm->job); // may end what still holds a tag
+    for (uint32_t i = 0; i < (agreed ? count : 1); i++) {
+        uint32_t index = group << WI_P2P_TAG_CHANNEL | (id + i) % count;
+        int64_t taken = tag_taken(comm->job, index);
+        if (agreed) WEFT_TRY(weft_comm_max(comm, &taken, 1));
+        if (taken) continue;
+        wi_p2p_lock(comm->job);
+        state->tags[index / 8] |= (unsigned char)(1u << index % 8);
+        wi_p2p_unlock(comm->job);
+        *base = index << WI_P2P_TAG_LOW;
+        return WEFT_OK;
+    }
+    return weft_fail(WEFT_LIMIT,
+                     "%s/%s: no message tag is free; %s serves %d groups at a time, each with %u channels and "
+                     "windows: destroy what is no longer needed",
+                     comm->name, name, comm->job->p2p->name, 1 << WI_P2P_TAG_GROUP, count);
 }
 
 void wi_p2p_tag_give(weft_job *job, uint32_t base)
@@ -167,11 +194,11 @@ weft_status wi_p2p_wait(weft_job *job, wi_p2p_ready_fn *ready, void *arg, bool p
     weft_status status;
     for (int64_t poll = 0;; poll++) {
         int peer = -1;
-        pthread_mutex_lock(&job->p2p_lock);
+        wi_p2p_lock(job);
         bool done = ready(arg, &peer);
         if (!done && poll % OTHERS_EVERY == OTHERS_EVERY - 1) move_all(job);
         status = wi_p2p_state_status(job);
-        pthread_mutex_unlock(&job->p2p_lock);
+        wi_p2p_unlock(job);
         if (done || status < 0) break;
         if (wi_load(&job->board->cancel)) {
             status = wi_cancelled(job);

@@ -16,7 +16,7 @@ typedef struct {
     wi_p2p_task task; // receives
     weft_job *job;
     uint32_t tag;
-    bool has_tag, dead, receiving;
+    bool dead, receiving;
     int from; // world rank of what is being received
     int size, rank;
     int *world_rank;         // [size]
@@ -40,7 +40,6 @@ static p2p_window *window_of_task(wi_p2p_task *task)
 
 static void window_free(p2p_window *window)
 {
-    if (window->has_tag) wi_p2p_tag_give(window->job, window->tag);
     free(window->base.memory);
     free(window->world_rank);
     free(window->flags);
@@ -132,6 +131,7 @@ static weft_status move_window(weft_job *job, wi_p2p_task *task)
     }
     if (window->dead) {
         wi_p2p_unlink(task);
+        wi_p2p_tag_give(job, window->tag);
         window_free(window);
     }
     return WEFT_OK;
@@ -147,13 +147,13 @@ static weft_status p2p_put(weft_window *base, int peer, size_t offset, const voi
         memcpy((unsigned char *)base->memory + offset, data, bytes);
         return WEFT_OK;
     }
-    pthread_mutex_lock(&window->job->p2p_lock);
+    wi_p2p_lock(window->job);
     weft_status status = wi_p2p_state_status(window->job);
     for (size_t done = 0; status == WEFT_OK && done < bytes; done += PIECE_BYTES) {
         size_t piece = bytes - done < PIECE_BYTES ? bytes - done : PIECE_BYTES;
         status = post(window, peer, offset + done, from + done, piece);
     }
-    pthread_mutex_unlock(&window->job->p2p_lock);
+    wi_p2p_unlock(window->job);
     return status;
 }
 
@@ -164,10 +164,10 @@ static weft_status p2p_flag(weft_window *base, int peer)
         __atomic_fetch_add(&window->flags[peer], 1, __ATOMIC_RELEASE);
         return WEFT_OK;
     }
-    pthread_mutex_lock(&window->job->p2p_lock);
+    wi_p2p_lock(window->job);
     weft_status status = wi_p2p_state_status(window->job);
     if (status == WEFT_OK) status = post(window, peer, 0, NULL, 0);
-    pthread_mutex_unlock(&window->job->p2p_lock);
+    wi_p2p_unlock(window->job);
     return status;
 }
 
@@ -204,22 +204,18 @@ static void p2p_window_destroy(weft_window *base)
 {
     p2p_window *window = (p2p_window *)base;
     weft_job *job = window->job;
-    pthread_mutex_lock(&job->p2p_lock);
+    wi_p2p_lock(job);
     window->dead = true;
     // Takes what has arrived, so that nothing is left under this tag, then frees the window unless the transport failed
     // or a message is half here.
-    if (!window->task.link)
-        window_free(window);
-    else if (wi_p2p_state_status(job) == WEFT_OK)
-        wi_p2p_keep(job, move_window(job, &window->task));
-    pthread_mutex_unlock(&job->p2p_lock);
+    if (wi_p2p_state_status(job) == WEFT_OK) wi_p2p_keep(job, move_window(job, &window->task));
+    wi_p2p_unlock(job);
 }
 
 static const wi_window_ops p2p_window_ops = {p2p_put, p2p_flag, p2p_flags, p2p_wait, p2p_window_destroy};
 
-static weft_status make(weft_comm *comm, uint32_t id, size_t bytes, p2p_window **out)
+static weft_status make(weft_comm *comm, size_t bytes, p2p_window **out)
 {
-    WEFT_TRY(wi_p2p_init(comm->job));
     p2p_window *window = calloc(1, sizeof *window);
     if (!window) return weft_fail(WEFT_NO_MEMORY, "no memory for a window");
     weft_status status;
@@ -240,8 +236,6 @@ static weft_status make(weft_comm *comm, uint32_t id, size_t bytes, p2p_window *
     }
     memset(memory, 0, bytes);
     memcpy(window->world_rank, comm->world_rank, (size_t)comm->size * sizeof *window->world_rank);
-    WEFT_TRY_GOTO(wi_p2p_tag_take(comm, id, "window", &window->tag));
-    window->has_tag = true;
     *out = window;
     return WEFT_OK;
 fail:
@@ -252,15 +246,20 @@ fail:
 weft_status wi_p2p_window_create(weft_comm *comm, size_t bytes, weft_window **out)
 {
     p2p_window *window = NULL;
-    uint32_t id = comm->channels++; // windows and channels share their numbers; all ranks count alike
-    weft_status status = weft_comm_agree(comm, make(comm, id, bytes, &window), NULL);
+    uint32_t tag = 0;
+    // Windows and channels share their numbers; all ranks count alike. The group has channels, so the state is there.
+    WEFT_TRY(wi_p2p_tag_take(comm, comm->channels++, "window", &tag));
+    weft_status status = weft_comm_agree(comm, make(comm, bytes, &window), NULL);
+    wi_p2p_lock(comm->job);
     if (status < 0) {
-        if (window) p2p_window_destroy(&window->base);
-        return status;
+        if (window) window_free(window);
+        wi_p2p_tag_give(comm->job, tag);
+    } else {
+        window->tag = tag;
+        wi_p2p_link(comm->job, &window->task);
     }
-    pthread_mutex_lock(&comm->job->p2p_lock);
-    wi_p2p_link(comm->job, &window->task);
-    pthread_mutex_unlock(&comm->job->p2p_lock);
+    wi_p2p_unlock(comm->job);
+    if (status < 0) return status;
     *out = &window->base;
     return WEFT_OK;
 }
