@@ -45,7 +45,7 @@ struct weft_job {
     bool cpu_each;     // the ranks' spinning threads do not share cpus
     const wi_p2p *p2p; // NULL when the job has none
     pthread_mutex_t p2p_lock;
-    void *p2p_state; // of p2p_channel.c
+    void *p2p_state; // of p2p_progress.c
     weft_comm *world;
     uint32_t next_comm; // ids of groups, agreed at each split
     wi_watchdog *watchdog;

@@ -103,6 +103,7 @@ void weft_job_abort(weft_job *job, weft_status status, const char *text) { wi_jo
 void weft_job_close(weft_job *job)
 {
     if (!job) return;
+    wi_p2p_fini(job); // peers may still be fetching what was sent
     wi_seat_leave(job->board, job->seat);
     wi_watchdog_stop(job->watchdog);
     if (job->p2p) job->p2p->close();
