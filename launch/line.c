@@ -71,30 +71,35 @@ static bool names(const char *name, int argc, char *const *argv, int at)
     return false;
 }
 
+// "weft bench comm, weft bench kernels" when `word` is the first half of some commands, else "".
+static void list_second_words(const char *word, char *text, size_t capacity)
+{
+    text[0] = 0;
+    for (int i = 0; wi_entries[i]; i++) {
+        const char *name = wi_entries[i]->command->name;
+        size_t length = strcspn(name, " "), used = strlen(text);
+        if (!name[length] || strlen(word) != length || memcmp(word, name, length) != 0) continue;
+        snprintf(text + used, capacity - used, "%sweft %s", used ? ", " : "", name);
+    }
+}
+
 static weft_status unknown_command(int argc, char *const *argv, int at)
 {
-    enum { SHOWN_MAX = 48 };
-    const char *candidates[64];
-    char given[2 * SHOWN_MAX], parts[256] = "";
+    enum { SHOWN_MAX = 40, CANDIDATES_MAX = 64 };
+    const char *candidates[CANDIDATES_MAX];
+    char one[SHOWN_MAX + 1], two[2 * SHOWN_MAX + 2] = "", parts[256];
     int count = 0;
-    for (int i = 0; wi_entries[i] && count < 63; i++) {
-        const char *name = wi_entries[i]->command->name;
-        candidates[count++] = name;
-        // "weft bench" names the first half of some commands.
-        size_t length = strcspn(name, " ");
-        if (!name[length] || strlen(argv[at]) != length || memcmp(argv[at], name, length) != 0) continue;
-        size_t used = strlen(parts);
-        snprintf(parts + used, sizeof parts - used, "%sweft %s", used ? ", " : "", name);
-    }
+    for (int i = 0; wi_entries[i] && count < CANDIDATES_MAX - 1; i++)
+        candidates[count++] = wi_entries[i]->command->name;
     candidates[count] = NULL;
-    if (parts[0])
-        return weft_fail(WEFT_USAGE, "'%.*s' is the first word of a command; there is: %s", SHOWN_MAX, argv[at], parts);
-    snprintf(given, sizeof given, "%.*s", SHOWN_MAX, argv[at]);
-    const char *best = weft_flags_suggest(given, candidates);
-    if (!best && at + 1 < argc) {
-        snprintf(given, sizeof given, "%.*s %.*s", SHOWN_MAX - 1, argv[at], SHOWN_MAX - 1, argv[at + 1]);
-        best = weft_flags_suggest(given, candidates);
-        if (!best) snprintf(given, sizeof given, "%.*s", SHOWN_MAX, argv[at]);
+    snprintf(one, sizeof one, "%s", argv[at]);
+    if (at + 1 < argc) snprintf(two, sizeof two, "%s %.*s", one, SHOWN_MAX, argv[at + 1]);
+    list_second_words(argv[at], parts, sizeof parts);
+    const char *best = two[0] ? weft_flags_suggest(two, candidates) : NULL, *given = two;
+    if (!best && parts[0]) return weft_fail(WEFT_USAGE, "'weft %s' is half a command; there is: %s", one, parts);
+    if (!best) {
+        given = one;
+        best = weft_flags_suggest(one, candidates);
     }
     if (best)
         return weft_fail(WEFT_USAGE, "unknown command '%s'; did you mean weft %s? (weft --help shows all)", given,

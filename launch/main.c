@@ -39,19 +39,10 @@ static bool answer(const wi_line *line, bool speaks, int *code)
     return true;
 }
 
-static void log_pid(void)
-{
-#ifdef NDEBUG
-    weft_log_debug("process %d", (int)getpid());
-#else
-    weft_log_info("process %d", (int)getpid()); // for the tests that end one
-#endif
-}
-
 static weft_status run(weft_job *job, const wi_line *line, const wi_launcher *launcher)
 {
     wi_call call = {line->options, &line->common, &line->parsed, launcher};
-    log_pid();
+    weft_log_debug("process %d", (int)getpid());
     weft_status status = line->entry->run(job, &call);
     if (status == WEFT_OK) status = flush_output();
     // Without the others there is nobody to agree with.

@@ -12,6 +12,9 @@ typedef struct {
     weft_comm *comm;
     uint64_t random; // differs between ranks: delays only
     uint64_t shared; // the same on all ranks of the group: what to do
+    uint64_t digest; // of what this rank received: a sum, so that the order does not matter
+    const char *algorithms;
+    uint32_t channels; // made so far
 } trial;
 
 static uint64_t next(uint64_t *state)
@@ -54,6 +57,16 @@ static void expect(const unsigned char *data, size_t bytes, int from, int to, ui
         if (data[i] != content(from, to, n, i))
             CHECK_FAIL("exchange %u, from %d: byte %zu of %zu is %02x, expected %02x", n, from, i, bytes, data[i],
                        content(from, to, n, i));
+}
+
+// FNV-1a over the bytes and over where they belong.
+static void digest(trial *t, const unsigned char *data, size_t bytes, int from, uint32_t n)
+{
+    const uint64_t prime = 0x100000001b3;
+    uint64_t hash = 0xcbf29ce484222325, where[] = {t->channels, (uint64_t)from, n, bytes};
+    for (size_t i = 0; i < sizeof where / sizeof *where; i++) hash = (hash ^ where[i]) * prime;
+    for (size_t i = 0; i < bytes; i++) hash = (hash ^ data[i]) * prime;
+    t->digest += hash;
 }
 
 // What `from` gives to `to` in exchange n of a channel of this capacity: 0, all, and what lies between.
@@ -115,6 +128,7 @@ static void finish(trial *t, const weft_channel_spec *spec, weft_exchange *ex)
         size_t bytes = amount(spec->bytes, from, to, ex->number);
         CHECK_INT(ex->bytes[from], bytes);
         if (bytes) expect(ex->view[from], bytes, from, to, ex->number);
+        digest(t, ex->view[from], bytes, from, ex->number);
     }
 }
 
@@ -122,6 +136,21 @@ static void give_back(trial *t, weft_exchange *ex)
 {
     dawdle(t);
     weft_exchange_release(ex);
+}
+
+// Where the test forces an algorithm on a shape for all sizes, the channel must have it; in shared memory there is
+// none.
+static void check_algorithm(const trial *t, const weft_channel *channel, weft_shape shape)
+{
+    static const char *const names[] = {"allgather:0-=", "alltoall:0-=", "bcast:0-="};
+    const char *forced = t->algorithms && shape <= WEFT_BCAST ? strstr(t->algorithms, names[shape]) : NULL;
+    if (weft_comm_transport(t->comm) != WEFT_TRANSPORT_MPI) {
+        CHECK_TEXT(weft_channel_algorithm(channel), "direct");
+    } else if (forced) {
+        forced += strlen(names[shape]);
+        CHECK_INT(strlen(weft_channel_algorithm(channel)), strcspn(forced, ","));
+        CHECK(strncmp(weft_channel_algorithm(channel), forced, strcspn(forced, ",")) == 0);
+    }
 }
 
 // `rounds` times: up to `depth` exchanges in flight, ended and released in orders drawn at random per rank.
@@ -132,6 +161,8 @@ static void run_channel(trial *t, const weft_channel_spec *spec, int rounds)
     weft_exchange ex[32];
     const unsigned char *slots[32] = {0};
     CHECK_OK(weft_channel_create(t->comm, spec, &channel));
+    check_algorithm(t, channel, spec->shape);
+    t->channels++;
     for (int round = 0; round < rounds; round++) {
         int flying = 1 + (int)(next(&t->shared) % (uint64_t)depth);
         if (spec->shape == WEFT_SEND && me != spec->from && me != spec->to) continue;
@@ -158,7 +189,8 @@ static void run_channel(trial *t, const weft_channel_spec *spec, int rounds)
 
 static void run_shapes(trial *t)
 {
-    static const size_t sizes[] = {0, 1, 7, 39, 40, 41, 64, 1000, 4096, 8191, 65536, 100003};
+    // Around what fits beside a head (40), the table of algorithms (8 KiB, 64 KiB), and what MPI sends eagerly (4 KiB).
+    static const size_t sizes[] = {0, 1, 7, 39, 40, 41, 64, 1000, 4096, 8191, 8192, 65535, 65536, 100003};
     int size = weft_comm_size(t->comm);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         int depth = 1 + (int)(i % 4), rounds = sizes[i] > 8192 ? 4 : 12;
@@ -179,6 +211,8 @@ static void run_shapes(trial *t)
                     rounds);
     }
     run_channel(t, &(weft_channel_spec){.shape = WEFT_BARRIER, .name = "bar", .depth = 3}, 20);
+    run_channel(t, &(weft_channel_spec){.shape = WEFT_ALLGATHER, .name = "deep", .bytes = 100, .depth = 32}, 10);
+    run_channel(t, &(weft_channel_spec){.shape = WEFT_ALLGATHER, .name = "big", .bytes = (1 << 20) + 1}, 2);
 }
 
 // Two channels of one group in flight at once, begun in one order and ended in the other.
@@ -283,43 +317,41 @@ static void run_window(trial *t)
     }
 }
 
-static void run_group(weft_comm *comm, uint64_t seed)
+static void run_group(trial *t, weft_comm *comm, uint64_t seed)
 {
-    trial t = {.comm = comm,
-               .random = seed * 77 + (uint64_t)weft_comm_world_rank(comm, weft_comm_rank(comm)) + 1,
-               .shared = seed + 12345};
-    run_shapes(&t);
-    run_interleaved(&t);
-    run_host(&t);
-    run_agreement(&t);
-    run_window(&t);
+    t->comm = comm;
+    t->random = seed * 77 + (uint64_t)weft_comm_world_rank(comm, weft_comm_rank(comm)) + 1;
+    t->shared = seed + 12345;
+    run_shapes(t);
+    run_interleaved(t);
+    run_host(t);
+    run_agreement(t);
+    run_window(t);
 }
 
 // World, halves, odd and even, reversed, and a split of a split.
-weft_status transport_body(weft_job *job, int rank, void *arg)
+static void run_seed(trial *t, weft_comm *world, int rank, uint64_t seed)
 {
-    uint64_t seed = *(uint64_t *)arg;
-    weft_comm *world = weft_job_world(job), *group, *part;
+    weft_comm *group, *part;
     int size = weft_comm_size(world);
-    CHECK_INT(weft_comm_rank(world), rank);
-    run_group(world, seed);
+    run_group(t, world, seed);
 
     CHECK_OK(weft_comm_split(world, rank < (size + 1) / 2, rank, "halves", &group));
     CHECK_INT(weft_comm_size(group), rank < (size + 1) / 2 ? (size + 1) / 2 : size / 2);
-    run_group(group, seed + 1);
+    run_group(t, group, seed + 1);
     weft_comm_destroy(group);
 
     CHECK_OK(weft_comm_split(world, rank % 2, rank, "parity", &group));
     CHECK_INT(weft_comm_world_rank(group, weft_comm_rank(group)), rank);
     CHECK_OK(weft_comm_split(group, 0, -weft_comm_rank(group), "backwards", &part));
     CHECK_INT(weft_comm_rank(part), weft_comm_size(group) - 1 - weft_comm_rank(group));
-    run_group(part, seed + 2);
+    run_group(t, part, seed + 2);
     weft_comm_destroy(part);
     weft_comm_destroy(group);
 
     CHECK_OK(weft_comm_split(world, 0, -rank, "reversed", &group));
     CHECK_INT(weft_comm_rank(group), size - 1 - rank);
-    run_group(group, seed + 3);
+    run_group(t, group, seed + 3);
     weft_comm_destroy(group);
 
     // Only rank 0 joins: the others get no group.
@@ -327,5 +359,42 @@ weft_status transport_body(weft_job *job, int rank, void *arg)
     CHECK((group != NULL) == (rank == 0));
     if (group) CHECK_INT(weft_comm_transport(group) == WEFT_TRANSPORT_MPI || weft_comm_size(group) == 1, 1);
     weft_comm_destroy(group);
+}
+
+// Groups and channels come and go more often than there are message tags.
+static void run_many(trial *t, weft_comm *world)
+{
+    weft_comm *group;
+    weft_channel *channel;
+    weft_channel_spec spec = {.shape = WEFT_ALLGATHER, .name = "many", .bytes = 8, .depth = 1};
+    for (int i = 0; i < 300; i++) {
+        CHECK_OK(weft_comm_split(world, i % 3 == 0 ? weft_comm_rank(world) % 2 : 0, 0, "many", &group));
+        CHECK_OK(weft_comm_barrier(group));
+        weft_comm_destroy(group);
+    }
+    t->comm = world;
+    for (int i = 0; i < 600; i++) {
+        weft_exchange ex;
+        CHECK_OK(weft_channel_create(world, &spec, &channel));
+        start(t, channel, &spec, &ex);
+        finish(t, &spec, &ex);
+        give_back(t, &ex);
+        weft_channel_destroy(channel);
+    }
+}
+
+weft_status transport_body(weft_job *job, int rank, void *arg)
+{
+    const transport_plan *plan = arg;
+    weft_comm *world = weft_job_world(job);
+    trial t = {.algorithms = plan->algorithms};
+    int64_t digests[64];
+    CHECK_INT(weft_comm_rank(world), rank);
+    for (int i = 0; i < plan->count; i++) run_seed(&t, world, rank, plan->seeds[i]);
+    run_many(&t, world);
+    CHECK_OK(weft_comm_allgather(world, &t.digest, sizeof t.digest, digests));
+    t.digest = 0;
+    digest(&t, (unsigned char *)digests, sizeof *digests * (size_t)weft_comm_size(world), 0, 0);
+    if (rank == 0) printf("digest %016" PRIx64 "\n", t.digest);
     return weft_comm_barrier(world);
 }
