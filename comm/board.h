@@ -11,7 +11,7 @@
 
 #include "comm/comm.h"
 
-enum { WI_RECORDS = 64, WI_RECORD_NAME = 24, WI_VERDICT_MAX = 512, WI_HOST_MAX = 64 };
+enum { WI_RECORDS = 64, WI_RECORD_NAME = 24, WI_VERDICT_MAX = 768, WI_HOST_MAX = 64 };
 
 typedef enum { WI_SEAT_EMPTY, WI_SEAT_LIVE, WI_SEAT_DONE } wi_seat_state;
 

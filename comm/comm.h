@@ -150,9 +150,9 @@ typedef struct {
     uint32_t record;                  // in the flight recorder
 } weft_exchange;
 
-// Collective in the sense that all members run the same exchanges of a channel. acquire blocks until the peers have
-// released the buffer's last use; begin never blocks; end blocks until the peers' bytes are here; release never blocks.
-// Begin in the order of acquire; end and release in any order.
+// Collective in the sense that all members run the same exchanges of a channel. acquire blocks until the buffer's last
+// use is over: where memory is shared, until the peers have released it; begin never blocks; end blocks until the
+// peers' bytes are here; release never blocks. Begin in the order of acquire; end and release in any order.
 weft_status weft_exchange_acquire(weft_channel *channel, weft_exchange *out);
 weft_status weft_exchange_begin(weft_exchange *exchange, size_t bytes); // what I give (ALLTOALL: to each peer)
 weft_status weft_exchange_begin_each(weft_exchange *exchange, const size_t *bytes); // ALLTOALL: [size]

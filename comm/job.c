@@ -35,6 +35,13 @@ static int ranks_here(const weft_job *job)
     return count;
 }
 
+weft_status wi_options_check(const weft_job_options *options, bool p2p)
+{
+    if (options->transport == WEFT_TRANSPORT_MPI && !p2p)
+        return weft_fail(WEFT_USAGE, "--transport mpi: MPI did not start this job; start it with mpirun or srun");
+    return wi_algo_check(options->algorithms);
+}
+
 weft_status wi_job_init(weft_job *job, const weft_job_options *options, int cpus)
 {
     job->options = *options;
@@ -46,7 +53,7 @@ weft_status wi_job_init(weft_job *job, const weft_job_options *options, int cpus
     job->cpu_each = ranks_here(job) * threads <= cpus;
     job->patience = weft_patience_make(ranks_here(job) * threads, cpus);
     job->patience.cancel = &job->board->cancel;
-    WEFT_TRY(wi_algo_check(options->algorithms));
+    WEFT_TRY(wi_options_check(options, job->p2p != NULL));
     if (pthread_mutex_init(&job->p2p_lock, NULL) != 0) return weft_fail(WEFT_FAILED, "cannot make a lock");
     wi_seat_take(job->board, job->seat, job->rank);
     weft_log_set_rank(job->rank);

@@ -212,7 +212,7 @@ static void *watch(void *arg)
     int64_t last = weft_clock_ns(), ticked = last;
     weft_log_set_rank(dog->job->threads ? -1 : dog->job->rank);
     for (;;) {
-        int ready = poll(dog->fds, (nfds_t)(PEERS + dog->seats), (int)(dog->tick_ns / 1000000));
+        int ready = poll(dog->fds, (nfds_t)PEERS + (nfds_t)dog->seats, (int)(dog->tick_ns / 1000000));
         if (ready < 0 && errno != EINTR) return NULL;
         if (dog->fds[STOP].revents & POLLIN) return NULL;
         // The dead first: a SIGTERM that a launcher sends to the survivors is then never taken for a drain.
@@ -251,7 +251,7 @@ weft_status wi_watchdog_start(weft_job *job, wi_watchdog **out)
     dog->tick_ns = tick_ns;
     dog->seats = (int)job->board->seats;
     dog->stop_fd = eventfd(0, EFD_CLOEXEC);
-    dog->fds = calloc((size_t)(PEERS + dog->seats), sizeof *dog->fds);
+    dog->fds = calloc((size_t)PEERS + (size_t)dog->seats, sizeof *dog->fds);
     dog->seen = calloc((size_t)dog->seats, sizeof *dog->seen);
     if (!dog->fds || !dog->seen || dog->stop_fd < 0) {
         status = weft_fail(WEFT_NO_MEMORY, "no memory or file descriptors for the watchdog: %s", strerror(errno));
