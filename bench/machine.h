@@ -21,8 +21,9 @@ size_t weft_read_test_bytes(const weft_topology *topology, size_t free_bytes);
 weft_status weft_read_test_create(weft_team *team, size_t bytes, weft_read_test **out);
 void weft_read_test_destroy(weft_read_test *test); // accepts NULL
 
-// Bytes a second that `threads` of the team read together, median of some windows that last `seconds` in all. They read
-// `bytes` of the buffer, or all of it where that is 0. Blocking.
+// Bytes a second that `threads` of the team read together, in the best of some windows that last `seconds` in all: what
+// the memory gives, not what other programs left of it. They read `bytes` of the buffer, or all of it where that is 0.
+// Blocking.
 double weft_read_test_run(weft_read_test *test, int threads, size_t bytes, double seconds);
 
 #ifdef __cplusplus

@@ -71,12 +71,12 @@ void wi_doctor_job(const wi_doctor *doctor, wi_findings *out)
     enum { SHOWN = 16 };
     weft_comm *world = weft_job_world(doctor->job);
     int size = weft_comm_size(world), hosts = weft_comm_nodes(world);
-    const char *launcher = weft_job_launcher_mpi(doctor->job) ? doctor->call->launcher->name
-                           : doctor->call->common->ranks > 0  ? "weft -n"
-                                                              : "no launcher";
-    wi_finding *f =
-        wi_found(out, WI_FOUND_OK, "job", "%d rank%s on %d host%s, by %s, over %s", size, size == 1 ? "" : "s", hosts,
-                 hosts == 1 ? "" : "s", launcher, weft_transport_name(weft_comm_transport(world)));
+    char launcher[32] = "alone";
+    if (weft_job_launcher_mpi(doctor->job)) snprintf(launcher, sizeof launcher, "by %s", doctor->call->launcher->name);
+    if (doctor->call->common->ranks > 0) snprintf(launcher, sizeof launcher, "by weft -n");
+    wi_finding *f = wi_found(out, WI_FOUND_OK, "job", "%d rank%s on %d host%s, started %s, transport %s", size,
+                             size == 1 ? "" : "s", hosts, hosts == 1 ? "" : "s", launcher,
+                             weft_transport_name(weft_comm_transport(world)));
     wi_found_fact(f, "ranks", size);
     wi_found_fact(f, "hosts", hosts);
     for (int rank = 0; rank < size && rank < SHOWN; rank++) {

@@ -119,8 +119,7 @@ static weft_status put(const char *path, const char *text, size_t bytes)
     FILE *file = to_stdout ? stdout : fopen(path, "we");
     if (!file) return weft_fail(WEFT_IO, "--json %s: %s", path, strerror(errno));
     bool failed = fwrite(text, 1, bytes, file) != bytes || fputc('\n', file) < 0;
-    if (to_stdout) return WEFT_OK; // main looks at stdout
-    failed = fclose(file) != 0 || failed;
+    failed = (to_stdout ? fflush(file) : fclose(file)) != 0 || failed;
     return failed ? weft_fail(WEFT_IO, "--json %s: %s", path, strerror(errno)) : WEFT_OK;
 }
 
