@@ -34,7 +34,7 @@ void wi_doctor_print(const wi_doctor_report *report, FILE *out)
             warn += f->level == WI_FOUND_WARN;
             if (host == 0)
                 print_finding(f, "", out);
-            else if (wrong || strcmp(f->name, "bandwidth") == 0)
+            else if (wrong || (f->level == WI_FOUND_OK && strcmp(f->name, "bandwidth") == 0))
                 print_finding(f, weft_comm_host(world, report->leader[host]), out);
         }
     fprintf(out, "%-4s  %-10s  %d bad, %d to be warned of\n", bad ? "bad" : warn ? "warn" : "ok", "all", bad, warn);
