@@ -13,7 +13,7 @@
 
 typedef enum { BY_WEFT, BY_MPI, BY_MPI_IN_PLACE, WAYS } way;
 
-static const char *const way_names[WAYS] = {"weft", "mpi", "mpi-in-place"};
+static const char *way_name(int by) { return by == BY_WEFT ? "weft" : by == BY_MPI ? "mpi" : "mpi-in-place"; }
 
 enum { BARRIERS = 500, BARRIER_SAMPLES = 25, CALLS_MAX = 256, WARM_UP = 3 };
 
@@ -67,7 +67,7 @@ static weft_status check_part(const bench *b, way by, const float *part, size_t 
         float expected = 0;
         for (int rank = 0; rank < weft_comm_size(b->world); rank++) expected += input_of(rank, i);
         if (part[i - begin] != expected)
-            return weft_fail(WEFT_INTERNAL, "%s: the sum of %zu floats is wrong at %zu: %g, expected %g", way_names[by],
+            return weft_fail(WEFT_INTERNAL, "%s: the sum of %zu floats is wrong at %zu: %g, expected %g", way_name(by),
                              b->count, i, (double)part[i - begin], (double)expected);
     }
     return WEFT_OK;
@@ -169,7 +169,7 @@ static weft_status prepare_size(bench *b, size_t bytes)
 
 static void report_size(bench *b, size_t bytes)
 {
-    weft_stats stats[WAYS];
+    weft_stats stats[WAYS] = {0};
     double best = INFINITY;
     char text[16];
     if (weft_comm_rank(b->world) != 0) return;
@@ -178,7 +178,7 @@ static void report_size(bench *b, size_t bytes)
         weft_stats_of(b->sorted, b->taken[by], &stats[by]);
         if (by != BY_WEFT && stats[by].median < best) best = stats[by].median;
         weft_record_result_begin(&b->record, "sum", "us");
-        weft_json_write_string(&b->record.json, "by", way_names[by]);
+        weft_json_write_string(&b->record.json, "by", way_name(by));
         weft_json_write_int(&b->record.json, "bytes", (int64_t)bytes);
         if (by == BY_WEFT)
             weft_json_write_string(&b->record.json, "kind",
@@ -278,7 +278,7 @@ static void head_of_table(const bench *b)
 {
     if (weft_comm_rank(b->world) != 0 || !b->table) return;
     fprintf(b->table, "%-10s %-9s", "sum of f32", "weft by");
-    for (int by = 0; by < b->ways; by++) fprintf(b->table, " %10s [%9s %9s]", way_names[by], "p10", "p90");
+    for (int by = 0; by < b->ways; by++) fprintf(b->table, " %10s [%9s %9s]", way_name(by), "p10", "p90");
     fprintf(b->table, " %10s%s\n", "weft p99", b->ways > 1 ? " weft/mpi" : "");
 }
 
