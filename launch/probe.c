@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -56,23 +57,24 @@ static weft_status start(const char *library, pid_t *pid, int *from)
     return WEFT_OK;
 }
 
-// Reads to the end of the line or of the time. Returns how many bytes came.
-static size_t read_answer(int from, char line[LINE_MAX_BYTES])
+// Reads to the end of the line; false when the time is over before.
+static bool read_answer(int from, char line[LINE_MAX_BYTES])
 {
     int64_t until = weft_clock_ns() + LIMIT_SECONDS * INT64_C(1000000000);
     size_t used = 0;
+    line[0] = 0;
     while (used + 1 < LINE_MAX_BYTES) {
         int64_t left = until - weft_clock_ns();
         struct pollfd wait = {.fd = from, .events = POLLIN};
-        if (left <= 0 || (poll(&wait, 1, (int)(left / 1000000) + 1) < 0 && errno != EINTR)) break;
+        if (left <= 0 || (poll(&wait, 1, (int)(left / 1000000) + 1) < 0 && errno != EINTR)) return false;
         if (!wait.revents) continue;
         ssize_t got = read(from, line + used, LINE_MAX_BYTES - 1 - used);
         if (got <= 0) break;
         used += (size_t)got;
+        line[used] = 0;
         if (line[used - 1] == '\n') break;
     }
-    line[used] = 0;
-    return used;
+    return true;
 }
 
 weft_status wi_probe(const char *library, char text[WI_LIBRARY_TEXT], int *devices)
@@ -81,15 +83,16 @@ weft_status wi_probe(const char *library, char text[WI_LIBRARY_TEXT], int *devic
     int from = -1, ended = 0, status = 0, count = 0, begin = 0;
     pid_t pid;
     WEFT_TRY(start(library, &pid, &from));
-    size_t bytes = read_answer(from, line);
+    bool in_time = read_answer(from, line);
     close(from);
-    if (bytes == 0) kill(pid, SIGKILL); // it hangs, or has crashed already
+    if (!in_time) kill(pid, SIGKILL);
     while (waitpid(pid, &ended, 0) < 0 && errno == EINTR) {
     }
     if (devices) *devices = 0;
-    if (bytes == 0 && WIFSIGNALED(ended) && WTERMSIG(ended) != SIGKILL)
+    if (!in_time) return weft_fail(WEFT_FAILED, "loading it takes more than %d seconds", LIMIT_SECONDS);
+    if (!line[0] && WIFSIGNALED(ended))
         return weft_fail(WEFT_FAILED, "loading it ends by signal %d (%s)", WTERMSIG(ended), strsignal(WTERMSIG(ended)));
-    if (bytes == 0) return weft_fail(WEFT_FAILED, "loading it takes more than %d seconds, or fails", LIMIT_SECONDS);
+    if (!line[0]) return weft_fail(WEFT_FAILED, "loading it ends the process with code %d", WEXITSTATUS(ended));
     line[strcspn(line, "\n")] = 0;
     if (sscanf(line, "%d %d %n", &status, &count, &begin) != 2)
         return weft_fail(WEFT_FAILED, "it prints what is no version: %.80s", line);
