@@ -1,5 +1,6 @@
 // What was found, as text and as JSON.
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,7 +54,7 @@ static void write_findings(weft_json_writer *json, const wi_findings *list)
         for (int j = 0; j < f->facts; j++) {
             double value = f->fact[j].value;
             // A count stays a count: 20000 and not 20000.0.
-            if (value >= -0x1p53 && value <= 0x1p53 && value == (double)(int64_t)value)
+            if (fabs(value) <= 1e15 && value == (double)(int64_t)value)
                 weft_json_write_int(json, f->fact[j].name, (int64_t)value);
             else
                 weft_json_write_real(json, f->fact[j].name, value);

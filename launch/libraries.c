@@ -151,7 +151,8 @@ static void add_component(char *list, size_t capacity, const char *framework, co
     if (!found) return;
     found += strlen(key);
     snprintf(name, sizeof name, " %.*s", (int)strcspn(found, ".\n") < 24 ? (int)strcspn(found, ".\n") : 24, found);
-    if (!strstr(list, name) && strlen(list) + strlen(name) < capacity) strcat(list, name);
+    size_t used = strlen(list);
+    if (!strstr(list, name) && used + strlen(name) < capacity) snprintf(list + used, capacity - used, "%s", name);
 }
 
 void wi_library_mpi_components(char text[WI_LIBRARY_TEXT])
