@@ -65,7 +65,7 @@ static int sharers(const wi_doctor *doctor)
             shared = shared || (doctor->ranks[rank].cpu[i] & doctor->ranks[me].cpu[i]);
         count += weft_comm_node(world, rank) == weft_comm_node(world, me) && shared;
     }
-    return count;
+    return count > 0 ? count : 1;
 }
 
 static weft_status prepare_test(size_t bytes, int threads, const weft_topology *topology, weft_team **team,

@@ -5,6 +5,8 @@
 #include "launch/doctor.h"
 
 static void format_text(char *text, size_t capacity, const char *format, va_list args)
+    __attribute__((format(printf, 3, 0)));
+static void format_text(char *text, size_t capacity, const char *format, va_list args)
 {
     if (vsnprintf(text, capacity, format, args) < 0) text[0] = 0;
     for (char *c = text; *c; c++)

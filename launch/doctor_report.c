@@ -1,5 +1,6 @@
 // What was found, as text and as JSON.
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +35,7 @@ void wi_doctor_print(const wi_doctor_report *report, FILE *out)
             warn += f->level == WI_FOUND_WARN;
             if (host == 0)
                 print_finding(f, "", out);
-            else if (wrong || strcmp(f->name, "bandwidth") == 0)
+            else if (wrong || (f->level == WI_FOUND_OK && strcmp(f->name, "bandwidth") == 0))
                 print_finding(f, weft_comm_host(world, report->leader[host]), out);
         }
     fprintf(out, "%-4s  %-10s  %d bad, %d to be warned of\n", bad ? "bad" : warn ? "warn" : "ok", "all", bad, warn);
@@ -53,7 +54,7 @@ static void write_findings(weft_json_writer *json, const wi_findings *list)
         for (int j = 0; j < f->facts; j++) {
             double value = f->fact[j].value;
             // A count stays a count: 20000 and not 20000.0.
-            if (value >= -0x1p53 && value <= 0x1p53 && value == (double)(int64_t)value)
+            if (fabs(value) <= 1e15 && value == (double)(int64_t)value)
                 weft_json_write_int(json, f->fact[j].name, (int64_t)value);
             else
                 weft_json_write_real(json, f->fact[j].name, value);

@@ -16,7 +16,7 @@ static int check_findings(const weft_json *owner, const char *name)
         CHECK_OK(weft_json_string(finding, "text", NULL, &text));
         CHECK_OK(weft_json_string(finding, "mend", NULL, &mend));
         CHECK(called && level && text && text[0]);
-        CHECK(!strcmp(level, "ok") || !strcmp(level, "warn") || !strcmp(level, "bad") || !strcmp(level, "none"));
+        CHECK_HAS(" ok warn bad none ", level);
         found += strcmp(called, name) == 0;
     }
     return found;

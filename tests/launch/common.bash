@@ -8,6 +8,8 @@ trap 'rm -rf "$scratch"' EXIT
 for name in $(compgen -e WEFT_ || true); do unset "$name"; done
 
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_mpi_yield_when_idle=1
+# A job that fails is over at once: by then all ranks have agreed and one has told.
+export OMPI_MCA_odls_base_sigkill_timeout=0
 
 skip() { echo "skipped: $*"; exit 77; }
 
