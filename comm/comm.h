@@ -64,8 +64,8 @@ weft_status weft_job_open_local(const weft_job_options *options, int ranks, weft
 typedef weft_status weft_rank_fn(weft_job *job, int rank, void *arg);
 weft_status weft_job_run_threads(const weft_job_options *options, int ranks, weft_rank_fn *body, void *arg);
 
-// Leaves the job; after it this rank's death is nobody's loss. Accepts NULL. Local: call weft_comm_agree before, so
-// that nobody still needs this rank.
+// Leaves the job; after it this rank's death is nobody's loss. Accepts NULL. Collective where the ranks are processes:
+// they leave together, or the deadline tells who did not come.
 void weft_job_close(weft_job *job);
 // Ends the job for all ranks, now, with one line from this rank and the status's exit code. Does not return for ranks
 // that are processes; for threads, all waits end with LOST.

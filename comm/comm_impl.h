@@ -65,6 +65,9 @@ int wi_allowed_cpus(void);
 // A blocked wait: told to the seat, so that the watchdog sees it. `peer` is a world rank.
 void wi_wait_enter(weft_job *job, int peer, bool patient, uint32_t record);
 void wi_wait_leave(weft_job *job);
+// The flight recorder: a new record of this rank's, not yet entered, and the one of that index.
+uint32_t wi_record_open(const weft_job *job, const uint64_t *name, uint32_t shape, uint32_t number);
+wi_record *wi_record_of(const weft_job *job, uint32_t index);
 // LOST or DEADLINE with the verdict's text, for waits that were cancelled.
 weft_status wi_cancelled(weft_job *job);
 
@@ -155,7 +158,7 @@ typedef struct {
     weft_status (*put)(weft_window *window, int peer, size_t offset, const void *data, size_t bytes);
     weft_status (*flag)(weft_window *window, int peer);
     uint32_t (*flags)(weft_window *window, int from);
-    weft_status (*wait)(weft_window *window, int from, uint32_t flags);
+    weft_status (*wait)(weft_window *window, int from, uint32_t flags, uint32_t record);
     void (*destroy)(weft_window *window);
 } wi_window_ops;
 
@@ -163,6 +166,7 @@ struct weft_window {
     const wi_window_ops *ops;
     weft_comm *comm;
     char name[WI_NAME];
+    uint64_t record_name[WI_RECORD_NAME / 8];
     size_t bytes;
     void *memory; // mine
 };

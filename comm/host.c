@@ -120,6 +120,13 @@ static void first_failure(void *arg, int rank, const unsigned char *data, size_t
     if (status < 0 && first->who < 0) *first = (failure){rank, status};
 }
 
+// Does the text come from an earlier agreement, which has put the rank before it?
+static bool names_rank(const char *text)
+{
+    int rank, length = 0;
+    return sscanf(text, "rank %d:%n", &rank, &length) == 1 && length > 0;
+}
+
 weft_status weft_comm_agree(weft_comm *comm, weft_status status, int *who)
 {
     failure first = {-1, WEFT_OK};
@@ -130,8 +137,9 @@ weft_status weft_comm_agree(weft_comm *comm, weft_status status, int *who)
     if (who) *who = first.who;
     if (first.who < 0) return WEFT_OK;
     WEFT_TRY(weft_comm_bcast(comm, first.who, text, sizeof text));
-    if (comm->rank != first.who) weft_fail((weft_status)first.status, "rank %d: %s", comm->world_rank[first.who], text);
-    return (weft_status)first.status;
+    if (comm->rank == first.who) return (weft_status)first.status;
+    if (names_rank(text)) return weft_fail((weft_status)first.status, "%s", text);
+    return weft_fail((weft_status)first.status, "rank %d: %s", comm->world_rank[first.who], text);
 }
 
 // The first line in which two texts differ; the lines are cut to fit an error.

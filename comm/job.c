@@ -103,8 +103,8 @@ void weft_job_abort(weft_job *job, weft_status status, const char *text) { wi_jo
 void weft_job_close(weft_job *job)
 {
     if (!job) return;
-    // MPI's own close waits for all ranks too, but knows no deadline.
-    if (job->p2p) weft_comm_barrier(job->world);
+    // What comes now waits for all ranks as well, MPI or the first process, but knows no deadline.
+    if (!job->threads) weft_comm_barrier(job->world);
     wi_p2p_fini(job); // peers may still be fetching what was sent
     wi_seat_leave(job->board, job->seat);
     wi_watchdog_stop(job->watchdog);
