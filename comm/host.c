@@ -164,7 +164,7 @@ weft_status weft_comm_compare(weft_comm *comm, const char *what, const char *tex
     WEFT_TRY(weft_comm_max(comm, &longest, 1));
     char *theirs = calloc((size_t)longest + 1, 1);
     status = weft_comm_agree(comm, theirs ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory to compare %s", what), NULL);
-    if (status < 0) goto done;
+    if (status < 0 || !theirs) goto done;
     if (comm->rank == 0) memcpy(theirs, text, (size_t)length);
     status = weft_comm_bcast(comm, 0, theirs, (size_t)longest);
     if (status < 0) goto done;

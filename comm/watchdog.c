@@ -131,8 +131,8 @@ static void overdue(wi_watchdog *dog, int seat)
         if (wi_load(&of->state) == WI_SEAT_DONE)
             snprintf(whose, sizeof whose, "rank %d has left the job", of->world_rank);
         else if (!job->threads && dog->seen[culprit].quiet_ns >= QUIET_NS)
-            snprintf(whose, sizeof whose, "rank %d is stopped (no sign of life for %.1f s): it %s", of->world_rank,
-                     (double)dog->seen[culprit].quiet_ns * 1e-9, does);
+            snprintf(whose, sizeof whose, "rank %d is stopped (no sign of life for %.1f s); last seen, it %s",
+                     of->world_rank, (double)dog->seen[culprit].quiet_ns * 1e-9, does);
         else
             snprintf(whose, sizeof whose, "rank %d %s", of->world_rank, does);
     } else {

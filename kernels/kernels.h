@@ -12,7 +12,7 @@ extern "C" {
 #endif
 
 typedef struct {
-    weft_isa isa;
+    weft_isa isa; // the highest level that has a part in it
     // out[i] = the sum of in[0..n)[i] by the binary tree over the numbers of the arrays, the lower one on the left:
     // ((0+1)+(2+3))+((4+5)+(6+7)). Where a partner is absent the other is copied, never added to zero. `out` may be one
     // of the inputs; n is 1 to WEFT_TREE_MAX.

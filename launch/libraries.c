@@ -65,7 +65,7 @@ weft_status wi_library_mpi(char text[WI_LIBRARY_TEXT])
     return WEFT_OK;
 }
 
-weft_status wi_library_ucx(char text[WI_LIBRARY_TEXT])
+static weft_status look_at_ucx(char text[WI_LIBRARY_TEXT], int *devices)
 {
     void *library;
     const char *(*get_version)(void);
@@ -76,7 +76,7 @@ weft_status wi_library_ucx(char text[WI_LIBRARY_TEXT])
     return WEFT_OK;
 }
 
-weft_status wi_library_nccl(char text[WI_LIBRARY_TEXT])
+static weft_status look_at_nccl(char text[WI_LIBRARY_TEXT], int *devices)
 {
     void *library;
     int (*get_version)(int *), version = 0;
@@ -89,13 +89,12 @@ weft_status wi_library_nccl(char text[WI_LIBRARY_TEXT])
     return WEFT_OK;
 }
 
-weft_status wi_library_cuda(char text[WI_LIBRARY_TEXT], int *devices)
+static weft_status look_at_cuda(char text[WI_LIBRARY_TEXT], int *devices)
 {
     void *library;
     int (*init)(unsigned), (*get_version)(int *), (*get_count)(int *), (*get_name)(int, const char **);
     int version = 0;
     const char *name = NULL;
-    *devices = 0;
     WEFT_TRY(open_library("libcuda.so.1", &library));
     find(library, "cuInit", (void *)&init);
     find(library, "cuDriverGetVersion", (void *)&get_version);
@@ -114,7 +113,7 @@ weft_status wi_library_cuda(char text[WI_LIBRARY_TEXT], int *devices)
     return WEFT_OK;
 }
 
-weft_status wi_library_nvml(char text[WI_LIBRARY_TEXT])
+static weft_status look_at_nvml(char text[WI_LIBRARY_TEXT], int *devices)
 {
     void *library;
     int (*init)(void), (*get_version)(char *, unsigned), (*shutdown)(void);
@@ -132,6 +131,17 @@ weft_status wi_library_nvml(char text[WI_LIBRARY_TEXT])
     return WEFT_OK;
 }
 
+weft_status wi_library_look(const char *name, char text[WI_LIBRARY_TEXT], int *devices)
+{
+    static const struct {
+        const char *name;
+        weft_status (*look)(char *text, int *devices);
+    } libraries[] = {{"ucx", look_at_ucx}, {"cuda", look_at_cuda}, {"nvml", look_at_nvml}, {"nccl", look_at_nccl}};
+    for (size_t i = 0; i < sizeof libraries / sizeof libraries[0]; i++)
+        if (strcmp(name, libraries[i].name) == 0) return libraries[i].look(text, devices);
+    return weft_fail(WEFT_USAGE, "no library is called %.32s here", name);
+}
+
 // Appends " NAME" to the list of `framework` unless it stands there already.
 static void add_component(char *list, size_t capacity, const char *framework, const char *path)
 {
@@ -141,7 +151,8 @@ static void add_component(char *list, size_t capacity, const char *framework, co
     if (!found) return;
     found += strlen(key);
     snprintf(name, sizeof name, " %.*s", (int)strcspn(found, ".\n") < 24 ? (int)strcspn(found, ".\n") : 24, found);
-    if (!strstr(list, name) && strlen(list) + strlen(name) < capacity) strcat(list, name);
+    size_t used = strlen(list);
+    if (!strstr(list, name) && used + strlen(name) < capacity) snprintf(list + used, capacity - used, "%s", name);
 }
 
 void wi_library_mpi_components(char text[WI_LIBRARY_TEXT])

@@ -6,6 +6,7 @@
 
 #include "core/log.h"
 #include "core/plugin.h"
+#include "launch/probe.h"
 #include "launch/start.h"
 
 static int tell(weft_status status)
@@ -92,6 +93,7 @@ done:
 
 int main(int argc, char **argv)
 {
+    if (argc == 3 && strcmp(argv[1], WI_PROBE_WORD) == 0) return wi_probe_main(argv[2]);
     weft_log_catch_crashes(NULL);
     wi_launcher launcher = wi_launcher_read();
     wi_common common = wi_line_peek(argc, argv);

@@ -41,7 +41,7 @@ static bool fill_nodes(plan *p, int ranks, int least)
         for (int node = 1; node < p->nodes; node++)
             if (p->cores[node] * (p->ranks[best] + 1) > p->cores[best] * (p->ranks[node] + 1)) best = node;
         p->ranks[best]++;
-        if (p->cores[best] / p->ranks[best] < least) return false;
+        if (p->cores[best] < least * p->ranks[best]) return false;
     }
     return true;
 }
@@ -59,6 +59,7 @@ bool wi_share_make(const weft_topology *topology, int ranks, int rank, int threa
     int cores = topology->allowed_cores, first = 0;
     out->count = topology->allowed_count;
     memcpy(out->cpus, topology->allowed, (size_t)out->count * sizeof *out->cpus);
+    if (rank < 0 || rank >= ranks) return false;
     if ((int64_t)ranks * (threads > 0 ? threads : 1) > cores || !list_cores(topology, &p)) return false;
     if (!fill_nodes(&p, ranks, cores / ranks)) {
         take(&p, 0, cores, ranks, rank, out);

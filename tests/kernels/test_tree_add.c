@@ -136,7 +136,7 @@ int main(int argc, char **argv)
     CHECK(weft_isa_from_name(name, &isa));
     if (isa > cpu.isa) SKIP("this processor has no %s", name);
     weft_kernels kernels = weft_kernels_for(isa);
-    CHECK_INT(kernels.isa, isa);
+    CHECK(kernels.isa <= isa); // a level that improves nothing has no part in the table
     trial t = {.kernels = &kernels, .random = 2024};
     for (int i = 0; i <= N_MAX; i++) {
         t.raw[i] = malloc(((size_t)COUNT_MAX + SHIFT + 2 * (size_t)GUARD) * sizeof(float));
