@@ -154,7 +154,7 @@ static weft_status run_huge(loop *self)
 {
     weft_channel *channel;
     if (is(self, "limited") && self->rank == self->chosen) limit_memory();
-    weft_status status = make_channel(self->world, "huge", is(self, "huge") ? (size_t)1 << 45 : 512 << 20, &channel);
+    weft_status status = make_channel(self->world, "huge", is(self, "huge") ? (size_t)1 << 45 : 256 << 20, &channel);
     printf("rank %d: %s: %s\n", self->rank, weft_status_name(status), weft_error_text());
     if (status == WEFT_OK) weft_channel_destroy(channel);
     WEFT_TRY(make_channel(self->world, "layer", LAYER_BYTES, &channel));
