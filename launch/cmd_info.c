@@ -13,9 +13,11 @@ static const weft_command command = {
     .name = "info",
     .summary = "what this build of weft is, and its libraries",
     .usage = "weft info [flags]",
-    .about = "Prints the build, the backends it was built with and whether they can be opened here, the libraries in "
-             "use and the instruction set that was chosen. weft doctor looks at the machine and the job.",
-    .examples = "weft info",
+    .about =
+        "Prints the build, the backends it was built with and whether they can be opened here, the libraries in "
+        "use, the instruction set that was chosen, and the table of collective algorithms of this job. weft doctor "
+        "looks at the machine and the job.",
+    .examples = "weft info\nmpirun -np 2 weft info --transport mpi --algorithms allgather:8k-=ring",
     .common = wi_common_flags,
 };
 
@@ -53,6 +55,8 @@ static weft_status run_info(weft_job *job, const wi_call *call)
     wi_libraries_linked(libraries);
     printf("libraries   %s\n", libraries);
     print_processor(&cpu, isa);
+    printf("\n");
+    weft_comm_print_algorithms(weft_job_world(job), stdout);
     return WEFT_OK;
 }
 
