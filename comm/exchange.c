@@ -86,7 +86,12 @@ weft_status weft_exchange_end(weft_exchange *exchange)
     return status;
 }
 
-bool weft_exchange_ready(weft_exchange *exchange) { return exchange->channel->ops->ready(exchange->channel, exchange); }
+bool weft_exchange_ready(weft_exchange *exchange)
+{
+    weft_channel *channel = exchange->channel;
+    // When the job ends so does every wait: end tells how.
+    return channel->ops->ready(channel, exchange) || wi_load(&channel->comm->job->board->cancel);
+}
 
 void weft_exchange_release(weft_exchange *exchange)
 {
