@@ -36,7 +36,7 @@ static uint32_t to_bits(float value)
 // Level by level over the numbers of the arrays; who has no partner goes up as it is.
 static float tree(const float *const *in, int n, size_t at)
 {
-    float value[N_MAX];
+    float value[N_MAX] = {0};
     for (int i = 0; i < n; i++) value[i] = in[i][at];
     for (; n > 1; n = (n + 1) / 2)
         for (int i = 0; i < (n + 1) / 2; i++) {

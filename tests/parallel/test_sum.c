@@ -23,7 +23,7 @@ static float value(int rank, int round, size_t i)
 
 static float tree(int ranks, int round, size_t i)
 {
-    float level[RANKS_MAX];
+    float level[RANKS_MAX] = {0};
     for (int rank = 0; rank < ranks; rank++) level[rank] = value(rank, round, i);
     for (int n = ranks; n > 1; n = (n + 1) / 2)
         for (int k = 0; k < (n + 1) / 2; k++) level[k] = 2 * k + 1 < n ? level[2 * k] + level[2 * k + 1] : level[2 * k];
