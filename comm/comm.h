@@ -10,7 +10,7 @@
 //     weft_exchange_end(&ex);                // ex.view[peer], ex.bytes[peer]: read the peers' bytes, in place
 //     weft_exchange_release(&ex);            // done reading
 //
-// Ownership: slots and views belong to the channel. Exchange n of a channel uses buffer n % depth, whose addresses
+// Ownership: slots and views belong to the channel. Exchanges use its `depth` buffers in turn, whose addresses
 // never change. Threads: a rank's calls on one job come from one thread at a time; weft_comm_progress may come from
 // any. "Collective" means: every member of the group calls it, in the same order. Every failure is a weft_status.
 #ifndef WEFT_COMM_COMM_H
@@ -147,6 +147,7 @@ typedef struct {
     const unsigned char *const *view; // after end: [size] each peer's bytes, mine included; NULL where it gave none
     const size_t *bytes;              // after end: [size] how many
     uint32_t number;                  // of this exchange on its channel, from 1
+    uint32_t buffer;                  // which of the channel's, 0 to depth - 1
     uint32_t record;                  // in the flight recorder
 } weft_exchange;
 

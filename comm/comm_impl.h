@@ -129,7 +129,7 @@ struct weft_channel {
     uint64_t record_name[WI_RECORD_NAME / 8];
     const char *algorithm;
     uint32_t id;       // within the group
-    uint32_t acquired; // exchanges so far
+    uint64_t acquired; // exchanges so far
     int senders;       // ranks that give bytes: 1 or size
     size_t stride;     // ALLTOALL: between the peers' parts of a slot
 };

@@ -34,7 +34,9 @@ uint32_t wi_record_open(const weft_job *job, const uint64_t *name, uint32_t shap
 
 weft_status weft_exchange_acquire(weft_channel *channel, weft_exchange *out)
 {
-    *out = (weft_exchange){.channel = channel, .stride = channel->stride, .number = ++channel->acquired};
+    uint64_t number = ++channel->acquired;
+    *out = (weft_exchange){.channel = channel, .stride = channel->stride, .number = (uint32_t)number};
+    out->buffer = (uint32_t)(number % (uint64_t)channel->spec.depth);
     out->record = wi_record_open(channel->comm->job, channel->record_name, (uint32_t)channel->spec.shape, out->number);
     return channel->ops->acquire(channel, out);
 }
@@ -86,7 +88,12 @@ weft_status weft_exchange_end(weft_exchange *exchange)
     return status;
 }
 
-bool weft_exchange_ready(weft_exchange *exchange) { return exchange->channel->ops->ready(exchange->channel, exchange); }
+bool weft_exchange_ready(weft_exchange *exchange)
+{
+    weft_channel *channel = exchange->channel;
+    // When the job ends so does every wait: end tells how.
+    return channel->ops->ready(channel, exchange) || wi_load(&channel->comm->job->board->cancel);
+}
 
 void weft_exchange_release(weft_exchange *exchange)
 {

@@ -152,9 +152,10 @@ static void first_difference(const char *mine, const char *theirs, char *text, s
             other = theirs + i + 1;
         }
     int length = (int)strcspn(line, "\n"), other_length = (int)strcspn(other, "\n");
-    snprintf(text, capacity, "%.*s, on rank 0 %.*s", length < 180 ? length : 180, length ? line : "(nothing)",
-             other_length < 180 ? other_length : 180, other_length ? other : "(nothing)");
-    if (!length) snprintf(text, capacity, "(nothing), on rank 0 %.*s", other_length < 180 ? other_length : 180, other);
+    if (!length) line = "(nothing)", length = (int)strlen(line);
+    if (!other_length) other = "(nothing)", other_length = (int)strlen(other);
+    snprintf(text, capacity, "%.*s, on rank 0 %.*s", length < 180 ? length : 180, line,
+             other_length < 180 ? other_length : 180, other);
 }
 
 weft_status weft_comm_compare(weft_comm *comm, const char *what, const char *text)

@@ -55,7 +55,7 @@ weft_status wi_job_init(weft_job *job, const weft_job_options *options, int cpus
     job->patience.cancel = &job->board->cancel;
     WEFT_TRY(wi_options_check(options, job->p2p != NULL));
     if (pthread_mutex_init(&job->p2p_lock, NULL) != 0) return weft_fail(WEFT_FAILED, "cannot make a lock");
-    wi_seat_take(job->board, job->seat, job->rank);
+    if (!job->threads) wi_seat_take(job->board, job->seat, job->rank);
     weft_log_set_rank(job->rank);
     wi_fault_open(job);
     return wi_comm_world(job, &job->world);

@@ -181,8 +181,10 @@ static void run_channel(trial *t, const weft_channel_spec *spec, int rounds)
         int order[32];
         for (int i = 0; i < flying; i++) {
             start(t, channel, spec, &ex[i]);
-            // Addresses are fixed: exchange n uses the buffer n % depth.
-            const unsigned char **slot = &slots[ex[i].number % (uint32_t)depth];
+            // Addresses are fixed, and the buffers come in turn.
+            CHECK(ex[i].buffer < (uint32_t)depth);
+            if (i > 0) CHECK_INT(ex[i].buffer, (ex[i - 1].buffer + 1) % (uint32_t)depth);
+            const unsigned char **slot = &slots[ex[i].buffer];
             if (*slot) CHECK(*slot == ex[i].slot);
             *slot = ex[i].slot;
             order[i] = i;
