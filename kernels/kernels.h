@@ -6,18 +6,29 @@
 #include <stddef.h>
 
 #include "core/cpu.h"
+#include "core/team.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
+// What every op is given beside its shapes. The arrays of an op may not overlap unless it says so.
+typedef struct weft_kernels weft_kernels;
 typedef struct {
-    weft_isa isa; // the highest level that has a part in it
+    const weft_kernels *table;
+    weft_team *team; // the threads it may use; NULL: the caller alone
+    void *stream;    // a device's; NULL on the host
+    void *scratch;   // aligned to 64, at least what the op's own ..._scratch() asks for; NULL where it asks for none
+    size_t scratch_bytes;
+} weft_op;
+
+struct weft_kernels {
+    weft_isa isa;
     // out[i] = the sum of in[0..n)[i] by the binary tree over the numbers of the arrays, the lower one on the left:
     // ((0+1)+(2+3))+((4+5)+(6+7)). Where a partner is absent the other is copied, never added to zero. `out` may be one
     // of the inputs; n is 1 to WEFT_TREE_MAX.
     void (*tree_add)(float *out, const float *const *in, int n, size_t count);
-} weft_kernels;
+};
 
 enum { WEFT_TREE_MAX = 1024 };
 

@@ -1,18 +1,23 @@
+// The ladder: ref fills every slot, each level then overrides what it improves.
 #include "kernels/cpu/levels.h"
+
+static void fill_ref(weft_kernels *table) { wi_tree_add_ref(table); }
+
+#if defined(__x86_64__)
+
+static void fill_avx2(weft_kernels *table) { wi_tree_add_avx2(table); }
+
+static void fill_avx512(weft_kernels *table) { wi_tree_add_avx512(table); }
+
+#endif
 
 weft_kernels weft_kernels_for(weft_isa isa)
 {
-    weft_kernels table = {.isa = WEFT_ISA_REF};
-    wi_kernels_ref(&table);
+    weft_kernels table = {.isa = isa};
+    fill_ref(&table);
 #if defined(__x86_64__)
-    if (isa >= WEFT_ISA_AVX2) {
-        wi_kernels_avx2(&table);
-        table.isa = WEFT_ISA_AVX2;
-    }
-    if (isa >= WEFT_ISA_AVX512) {
-        wi_kernels_avx512(&table);
-        table.isa = WEFT_ISA_AVX512;
-    }
+    if (isa >= WEFT_ISA_AVX2) fill_avx2(&table);
+    if (isa >= WEFT_ISA_AVX512) fill_avx512(&table);
 #endif
     return table;
 }

@@ -1,12 +1,13 @@
-// The levels of the CPU's op table. Each file is compiled with its own instruction flags and gives one function, which
-// overrides the slots that the level improves.
+// The levels of the CPU's op table. A file holds one op (or one close family of ops) for one level, is compiled with
+// that level's flags, and gives one function that overrides the slots it improves. Shared bodies are .inc files: their
+// functions are static, so no code above the baseline can be picked for everyone by the linker.
 #ifndef WEFT_KERNELS_CPU_LEVELS_H
 #define WEFT_KERNELS_CPU_LEVELS_H
 
 #include "kernels/kernels.h"
 
-void wi_kernels_ref(weft_kernels *table);
-void wi_kernels_avx2(weft_kernels *table);
-void wi_kernels_avx512(weft_kernels *table);
+void wi_tree_add_ref(weft_kernels *table);
+void wi_tree_add_avx2(weft_kernels *table);
+void wi_tree_add_avx512(weft_kernels *table);
 
 #endif
