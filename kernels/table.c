@@ -21,6 +21,8 @@ static void fill_avx512(weft_kernels *table)
     wi_gemm_avx512(table);
 }
 
+static void fill_amx(weft_kernels *table) { wi_gemm_amx(table); }
+
 #endif
 
 weft_kernels weft_kernels_for(weft_isa isa)
@@ -30,6 +32,7 @@ weft_kernels weft_kernels_for(weft_isa isa)
 #if defined(__x86_64__)
     if (isa >= WEFT_ISA_AVX2) fill_avx2(&table);
     if (isa >= WEFT_ISA_AVX512) fill_avx512(&table);
+    if (isa >= WEFT_ISA_AMX) fill_amx(&table);
 #endif
     return table;
 }

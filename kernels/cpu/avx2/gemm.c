@@ -3,6 +3,7 @@
 #include "kernels/cpu/codes8.inc"
 #include "kernels/cpu/gemm_types.inc"
 // and on these
+#include "kernels/cpu/gemm_groups.inc"
 #include "kernels/cpu/gemm_scale.inc"
 #include "kernels/cpu/levels.h"
 
