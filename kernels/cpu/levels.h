@@ -10,4 +10,9 @@ void wi_tree_add_ref(weft_kernels *table);
 void wi_tree_add_avx2(weft_kernels *table);
 void wi_tree_add_avx512(weft_kernels *table);
 
+void wi_gemm_ref(weft_kernels *table);
+void wi_gemm_avx2(weft_kernels *table);
+void wi_gemm_avx512(weft_kernels *table);
+void wi_gemm_amx(weft_kernels *table);
+
 #endif
