@@ -7,6 +7,7 @@
 
 #include "core/cpu.h"
 #include "core/team.h"
+#include "kernels/rows.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -14,7 +15,7 @@ extern "C" {
 
 // What every op is given beside its shapes. The arrays of an op may not overlap unless it says so.
 typedef struct weft_kernels weft_kernels;
-typedef struct {
+typedef struct weft_op {
     const weft_kernels *table;
     weft_team *team; // the threads it may use; NULL: the caller alone
     void *stream;    // a device's; NULL on the host
@@ -28,6 +29,7 @@ struct weft_kernels {
     // ((0+1)+(2+3))+((4+5)+(6+7)). Where a partner is absent the other is copied, never added to zero. `out` may be one
     // of the inputs; n is 1 to WEFT_TREE_MAX.
     void (*tree_add)(float *out, const float *const *in, int n, size_t count);
+    weft_row_ops rows;
 };
 
 enum { WEFT_TREE_MAX = 1024 };

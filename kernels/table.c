@@ -1,13 +1,37 @@
 // The ladder: ref fills every slot, each level then overrides what it improves.
 #include "kernels/cpu/levels.h"
 
-static void fill_ref(weft_kernels *table) { wi_tree_add_ref(table); }
+static void fill_ref(weft_kernels *table)
+{
+    wi_tree_add_ref(table);
+
+    wi_convert_ref(table);
+    wi_move_ref(table);
+    wi_norm_ref(table);
+    wi_rope_ref(table);
+}
 
 #if defined(__x86_64__)
 
-static void fill_avx2(weft_kernels *table) { wi_tree_add_avx2(table); }
+static void fill_avx2(weft_kernels *table)
+{
+    wi_tree_add_avx2(table);
 
-static void fill_avx512(weft_kernels *table) { wi_tree_add_avx512(table); }
+    wi_convert_avx2(table);
+    wi_move_avx2(table);
+    wi_norm_avx2(table);
+    wi_rope_avx2(table);
+}
+
+static void fill_avx512(weft_kernels *table)
+{
+    wi_tree_add_avx512(table);
+
+    wi_convert_avx512(table);
+    wi_move_avx512(table);
+    wi_norm_avx512(table);
+    wi_rope_avx512(table);
+}
 
 #endif
 

@@ -10,4 +10,18 @@ void wi_tree_add_ref(weft_kernels *table);
 void wi_tree_add_avx2(weft_kernels *table);
 void wi_tree_add_avx512(weft_kernels *table);
 
+// The row ops.
+void wi_convert_ref(weft_kernels *table);
+void wi_move_ref(weft_kernels *table);
+void wi_norm_ref(weft_kernels *table);
+void wi_rope_ref(weft_kernels *table);
+void wi_convert_avx2(weft_kernels *table);
+void wi_move_avx2(weft_kernels *table);
+void wi_norm_avx2(weft_kernels *table);
+void wi_rope_avx2(weft_kernels *table);
+void wi_convert_avx512(weft_kernels *table);
+void wi_move_avx512(weft_kernels *table);
+void wi_norm_avx512(weft_kernels *table);
+void wi_rope_avx512(weft_kernels *table);
+
 #endif
