@@ -7,6 +7,7 @@
 
 #include "core/cpu.h"
 #include "core/team.h"
+#include "kernels/pick.h"
 #include "kernels/rows.h"
 
 #ifdef __cplusplus
@@ -29,7 +30,8 @@ struct weft_kernels {
     // ((0+1)+(2+3))+((4+5)+(6+7)). Where a partner is absent the other is copied, never added to zero. `out` may be one
     // of the inputs; n is 1 to WEFT_TREE_MAX.
     void (*tree_add)(float *out, const float *const *in, int n, size_t count);
-    weft_row_ops rows;
+    weft_row_ops rows;  // kernels/rows.h
+    weft_pick_ops pick; // kernels/pick.h
 };
 
 enum { WEFT_TREE_MAX = 1024 };

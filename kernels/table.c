@@ -9,6 +9,9 @@ static void fill_ref(weft_kernels *table)
     wi_move_ref(table);
     wi_norm_ref(table);
     wi_rope_ref(table);
+    wi_softmax_ref(table);
+    wi_sample_ref(table);
+    wi_logits_ref(table);
 }
 
 #if defined(__x86_64__)
@@ -21,6 +24,8 @@ static void fill_avx2(weft_kernels *table)
     wi_move_avx2(table);
     wi_norm_avx2(table);
     wi_rope_avx2(table);
+    wi_softmax_avx2(table);
+    wi_sample_avx2(table);
 }
 
 static void fill_avx512(weft_kernels *table)
@@ -31,6 +36,8 @@ static void fill_avx512(weft_kernels *table)
     wi_move_avx512(table);
     wi_norm_avx512(table);
     wi_rope_avx512(table);
+    wi_softmax_avx512(table);
+    wi_sample_avx512(table);
 }
 
 #endif
