@@ -4,6 +4,7 @@
 static void fill_ref(weft_kernels *table)
 {
     wi_tree_add_ref(table);
+    wi_gemm_ref(table);
 
     wi_convert_ref(table);
     wi_move_ref(table);
@@ -19,6 +20,7 @@ static void fill_ref(weft_kernels *table)
 static void fill_avx2(weft_kernels *table)
 {
     wi_tree_add_avx2(table);
+    wi_gemm_avx2(table);
 
     wi_convert_avx2(table);
     wi_move_avx2(table);
@@ -31,6 +33,7 @@ static void fill_avx2(weft_kernels *table)
 static void fill_avx512(weft_kernels *table)
 {
     wi_tree_add_avx512(table);
+    wi_gemm_avx512(table);
 
     wi_convert_avx512(table);
     wi_move_avx512(table);

@@ -10,6 +10,10 @@ void wi_tree_add_ref(weft_kernels *table);
 void wi_tree_add_avx2(weft_kernels *table);
 void wi_tree_add_avx512(weft_kernels *table);
 
+void wi_gemm_ref(weft_kernels *table);
+void wi_gemm_avx2(weft_kernels *table);
+void wi_gemm_avx512(weft_kernels *table);
+
 // The row ops.
 void wi_convert_ref(weft_kernels *table);
 void wi_move_ref(weft_kernels *table);
