@@ -80,6 +80,52 @@ typedef struct {
     float add;
 } weft_bias;
 
+// The router of a mixture of experts. What ranks the experts, and what an expert weighs:
+//   SOFTMAX   softmax over all experts; that, divided by the sum over the chosen ones where `normalize`
+//   SELECTED  the score; softmax over the chosen ones
+//   SIGMOID   1 / (1 + e^-score); that, divided by the sum over the chosen ones + 1e-20 where `normalize`
+// `bias` is added for the ranking alone. With groups of equally many experts only the groups_kept groups with the
+// largest sum of their two best stay. Ties go to the lower id, NaN ranks last. Sums over the chosen ones are in
+// ascending id.
+typedef enum { WEFT_ROUTE_SOFTMAX, WEFT_ROUTE_SELECTED, WEFT_ROUTE_SIGMOID } weft_route_kind;
+enum { WEFT_EXPERTS_MAX = 1024 };
+typedef struct {
+    const float *scores; // (rows, experts)
+    size_t stride;
+    size_t rows, experts, k; // k is at most experts, and at most what groups_kept groups hold
+    weft_route_kind kind;
+    bool normalize;
+    float scale;                // of all weights, at the end; 1
+    const float *bias;          // (experts) or NULL
+    size_t groups, groups_kept; // 0: no groups
+    int32_t *ids;               // (rows, k), ascending in each row
+    float *weights;             // (rows, k)
+} weft_route;
+
+// The rows of each of the experts first .. first + experts - 1, expert by expert and ascending inside one: expert e has
+// the places offsets[e] to offsets[e + 1] - 1, and the row at a place is row_of[place].
+typedef struct {
+    const int32_t *ids; // (rows, k)
+    size_t rows, k;
+    int32_t first;
+    size_t experts;
+    int32_t *offsets; // (experts + 1)
+    int32_t *row_of;  // (rows * k) at most
+    int32_t *place;   // (rows, k): the place of a row's choice; -1 where its expert is not among these
+} weft_route_group;
+
+// out[row] = the sum of weights[row][j] * in[place[row][j]] over j, ascending: a product, then a chain of fma. Negative
+// places are left out; a row without any gives zeros.
+typedef struct {
+    float *out; // (rows, width)
+    size_t out_stride;
+    const float *in; // (places, width)
+    size_t in_stride;
+    const int32_t *place; // (rows, k)
+    const float *weights; // (rows, k)
+    size_t rows, k, width;
+} weft_combine;
+
 typedef struct {
     // out = softmax over each row, by sixteen lanes; in place allowed. A row of -inf gives zeros; NaN and inf give NaN.
     void (*softmax)(const weft_op *op, float *out, size_t out_stride, const float *in, size_t in_stride, size_t rows,
@@ -102,6 +148,9 @@ typedef struct {
     // out[row * k ..]: the k first in rank. Needs scratch of weft_pick_scratch bytes.
     void (*top)(const weft_op *op, const weft_logits *logits, size_t k, weft_choice *out);
     void (*sample)(const weft_op *op, const weft_sample *args); // likewise
+    void (*route)(const weft_op *op, const weft_route *args);
+    void (*group)(const weft_op *op, const weft_route_group *args);
+    void (*combine)(const weft_op *op, const weft_combine *args);
 } weft_pick_ops;
 
 // Bytes of op->scratch for `top` and `sample` over rows of that width.

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "core/tensor.h"
+#include "kernels/gemm.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -73,6 +74,51 @@ typedef struct {
     const int32_t *positions; // (rows), rows of the table
 } weft_rope;
 
+// out = act(in) * up, row by row; the bits of a GEMM's own gate. `out` may be `in` or `up` with the same stride.
+typedef struct {
+    float *out;
+    size_t out_stride;
+    const float *in;
+    size_t in_stride;
+    const float *up; // NULL: act(in) alone
+    size_t up_stride;
+    weft_act act;
+    size_t rows, width;
+} weft_gate;
+
+// Each row in groups of `group` columns (the last may be shorter; 0: the row is one), each with a scale and, where
+// `zeros` is given, a zero. Codes are laid out and read as weft_gemm_source says: value = (level - zero) * scale, where
+// an int4's level is its code - 8. Rounds to nearest even.
+//   without zeros: scale = largest |x| / 127 (int4: / 7), levels -127..127 (-7..7)
+//   with zeros: scale = (highest - lowest) / 255 (int4: / 15), 0 among them, levels -128..127 (-8..7)
+// A group of zeros, or too small for a scale, has scale 0. One that holds NaN or inf has scale NaN, so that it stays
+// seen.
+typedef struct {
+    const float *in; // (rows, width)
+    size_t in_stride;
+    void *codes;
+    size_t code_stride;  // in bytes
+    weft_dtype type;     // int8, or int4 where width and group are even
+    float *scales;       // (rows, groups)
+    int8_t *zeros;       // (rows, groups) or NULL
+    size_t scale_stride; // of scales and of zeros
+    size_t group;
+    size_t rows, width;
+} weft_quantize;
+
+typedef struct {
+    float *out; // (rows, width)
+    size_t out_stride;
+    const void *codes;
+    size_t code_stride; // in bytes
+    weft_dtype type;
+    const float *scales;
+    const int8_t *zeros; // or NULL
+    size_t scale_stride;
+    size_t group;
+    size_t rows, width;
+} weft_dequantize;
+
 typedef struct {
     // Between f32, bf16 and f16: to nearest even, through the denormals; a NaN that becomes narrower keeps its upper
     // bits and is quiet. `out` may be `in` when the types are the same.
@@ -82,6 +128,13 @@ typedef struct {
     void (*scatter)(const weft_op *op, const weft_move *args);
     void (*norm)(const weft_op *op, const weft_norm *args);
     void (*rope)(const weft_op *op, const weft_rope *args);
+    void (*gate)(const weft_op *op, const weft_gate *args);
+    // Over `count` elements in a row; `out` may be any of the inputs.
+    void (*add)(const weft_op *op, float *out, const float *in, const float *other, size_t count);
+    void (*scale)(const weft_op *op, float *out, const float *in, float factor, size_t count);
+    void (*softcap)(const weft_op *op, float *out, const float *in, float cap, size_t count); // cap * tanh(in / cap)
+    void (*quantize)(const weft_op *op, const weft_quantize *args);
+    void (*dequantize)(const weft_op *op, const weft_dequantize *args);
 } weft_row_ops;
 
 #ifdef __cplusplus

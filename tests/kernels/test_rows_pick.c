@@ -310,6 +310,24 @@ static void test_frequencies(weft_walk *walk)
     }
 }
 
+// Leaves without a partner are copied, and the pairs are those of the tree over eight.
+static void test_few_leaves(weft_walk *walk)
+{
+    const weft_lse in[5] = {{1, 2}, {3, 1}, {-INFINITY, 0}, {2, 7}, {0.5F, 3}};
+    for (int way = 0; way < weft_walk_ways(walk); way++) {
+        const weft_op *op = weft_walk_way(walk, way);
+        weft_lse pairs[3], one, all;
+        for (size_t i = 0; i < 2; i++) op->table->pick.lse_tree(op, in + 2 * i, 2, 1, pairs + i);
+        pairs[2] = in[4];
+        weft_walk_same(walk, way, "a pair with nothing", &pairs[1], &in[3], sizeof one);
+        op->table->pick.lse_tree(op, pairs, 2, 1, &one);
+        const weft_lse halves[2] = {one, pairs[2]};
+        op->table->pick.lse_tree(op, halves, 2, 1, &one);
+        op->table->pick.lse_tree(op, in, 5, 1, &all);
+        weft_walk_same(walk, way, "five leaves", &all, &one, sizeof one);
+    }
+}
+
 static void test_edits(weft_walk *walk)
 {
     const weft_op *op = weft_walk_way(walk, weft_walk_ways(walk) - 1);
@@ -349,6 +367,7 @@ int main(void)
         test_sample(walk, 8, 128256, i == 0 ? 0.25F : 3, kinds[i]);
     }
     test_frequencies(walk);
+    test_few_leaves(walk);
     test_edits(walk);
     weft_walk_end(walk);
     return 0;
