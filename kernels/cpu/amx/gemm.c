@@ -42,22 +42,21 @@ static void thread_begin(const run *r)
 
 static void thread_end(void) { _tile_release(); }
 
-static unsigned char *packed_rows(const run *r, int64_t row) { return r->scratch + (size_t)(row * r->w->padded) * 2; }
+// Packed rows stand span by span, in a span tile row by tile row: what is read together lies together, whatever K is.
+static unsigned char *packed_at(const run *r, int64_t row, int64_t at, int64_t steps)
+{
+    const int64_t columns = tile_columns(r), tiles = (r->chunk_rows + columns - 1) / columns;
+    return r->scratch + (size_t)(at * tiles * columns + row / TILE * steps * WI_STEP * columns) * 2;
+}
+
+static int64_t steps_of(int64_t begin, int64_t end) { return (end - begin + WI_STEP - 1) / WI_STEP; }
 
 static const unsigned char *prepare(const run *r, const span *s, unsigned char *room)
 {
-    const weft_gemm_weight *w = r->w;
-    const unsigned char *codes = s->panel + w->codes_at;
-    const int64_t at = w->leaf[s->leaf].at + s->begin - w->leaf[s->leaf].begin;
-    switch (w->type) {
-    case WEFT_I8:
-        expand_i8(w, s, codes + at * WI_PANEL, room);
-        return room;
-    case WEFT_I4:
-        expand_i4(w, s, codes + at * (WI_PANEL / 2), room);
-        return room;
-    default:
-        return codes + at * (WI_PANEL * 2);
+    switch (r->w->type) {
+    case WEFT_I8: expand_i8(r->w, s, room); return room;
+    case WEFT_I4: expand_i4(r->w, s, room); return room;
+    default: return s->codes;
     }
 }
 
@@ -93,50 +92,105 @@ static inline void fetch_ahead(const unsigned char *p)
     for (int i = 0; i < STEP_BYTES; i += WI_LINE) _mm_prefetch((const char *)p + AHEAD + i, _MM_HINT_T0);
 }
 
-static void multiply(const run *r, const span *s, const unsigned char *codes, int64_t row, int64_t rows, float *tile)
+// What a block of rows fetches while it multiplies, a few lines a step: its part of the next panel's codes, its part of
+// the packed rows of the next span, and the lines of the result that are written after the last span.
+typedef struct {
+    const unsigned char *codes, *rows;
+    int64_t code_lines, row_lines; // a step
+    const float *out;              // NULL before the last span
+    size_t out_stride;
+    int64_t out_rows;
+} fetches;
+
+static inline void fetch_lines(const unsigned char **at, int64_t lines)
+{
+    for (int64_t i = 0; i < lines; i++, *at += WI_LINE) _mm_prefetch((const char *)*at, _MM_HINT_T1);
+}
+
+static fetches fetches_of(const run *r, const span *s, int64_t row, int64_t rows, int64_t steps)
 {
     const weft_gemm_weight *w = r->w;
-    const int64_t columns = tile_columns(r), first = w->leaf[s->leaf].at + s->begin - w->leaf[s->leaf].begin;
-    const int64_t steps = (s->end - s->begin + WI_STEP - 1) / WI_STEP;
-    const size_t stride = (size_t)columns * 4, act_bytes = (size_t)(TILE * columns) * 4;
-    const unsigned char *low = packed_rows(r, row) + (size_t)(first / WI_STEP) * act_bytes;
-    const unsigned char *high = low + (size_t)(TILE * w->padded) * 2;
+    const int64_t blocks = (r->chunk_rows + ROW_BLOCK - 1) / ROW_BLOCK, block = row / ROW_BLOCK;
+    fetches f = {.codes = s->ahead};
+    if (s->ahead) {
+        const int64_t part = steps * STEP_BYTES * weft_dtype_bits(w->type) / 16 / blocks;
+        f.codes += block * part;
+        f.code_lines = (part / steps + WI_LINE - 1) / WI_LINE;
+    }
+    if (s->rows_ahead >= 0) {
+        const int64_t next_steps = steps_of(s->rows_ahead, s->rows_ahead_end);
+        const int64_t part = next_steps * WI_LINE * ((r->chunk_rows + TILE - 1) / TILE * TILE) / (blocks * s->turns);
+        f.rows = packed_at(r, 0, s->rows_ahead, next_steps) + (s->turn * blocks + block) * part;
+        f.row_lines = (part / steps + WI_LINE - 1) / WI_LINE;
+    }
+    if (s->last && s->leaf + 1 == w->leaves) {
+        const int64_t panel = (s->panel - w->data) / (int64_t)w->panel_bytes;
+        f.out_stride = r->args->out_stride;
+        f.out_rows = rows;
+        f.out = r->args->out[0] + (size_t)(r->chunk_row + row) * f.out_stride +
+                panel * (w->fuse == WEFT_FUSE_GATE ? WI_PANEL / 2 : WI_PANEL);
+    }
+    return f;
+}
+
+// Two tiles of rows: the weights stay in L1 from one block of rows to the next, the rows pass through.
+static void multiply_two(const unsigned char *codes, const unsigned char *low, const unsigned char *high, int64_t steps,
+                         fetches f)
+{
+    for (int64_t i = 0; i < steps; i++, codes += STEP_BYTES, low += TILE * WI_LINE, high += TILE * WI_LINE) {
+        fetch_lines(&f.codes, f.code_lines);
+        fetch_lines(&f.rows, f.row_lines);
+        for (int j = 0; j < 4 && f.out_rows > 0; j++, f.out_rows--, f.out += f.out_stride) {
+            _mm_prefetch((const char *)f.out, _MM_HINT_T0);
+            _mm_prefetch((const char *)(f.out + WI_LINE / 4), _MM_HINT_T0);
+        }
+        _tile_loadd(4, codes, WI_LINE);
+        _tile_stream_loadd(6, low, WI_LINE);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_stream_loadd(7, high, WI_LINE);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_loadd(5, codes + STEP_BYTES / 2, WI_LINE);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+}
+
+// One tile of rows: bound by the weights, which are fetched far ahead.
+static void multiply_one(const unsigned char *codes, const unsigned char *low, int64_t columns, int64_t steps)
+{
+    const size_t stride = (size_t)columns * 4;
+    for (int64_t i = 0; i < steps; i++, codes += STEP_BYTES, low += TILE * stride) {
+        fetch_ahead(codes);
+        _tile_loadd(4, codes, WI_LINE);
+        _tile_loadd(6, low, stride);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_loadd(5, codes + STEP_BYTES / 2, WI_LINE);
+        _tile_dpbf16ps(2, 5, 6);
+    }
+}
+
+static void multiply(const run *r, const span *s, const unsigned char *codes, int64_t row, int64_t rows, float *tile)
+{
+    const int64_t columns = tile_columns(r), steps = steps_of(s->begin, s->end);
+    const unsigned char *low = packed_at(r, row, s->at, steps);
     load_sums(tile, columns, rows > TILE, s->first);
     if (rows > TILE) {
-        for (int64_t i = 0; i < steps; i++, codes += STEP_BYTES, low += act_bytes, high += act_bytes) {
-            _tile_loadd(4, codes, WI_STEP * 2);
-            _tile_loadd(6, low, TILE * 4);
-            _tile_dpbf16ps(0, 4, 6);
-            _tile_loadd(7, high, TILE * 4);
-            _tile_dpbf16ps(1, 4, 7);
-            _tile_loadd(5, codes + STEP_BYTES / 2, WI_STEP * 2);
-            _tile_dpbf16ps(2, 5, 6);
-            _tile_dpbf16ps(3, 5, 7);
-        }
+        multiply_two(codes, low, low + steps * TILE * WI_LINE, steps, fetches_of(r, s, row, rows, steps));
     } else {
-        for (int64_t i = 0; i < steps; i++, codes += STEP_BYTES, low += act_bytes) {
-            fetch_ahead(codes);
-            _tile_loadd(4, codes, WI_STEP * 2);
-            _tile_loadd(6, low, stride);
-            _tile_dpbf16ps(0, 4, 6);
-            _tile_loadd(5, codes + STEP_BYTES / 2, WI_STEP * 2);
-            _tile_dpbf16ps(2, 5, 6);
-        }
+        multiply_one(codes, low, columns, steps);
     }
     store_sums(tile, columns, rows > TILE);
 }
 
 static void end_leaf(const run *r, const span *s, int64_t row, int64_t rows, float *tile) {}
 
-// Sixteen rows and the columns of a leaf, in pairs; rows and columns that are not there are zeros.
-static void pack_tile(const run *r, int64_t row, int64_t rows, int leaf, unsigned char *to)
+// Sixteen rows and the columns of a span, in pairs; rows and columns that are not there are zeros.
+static void pack_tile(const run *r, int64_t row, int64_t rows, int64_t begin, int64_t end, unsigned char *to)
 {
     const weft_gemm_weight *w = r->w;
     const int64_t columns = tile_columns(r);
     const float *from = r->args->a + (size_t)(r->chunk_row + row) * r->args->a_stride;
-    to += (size_t)(w->leaf[leaf].at * columns) * 2;
-    const int64_t end = w->leaf[leaf].end;
-    for (int64_t k = w->leaf[leaf].begin; k < end; k += WI_STEP, to += TILE * columns * 4) {
+    for (int64_t k = begin; k < end; k += WI_STEP, to += TILE * columns * 4) {
         const int count = end - k < WI_STEP ? (int)(end - k) : WI_STEP;
         __m512i pairs[TILE];
         for (int i = 0; i < TILE; i++) {
@@ -154,12 +208,18 @@ static void pack_tile(const run *r, int64_t row, int64_t rows, int leaf, unsigne
     }
 }
 
+static span span_from(const run *r, int leaf, int64_t k);
+static bool span_after(const run *r, const span *s, span *next);
+
 static void pack_block(const run *r, int64_t row, int64_t rows)
 {
-    for (int64_t i = 0; i < rows; i += TILE) {
-        const int64_t left = rows - i < TILE ? rows - i : TILE;
-        for (int leaf = 0; leaf < r->w->leaves; leaf++) pack_tile(r, row + i, left, leaf, packed_rows(r, row + i));
-    }
+    span s = span_from(r, 0, r->w->leaf[0].begin);
+    do {
+        for (int64_t i = 0; i < rows; i += TILE) {
+            const int64_t left = rows - i < TILE ? rows - i : TILE;
+            pack_tile(r, row + i, left, s.begin, s.end, packed_at(r, row + i, s.at, steps_of(s.begin, s.end)));
+        }
+    } while (span_after(r, &s, &s));
 }
 
 static void finish(const run *r, int root, const float *tile, int64_t row, int64_t rows, int64_t panel)
