@@ -19,6 +19,7 @@ static void fill_avx512(weft_kernels *table)
 {
     wi_tree_add_avx512(table);
     wi_gemm_avx512(table);
+    wi_gemm_dot_avx512(table);
 }
 
 static void fill_amx(weft_kernels *table) { wi_gemm_amx(table); }
