@@ -41,6 +41,7 @@ static void fill_avx512(weft_kernels *table)
 {
     wi_tree_add_avx512(table);
     wi_gemm_avx512(table);
+    wi_gemm_dot_avx512(table);
 
     wi_convert_avx512(table);
     wi_move_avx512(table);

@@ -13,6 +13,7 @@ void wi_tree_add_avx512(weft_kernels *table);
 void wi_gemm_ref(weft_kernels *table);
 void wi_gemm_avx2(weft_kernels *table);
 void wi_gemm_avx512(weft_kernels *table);
+void wi_gemm_dot_avx512(weft_kernels *table);
 void wi_gemm_amx(weft_kernels *table);
 
 // The row ops.

@@ -5,13 +5,13 @@
 // then what stands on it
 #include "kernels/cpu/codes16.inc"
 #include "kernels/cpu/gemm_types.inc"
+#include "kernels/cpu/pairs.inc"
 // and on these
 #include "kernels/cpu/gemm_groups.inc"
 #include "kernels/cpu/levels.h"
 
-#include "kernels/cpu/amx/turn.inc"
-// whose pairs the next makes too
 #include "kernels/cpu/amx/expand.inc"
+#include "kernels/cpu/amx/turn.inc"
 
 enum { ROW_BLOCK = 32, TILE = 16, STEP_BYTES = WI_PANEL * WI_STEP * 2, AHEAD = 3 * STEP_BYTES };
 
@@ -54,9 +54,14 @@ static int64_t steps_of(int64_t begin, int64_t end) { return (end - begin + WI_S
 static const unsigned char *prepare(const run *r, const span *s, unsigned char *room)
 {
     switch (r->w->type) {
-    case WEFT_I8: expand_i8(r->w, s, room); return room;
-    case WEFT_I4: expand_i4(r->w, s, room); return room;
-    default: return s->codes;
+    case WEFT_I8:
+        expand_i8(r->w, s, room);
+        return room;
+    case WEFT_I4:
+        expand_i4(r->w, s, room);
+        return room;
+    default:
+        return s->codes;
     }
 }
 

@@ -10,7 +10,9 @@
 enum { ROW_BLOCK = 12 };
 
 #include "kernels/cpu/gemm_fma.inc"
-// which fills in
+// whose chains fill
+#include "kernels/cpu/gemm_chain.inc"
+// whose blocks fill
 #include "kernels/cpu/gemm_driver.inc"
 
 void wi_gemm_avx512(weft_kernels *table) { table->gemm.run[WEFT_FAMILY_FMA] = gemm; }

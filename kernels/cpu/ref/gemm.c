@@ -73,16 +73,16 @@ static float zero_at(packed_row r, int64_t group)
     return read_as(r.w->zero_type, r.panel + r.w->zeros_at, group * WI_PANEL + r.lane);
 }
 
-static float activation(const weft_gemm_weight *w, const float *a, int64_t k)
-{
-    const float value = a[w->permutation ? w->permutation[k] : k];
-    return w->family == WEFT_FAMILY_FMA ? value : wi_float_of_bf16(wi_bf16_of_float(value));
-}
-
 static float flush(float value)
 {
     const uint32_t bits = wi_bits_of_float(value);
     return bits & 0x7f800000 ? value : wi_float_of_bits(bits & 0x80000000);
+}
+
+static float activation(const weft_gemm_weight *w, const float *a, int64_t k)
+{
+    const float value = a[w->permutation ? w->permutation[k] : k];
+    return w->family == WEFT_FAMILY_FMA ? value : flush(wi_float_of_bf16(wi_bf16_of_float(value)));
 }
 
 static float fma_flushed(float a, float b, float c) { return flush(__builtin_fmaf(flush(a), flush(b), flush(c))); }
@@ -157,7 +157,7 @@ static void run_row(const ref_run *run, int64_t row, int64_t panel)
     const weft_gemm_weight *w = run->w;
     const float *a = run->args->a + (size_t)row * run->args->a_stride;
     packed_row r = {.w = w, .panel = w->data + (size_t)panel * w->panel_bytes};
-    float stack[WEFT_LEAVES][WI_PANEL];
+    float stack[WEFT_LEAVES][WI_PANEL] = {0};
     for (int l = 0; l < w->leaves; l++) {
         int depth = w->leaf[l].depth;
         for (r.lane = 0; r.lane < WI_PANEL; r.lane++)
