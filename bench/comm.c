@@ -127,7 +127,7 @@ static weft_status drained(bench *b)
 {
     int64_t signal = weft_job_drain_signal(b->job);
     WEFT_TRY(weft_comm_max(b->world, &signal, 1));
-    return signal ? weft_fail(WEFT_DRAINED, "stopped by signal %d; the sizes so far are complete", (int)signal)
+    return signal ? weft_fail(WEFT_DRAINED, "stopped by signal %d; what is in the table is complete", (int)signal)
                   : WEFT_OK;
 }
 
@@ -190,7 +190,10 @@ static void report_size(bench *b, size_t bytes)
             weft_sum_kind_of(b->sum) == WEFT_SUM_ONE_SHOT ? "one-shot" : "two-shot");
     for (int by = 0; by < b->ways; by++)
         fprintf(b->table, " %10.2f [%9.2f %9.2f]", stats[by].median, stats[by].p10, stats[by].p90);
-    fprintf(b->table, " %10.2f", stats[BY_WEFT].p99);
+    if (stats[BY_WEFT].p99 >= 0)
+        fprintf(b->table, " %10.2f", stats[BY_WEFT].p99);
+    else
+        fprintf(b->table, " %10s", "-"); // too few samples for it
     if (b->ways > 1) fprintf(b->table, " %7.2f", stats[BY_WEFT].median / best);
     fputc('\n', b->table);
     fflush(b->table);

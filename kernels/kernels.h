@@ -6,18 +6,49 @@
 #include <stddef.h>
 
 #include "core/cpu.h"
+#include "core/team.h"
+#include "kernels/gemm.h"
+#include "kernels/pick.h"
+#include "kernels/rows.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
+// What every op is given beside its shapes. The arrays of an op may not overlap unless it says so.
+typedef struct weft_kernels weft_kernels;
+typedef struct weft_op {
+    const weft_kernels *table;
+    weft_team *team; // the threads it may use; NULL: the caller alone
+    void *stream;    // a device's; NULL on the host
+    void *scratch;   // aligned to 64, at least what the op's own ..._scratch() asks for; NULL where it asks for none
+    size_t scratch_bytes;
+} weft_op;
+
+// out = a * w^T by a packed weight (kernels/gemm.h), with op->scratch of weft_gemm_scratch bytes. One a family: `ref`
+// computes each, slowly; the levels override those whose instructions they have.
+typedef void weft_gemm_fn(const weft_op *op, const weft_gemm_weight *weight, const weft_gemm_args *args);
 typedef struct {
-    weft_isa isa; // the highest level that has a part in it
+    weft_gemm_fn *run[WEFT_FAMILY_COUNT];
+} weft_gemm_ops;
+
+struct weft_kernels {
+    weft_isa isa;
     // out[i] = the sum of in[0..n)[i] by the binary tree over the numbers of the arrays, the lower one on the left:
     // ((0+1)+(2+3))+((4+5)+(6+7)). Where a partner is absent the other is copied, never added to zero. `out` may be one
     // of the inputs; n is 1 to WEFT_TREE_MAX.
     void (*tree_add)(float *out, const float *const *in, int n, size_t count);
-} weft_kernels;
+    weft_gemm_ops gemm;
+    weft_row_ops rows;  // kernels/rows.h
+    weft_pick_ops pick; // kernels/pick.h
+};
+
+// Packs by op->team, each thread the panels that it will read in a run. `memory` is aligned to 64, has the bytes that
+// weft_gemm_pack_bytes says and lives as long as the weight. Local, blocking. Fails as weft_gemm_pack_bytes does.
+weft_status weft_gemm_pack(const weft_op *op, weft_family family, const weft_gemm_source *sources, int count,
+                           weft_fuse fuse, const weft_gemm_leaves *leaves, void *memory, weft_gemm_weight *out);
+// The table's op for the weight's family.
+void weft_gemm_run(const weft_op *op, const weft_gemm_weight *weight, const weft_gemm_args *args);
 
 enum { WEFT_TREE_MAX = 1024 };
 

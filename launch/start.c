@@ -111,7 +111,8 @@ static weft_status compare_ranks(weft_comm *world, char *const *argv)
     if (status == WEFT_OK) status = compare(world, "builds", build, "install one build on all hosts");
     if (status == WEFT_OK) status = compare(world, "flags", flags, "give all ranks the same command line");
     if (status == WEFT_OK)
-        status = compare(world, "environments", environment, "set it for all ranks, with mpirun -x, or for none");
+        status = compare(world, "environments", environment,
+                         "set it for all ranks (mpirun -x NAME, srun --export), or for none");
     free(flags);
     free(environment);
     return status;

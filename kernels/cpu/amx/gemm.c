@@ -1,0 +1,249 @@
+// The AMX family. The weight is the left operand: its rows are rows of a tile, 32 columns side by side, so that codes
+// expand row by row; activations are the right one, in pairs of columns. Two tiles of weights by two of activations,
+// and a tile of sums is [weight row][activation row], turned at the end.
+#include "kernels/cpu/vec16.inc"
+// then what stands on it
+#include "kernels/cpu/codes16.inc"
+#include "kernels/cpu/gemm_types.inc"
+#include "kernels/cpu/pairs.inc"
+// and on these
+#include "kernels/cpu/gemm_groups.inc"
+#include "kernels/cpu/levels.h"
+
+#include "kernels/cpu/amx/expand.inc"
+#include "kernels/cpu/amx/turn.inc"
+
+enum { ROW_BLOCK = 32, TILE = 16, STEP_BYTES = WI_PANEL * WI_STEP * 2, AHEAD = 3 * STEP_BYTES };
+
+// A run of fewer rows than a tile has narrower tiles, so that less is read and written.
+static int64_t tile_columns(const run *r) { return r->chunk_rows < TILE ? r->chunk_rows : TILE; }
+
+static int64_t block_rows(int64_t left) { return left >= ROW_BLOCK ? ROW_BLOCK : left; }
+
+static int64_t tile_rows(const run *r, int64_t rows)
+{
+    const int64_t columns = tile_columns(r);
+    return (rows + columns - 1) / columns * columns;
+}
+
+static void thread_begin(const run *r)
+{
+    struct {
+        uint8_t palette, start, zero[14];
+        uint16_t row_bytes[16];
+        uint8_t rows[16];
+    } config = {.palette = 1};
+    for (int i = 0; i < 8; i++) {
+        config.rows[i] = TILE;
+        config.row_bytes[i] = (uint16_t)(i == 4 || i == 5 ? WI_STEP * 2 : tile_columns(r) * 4);
+    }
+    _tile_loadconfig(&config);
+}
+
+static void thread_end(void) { _tile_release(); }
+
+// Packed rows stand span by span, in a span tile row by tile row: what is read together lies together, whatever K is.
+static unsigned char *packed_at(const run *r, int64_t row, int64_t at, int64_t steps)
+{
+    const int64_t columns = tile_columns(r), tiles = (r->chunk_rows + columns - 1) / columns;
+    return r->scratch + (size_t)(at * tiles * columns + row / TILE * steps * WI_STEP * columns) * 2;
+}
+
+static int64_t steps_of(int64_t begin, int64_t end) { return (end - begin + WI_STEP - 1) / WI_STEP; }
+
+static const unsigned char *prepare(const run *r, const span *s, unsigned char *room)
+{
+    switch (r->w->type) {
+    case WEFT_I8:
+        expand_i8(r->w, s, room);
+        return room;
+    case WEFT_I4:
+        expand_i4(r->w, s, room);
+        return room;
+    default:
+        return s->codes;
+    }
+}
+
+static void load_sums(const float *tile, int64_t columns, bool two, bool zero)
+{
+    const size_t stride = (size_t)columns * 4;
+    if (zero) {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+        return;
+    }
+    _tile_loadd(0, tile, stride);
+    _tile_loadd(2, tile + TILE * columns, stride);
+    if (!two) return;
+    _tile_loadd(1, tile + 2 * TILE * TILE, stride);
+    _tile_loadd(3, tile + 3 * TILE * TILE, stride);
+}
+
+static void store_sums(float *tile, int64_t columns, bool two)
+{
+    const size_t stride = (size_t)columns * 4;
+    _tile_stored(0, tile, stride);
+    _tile_stored(2, tile + TILE * columns, stride);
+    if (!two) return;
+    _tile_stored(1, tile + 2 * TILE * TILE, stride);
+    _tile_stored(3, tile + 3 * TILE * TILE, stride);
+}
+
+static inline void fetch_ahead(const unsigned char *p)
+{
+    for (int i = 0; i < STEP_BYTES; i += WI_LINE) _mm_prefetch((const char *)p + AHEAD + i, _MM_HINT_T0);
+}
+
+// What a block of rows fetches while it multiplies, a few lines a step: its part of the next panel's codes, its part of
+// the packed rows of the next span, and the lines of the result that are written after the last span.
+typedef struct {
+    const unsigned char *codes, *rows;
+    int64_t code_lines, row_lines; // a step
+    const float *out;              // NULL before the last span
+    size_t out_stride;
+    int64_t out_rows;
+} fetches;
+
+static inline void fetch_lines(const unsigned char **at, int64_t lines)
+{
+    for (int64_t i = 0; i < lines; i++, *at += WI_LINE) _mm_prefetch((const char *)*at, _MM_HINT_T1);
+}
+
+static fetches fetches_of(const run *r, const span *s, int64_t row, int64_t rows, int64_t steps)
+{
+    const weft_gemm_weight *w = r->w;
+    const int64_t blocks = (r->chunk_rows + ROW_BLOCK - 1) / ROW_BLOCK, block = row / ROW_BLOCK;
+    fetches f = {.codes = s->ahead};
+    if (s->ahead) {
+        const int64_t part = steps * STEP_BYTES * weft_dtype_bits(w->type) / 16 / blocks;
+        f.codes += block * part;
+        f.code_lines = (part / steps + WI_LINE - 1) / WI_LINE;
+    }
+    if (s->rows_ahead >= 0) {
+        const int64_t next_steps = steps_of(s->rows_ahead, s->rows_ahead_end);
+        const int64_t part = next_steps * WI_LINE * ((r->chunk_rows + TILE - 1) / TILE * TILE) / (blocks * s->turns);
+        f.rows = packed_at(r, 0, s->rows_ahead, next_steps) + (s->turn * blocks + block) * part;
+        f.row_lines = (part / steps + WI_LINE - 1) / WI_LINE;
+    }
+    if (s->last && s->leaf + 1 == w->leaves) {
+        const int64_t panel = (s->panel - w->data) / (int64_t)w->panel_bytes;
+        f.out_stride = r->args->out_stride;
+        f.out_rows = rows;
+        f.out = r->args->out[0] + (size_t)(r->chunk_row + row) * f.out_stride +
+                panel * (w->fuse == WEFT_FUSE_GATE ? WI_PANEL / 2 : WI_PANEL);
+    }
+    return f;
+}
+
+// Two tiles of rows: the weights stay in L1 from one block of rows to the next, the rows pass through.
+static void multiply_two(const unsigned char *codes, const unsigned char *low, const unsigned char *high, int64_t steps,
+                         fetches f)
+{
+    for (int64_t i = 0; i < steps; i++, codes += STEP_BYTES, low += TILE * WI_LINE, high += TILE * WI_LINE) {
+        fetch_lines(&f.codes, f.code_lines);
+        fetch_lines(&f.rows, f.row_lines);
+        for (int j = 0; j < 4 && f.out_rows > 0; j++, f.out_rows--, f.out += f.out_stride) {
+            _mm_prefetch((const char *)f.out, _MM_HINT_T0);
+            _mm_prefetch((const char *)(f.out + WI_LINE / 4), _MM_HINT_T0);
+        }
+        _tile_loadd(4, codes, WI_LINE);
+        _tile_stream_loadd(6, low, WI_LINE);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_stream_loadd(7, high, WI_LINE);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_loadd(5, codes + STEP_BYTES / 2, WI_LINE);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+}
+
+// One tile of rows: bound by the weights, which are fetched far ahead.
+static void multiply_one(const unsigned char *codes, const unsigned char *low, int64_t columns, int64_t steps)
+{
+    const size_t stride = (size_t)columns * 4;
+    for (int64_t i = 0; i < steps; i++, codes += STEP_BYTES, low += TILE * stride) {
+        fetch_ahead(codes);
+        _tile_loadd(4, codes, WI_LINE);
+        _tile_loadd(6, low, stride);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_loadd(5, codes + STEP_BYTES / 2, WI_LINE);
+        _tile_dpbf16ps(2, 5, 6);
+    }
+}
+
+static void multiply(const run *r, const span *s, const unsigned char *codes, int64_t row, int64_t rows, float *tile)
+{
+    const int64_t columns = tile_columns(r), steps = steps_of(s->begin, s->end);
+    const unsigned char *low = packed_at(r, row, s->at, steps);
+    load_sums(tile, columns, rows > TILE, s->first);
+    if (rows > TILE) {
+        multiply_two(codes, low, low + steps * TILE * WI_LINE, steps, fetches_of(r, s, row, rows, steps));
+    } else {
+        multiply_one(codes, low, columns, steps);
+    }
+    store_sums(tile, columns, rows > TILE);
+}
+
+static void end_leaf(const run *r, const span *s, int64_t row, int64_t rows, float *tile) {}
+
+// Sixteen rows and the columns of a span, in pairs; rows and columns that are not there are zeros.
+static void pack_tile(const run *r, int64_t row, int64_t rows, int64_t begin, int64_t end, unsigned char *to)
+{
+    const weft_gemm_weight *w = r->w;
+    const int64_t columns = tile_columns(r);
+    const float *from = r->args->a + (size_t)(r->chunk_row + row) * r->args->a_stride;
+    for (int64_t k = begin; k < end; k += WI_STEP, to += TILE * columns * 4) {
+        const int count = end - k < WI_STEP ? (int)(end - k) : WI_STEP;
+        __m512i pairs[TILE];
+        for (int i = 0; i < TILE; i++) {
+            pairs[i] = _mm512_setzero_si512();
+            if (i >= rows) continue;
+            const float *at = from + (size_t)i * r->args->a_stride;
+            pairs[i] = w->permutation ? gathered_pairs(at, w->permutation + k, count) : row_pairs(at + k, count);
+        }
+        if (columns < TILE) {
+            store_few(to, pairs, (int)columns);
+            continue;
+        }
+        turn(pairs);
+        for (int i = 0; i < TILE; i++) _mm512_store_si512(to + i * WI_LINE, pairs[i]);
+    }
+}
+
+static span span_from(const run *r, int leaf, int64_t k);
+static bool span_after(const run *r, const span *s, span *next);
+
+static void pack_block(const run *r, int64_t row, int64_t rows)
+{
+    span s = span_from(r, 0, r->w->leaf[0].begin);
+    do {
+        for (int64_t i = 0; i < rows; i += TILE) {
+            const int64_t left = rows - i < TILE ? rows - i : TILE;
+            pack_tile(r, row + i, left, s.begin, s.end, packed_at(r, row + i, s.at, steps_of(s.begin, s.end)));
+        }
+    } while (span_after(r, &s, &s));
+}
+
+static void finish(const run *r, int root, const float *tile, int64_t row, int64_t rows, int64_t panel)
+{
+    const int64_t columns = tile_columns(r);
+    float sums[TILE][WI_PANEL] __attribute__((aligned(64)));
+    for (int64_t i = 0; i < rows; i += TILE) {
+        const float *from = tile + i * WI_PANEL;
+        for (int half = 0; half < 2; half++) {
+            if (columns < TILE)
+                turn_few(from + half * TILE * columns, (int)columns, &sums[0][half * TILE], WI_PANEL);
+            else
+                turn_sums(from + half * TILE * TILE, &sums[0][half * TILE], WI_PANEL);
+        }
+        const int64_t left = rows - i < TILE ? rows - i : TILE;
+        for (int64_t j = 0; j < left; j++) finish_row(r->w, r->args, root, sums[j], r->chunk_row + row + i + j, panel);
+    }
+}
+
+#include "kernels/cpu/gemm_driver.inc"
+
+void wi_gemm_amx(weft_kernels *table) { table->gemm.run[WEFT_FAMILY_AMX] = gemm; }

@@ -1,0 +1,49 @@
+// What the files of the GEMM share: the layout of a packed weight and the division of a run.
+//
+// A weight is a row of panels of 32 packed rows; a panel is scales, zeros, codes. Behind a gate the first 16 rows of a
+// panel are gate's and the others the matching ones of up. `row` stands for the row inside the panel, `k` for the
+// column held. Families FMA and dot share their layouts, so that one pack serves every level:
+//   F32, F16  [k][row]
+//   BF16      [k/2][row][k%2], and a zero column behind an odd K
+//   I8        [k][row], likewise
+//   I4        [k/8][row] words of 32 bits: the even columns' codes in the low half, the odd columns' in the high half,
+//             ascending; code of level nearest 0 behind the end
+// AMX has the weight on the left, so that a row's codes lie side by side and one table per row serves a permute:
+//   BF16      [step][row][32], a step being 32 columns of a leaf, padded with zeros
+//   I8        [step][row][32]
+//   I4        [4 steps][row][32] words of 16 bits: column j of the 4 steps in the 4 nibbles of word j, ascending
+// Scales and zeros: [group][row], the groups that hold a column, or one for the row.
+#ifndef WEFT_KERNELS_GEMM_IMPL_H
+#define WEFT_KERNELS_GEMM_IMPL_H
+
+#include "kernels/kernels.h"
+
+enum {
+    WI_PANEL = 32,     // packed rows in a panel
+    WI_STEP = 32,      // columns in a step of AMX
+    WI_STEPS_I4 = 4,   // steps that share the words of I4
+    WI_TILE_ROWS = 16, // rows of a tile
+    WI_CHUNK = 512,    // activation rows that are packed at once
+    WI_K_BLOCK = 512,  // columns that a panel keeps in L1 while it meets many rows; a multiple of every group
+    WI_LINE = 64,
+};
+
+// How a run is cut: what a thread holds in its caches.
+typedef struct {
+    int64_t chunk;        // rows packed at once
+    int64_t k_block;      // columns of a leaf done at once
+    int64_t group;        // panels done at once
+    int n_parts, m_parts; // threads along the panels, and along the rows of a chunk
+    int slots;            // depth of the stack of leaves
+    int64_t segments;     // sums of activations a row; 0 without zeros
+    // scratch: packed rows, then sums, then for each thread `slots` accumulators and an expanded panel
+    size_t sums_at, threads_at, slot_bytes, expanded_bytes, thread_bytes, bytes;
+} wi_gemm_cut;
+
+wi_gemm_cut wi_gemm_cut_of(const weft_gemm_weight *weight, int64_t m, int threads);
+
+// Checks, and all of the weight but its memory. `leaves` may be NULL.
+weft_status wi_gemm_layout(weft_family family, const weft_gemm_source *sources, int count, weft_fuse fuse,
+                           const weft_gemm_leaves *leaves, weft_gemm_weight *out, size_t *bytes);
+
+#endif

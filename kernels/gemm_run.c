@@ -1,0 +1,73 @@
+// How a run is cut among threads and caches: the same for every level, so that scratch does not depend on it.
+#include "core/checked.h"
+#include "kernels/gemm_impl.h"
+
+enum {
+    FEW_ROWS = 32,     // so few rows meet a panel once, in one pass over K
+    L2_ROWS = 1 << 20, // bytes of packed rows that may stay in L2 beside a panel
+    L2_SUMS = 3 << 18, // bytes of accumulators that may
+    MANY_PANELS_A_THREAD = 8,
+};
+
+static int64_t parts(int64_t count, int64_t each) { return (count + each - 1) / each; }
+
+// Threads along the panels first: then no panel is read twice. Along the rows too where panels are few.
+static void cut_threads(const weft_gemm_weight *w, int64_t rows, int threads, wi_gemm_cut *cut)
+{
+    cut->n_parts = threads;
+    cut->m_parts = 1;
+    if (rows <= FEW_ROWS || w->panels >= (int64_t)MANY_PANELS_A_THREAD * threads) return;
+    int64_t best = INT64_MAX;
+    for (int m = 1; m <= threads; m++) {
+        if (threads % m) continue;
+        const int64_t work = parts(w->panels, threads / m) * parts(rows, (int64_t)m * FEW_ROWS);
+        if (work >= best) continue;
+        best = work;
+        cut->m_parts = m;
+        cut->n_parts = threads / m;
+    }
+}
+
+static int64_t segments_of(const weft_gemm_weight *w)
+{
+    int64_t count = 0;
+    for (int l = 0; l < w->leaves && w->has_zero; l++) {
+        const int64_t begin = w->k_first + w->leaf[l].begin, end = w->k_first + w->leaf[l].end;
+        count += w->group ? (end - 1) / w->group - begin / w->group + 1 : 1;
+    }
+    return count;
+}
+
+wi_gemm_cut wi_gemm_cut_of(const weft_gemm_weight *w, int64_t m, int threads)
+{
+    const int64_t rows = m < WI_CHUNK ? (m + WI_TILE_ROWS - 1) / WI_TILE_ROWS * WI_TILE_ROWS : WI_CHUNK;
+    const size_t size = w->family == WEFT_FAMILY_FMA ? 4 : 2, row_bytes = (size_t)w->padded * size;
+    wi_gemm_cut cut = {.chunk = WI_CHUNK, .k_block = WI_K_BLOCK, .group = 1, .slots = 1};
+    cut_threads(w, rows, threads, &cut);
+    for (int l = 0; l < w->leaves; l++)
+        if (w->leaf[l].depth >= cut.slots) cut.slots = w->leaf[l].depth + 1;
+    const size_t sums_bytes = (size_t)rows * WI_PANEL * sizeof(float);
+    const bool expands = w->family == WEFT_FAMILY_AMX && w->type != WEFT_BF16;
+    if (rows <= FEW_ROWS && !expands)
+        cut.k_block = INT64_MAX / 2;
+    else if ((size_t)rows * row_bytes > L2_ROWS && sums_bytes * (size_t)cut.slots < L2_SUMS)
+        cut.group = (int64_t)(L2_SUMS / (sums_bytes * (size_t)cut.slots));
+    cut.segments = w->family == WEFT_FAMILY_AMX ? 0 : segments_of(w);
+    cut.slot_bytes = sums_bytes * (size_t)cut.group;
+    cut.expanded_bytes = w->family == WEFT_FAMILY_AMX && w->type != WEFT_BF16 ? (size_t)WI_K_BLOCK * WI_PANEL * 2 : 0;
+    cut.sums_at = weft_align_up((size_t)rows * row_bytes, WI_LINE);
+    cut.threads_at = cut.sums_at + weft_align_up((size_t)(rows * cut.segments) * sizeof(float), WI_LINE);
+    cut.thread_bytes = cut.slot_bytes * (size_t)cut.slots + cut.expanded_bytes;
+    cut.bytes = cut.threads_at + cut.thread_bytes * (size_t)threads;
+    return cut;
+}
+
+size_t weft_gemm_scratch(const weft_gemm_weight *weight, int64_t m, int threads)
+{
+    return wi_gemm_cut_of(weight, m, threads).bytes;
+}
+
+void weft_gemm_run(const weft_op *op, const weft_gemm_weight *weight, const weft_gemm_args *args)
+{
+    op->table->gemm.run[weight->family](op, weight, args);
+}

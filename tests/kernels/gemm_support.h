@@ -1,0 +1,63 @@
+// Random weights and activations for the tests of the GEMM, and what the result must be, from the source alone.
+#ifndef WEFT_TESTS_KERNELS_GEMM_SUPPORT_H
+#define WEFT_TESTS_KERNELS_GEMM_SUPPORT_H
+
+#include "kernels/kernels.h"
+#include "tests/check.h"
+
+typedef enum { PLAIN, EXTREME } values;
+
+// A weight to be. Zero means: no groups, no zeros, f32 scales, column form, linear levels, one source.
+typedef struct {
+    weft_dtype type, scale_type, zero_type;
+    int64_t n, k;
+    int group, scale_rows;
+    bool zeros, codebook, permuted, gate;
+    int sources; // stacked; 0 is 1
+    values kind;
+    const weft_gemm_leaves *leaves;
+} weight_case;
+
+// The sources of a case, which own their memory.
+typedef struct {
+    weight_case what;
+    weft_gemm_source source[WEFT_SOURCES_MAX];
+    int count;
+    void *memory[3 * WEFT_SOURCES_MAX + 1];
+    float codebook[16];
+} sources;
+
+typedef struct {
+    weft_gemm_weight weight;
+    void *memory;
+} packed;
+
+uint32_t random_bits(void);
+void random_seed(uint32_t seed);
+float random_float(values kind);  // about 1, or anything that f32 can hold
+bool same_bits(float a, float b); // or both NaN
+
+sources make_sources(const weight_case *what);
+void free_sources(sources *s);
+packed pack_weight(weft_family family, const sources *s, const weft_gemm_leaves *leaves, weft_team *team);
+void free_packed(packed *p);
+
+// The value of a row and column of the matrix as a family sees it, in double.
+double value_of(const sources *s, weft_family family, int64_t row, int64_t k);
+double rounded_activation(weft_family family, float a);
+
+// Runs with scratch of just the right size and guards behind it; `table` may be of any level.
+void run_weight(const weft_kernels *table, weft_team *team, const packed *p, const weft_gemm_args *args);
+
+// A matrix of floats with guards all round, off by 4 bytes from any alignment when `odd`.
+typedef struct {
+    float *at;
+    size_t rows, columns, stride;
+    unsigned char *memory;
+    size_t bytes;
+} matrix;
+matrix matrix_make(size_t rows, size_t columns, bool odd);
+void matrix_check(const matrix *m); // the guards and the gaps between rows are whole
+void matrix_free(matrix *m);
+
+#endif

@@ -1,0 +1,303 @@
+// Every family at every level: `ref` against sums in double made from the source, each level against `ref`.
+#include <math.h>
+
+#include "tests/kernels/gemm_support.h"
+
+static weft_cpu cpu;
+static weft_isa best;
+static int64_t against_source, against_ref, equal_bits;
+
+// What stands after the sums.
+typedef struct {
+    bool bias, addend, residual;
+    weft_act act;
+} epilogue;
+
+typedef struct {
+    weight_case weight;
+    int64_t m;
+    epilogue after;
+} gemm_case;
+
+static double activated(double x, weft_act act)
+{
+    switch (act) {
+    case WEFT_ACT_SILU:
+        return x / (1 + exp(-x));
+    case WEFT_ACT_GELU_TANH:
+        return 0.5 * x * (1 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
+    case WEFT_ACT_GELU_ERF:
+        return 0.5 * x * (1 + erf(x * 0.7071067811865476));
+    default:
+        return x;
+    }
+}
+
+typedef struct {
+    matrix a, bias, addend, residual;
+    weft_gemm_args args;
+} inputs;
+
+static matrix random_matrix(size_t rows, size_t columns, values kind)
+{
+    matrix m = matrix_make(rows, columns, random_bits() & 1);
+    for (size_t i = 0; i < rows; i++) {
+        const bool zero = kind == EXTREME && random_bits() % 8 == 0;
+        for (size_t j = 0; j < columns; j++) m.at[i * m.stride + j] = zero ? 0 : random_float(kind);
+    }
+    return m;
+}
+
+static inputs make_inputs(const gemm_case *c, const weft_gemm_weight *w)
+{
+    inputs in = {.args = {.m = c->m, .act = c->after.act}};
+    const size_t m = (size_t)c->m;
+    in.a = random_matrix(m, (size_t)w->k, c->weight.kind);
+    in.args.a = in.a.at;
+    in.args.a_stride = in.a.stride;
+    if (c->after.bias) in.bias = random_matrix(1, (size_t)w->n, PLAIN), in.args.bias = in.bias.at;
+    if (c->after.addend) {
+        in.addend = random_matrix(m, (size_t)w->n, PLAIN);
+        in.args.addend = in.addend.at;
+        in.args.addend_stride = in.addend.stride;
+    }
+    if (c->after.residual) {
+        in.residual = random_matrix(m, (size_t)w->columns, PLAIN);
+        in.args.residual = in.residual.at;
+        in.args.residual_stride = in.residual.stride;
+    }
+    return in;
+}
+
+static void free_inputs(inputs *in)
+{
+    matrix_free(&in->a);
+    matrix_free(&in->bias);
+    matrix_free(&in->addend);
+    matrix_free(&in->residual);
+}
+
+// The sum of a row over columns [begin, end) of K and how much it may be off.
+static double exact(const sources *s, weft_family family, const float *a, int64_t row, int64_t begin, int64_t end,
+                    double *slack)
+{
+    double sum = 0, size = 0;
+    const int32_t *order = s->source[0].permutation;
+    for (int64_t k = begin; k < end; k++) {
+        const double x = rounded_activation(family, a[order ? order[k - begin] : k - begin]);
+        const double y = value_of(s, family, row, k);
+        double term = x * y;
+        sum += term;
+        // with a zero the levels are summed first, and they are larger than the values
+        size += fabs(term) + (s->what.zeros && family != WEFT_FAMILY_AMX ? fabs(x) * 300 * 0.02 : 0);
+    }
+    *slack = size * 0x1p-22 * sqrt((double)(end - begin + 4)) + 1e-30;
+    return sum;
+}
+
+static void check_against_source(const gemm_case *c, weft_family family, const sources *s, const inputs *in,
+                                 const matrix *out)
+{
+    const weft_gemm_args *args = &in->args;
+    const int64_t n = s->what.n, all = s->what.gate ? 2 * n : n;
+    for (int64_t row = 0; row < c->m; row++)
+        for (int64_t column = 0; column < n; column++) {
+            double value[2] = {0}, slack[2] = {0};
+            for (int part = 0; part < (s->what.gate ? 2 : 1); part++) {
+                const int64_t at = column + part * n;
+                value[part] = exact(s, family, args->a + (size_t)row * args->a_stride, at, 0, s->what.k, &slack[part]);
+                if (args->bias) value[part] += args->bias[at];
+                if (args->addend) value[part] += args->addend[(size_t)row * args->addend_stride + (size_t)at];
+                slack[part] += fabs(value[part]) * 0x1p-22;
+            }
+            (void)all;
+            double y = activated(value[0], args->act), tolerance = 1.2 * slack[0];
+            if (args->act) tolerance += fabs(y) * 0x1p-20 + 1e-6;
+            if (s->what.gate) {
+                tolerance = fabs(y) * slack[1] + (fabs(value[1]) + slack[1]) * tolerance;
+                y *= value[1];
+            }
+            if (args->residual) {
+                y += args->residual[(size_t)row * args->residual_stride + (size_t)column];
+                tolerance += fabs(y) * 0x1p-22 + 1e-7;
+            }
+            const double got = out->at[(size_t)row * out->stride + (size_t)column];
+            against_source++;
+            if (!(fabs(got - y) <= tolerance))
+                CHECK_FAIL("%s of %s, m %lld n %lld k %lld group %d, row %lld column %lld: %.9g, expected %.9g +- %.3g",
+                           weft_family_name(family), weft_dtype_name(s->what.type), (long long)c->m, (long long)n,
+                           (long long)s->what.k, s->what.group, (long long)row, (long long)column, got, y, tolerance);
+        }
+}
+
+static bool close_enough(const gemm_case *c, float a, float b, float size)
+{
+    if (same_bits(a, b)) return true;
+    if (c->weight.kind == EXTREME) return !isfinite(a) || !isfinite(b) || fabsf(a - b) <= 1e-3f * fmaxf(fabsf(a), size);
+    return fabsf(a - b) <= 1e-5f * (fabsf(a) + size);
+}
+
+static void check_level(const gemm_case *c, weft_isa isa, const packed *p, const inputs *in, const matrix *expected,
+                        bool bits, int threads)
+{
+    const weft_kernels table = weft_kernels_for(isa);
+    const weft_gemm_weight *w = &p->weight;
+    weft_team *team;
+    CHECK_OK(weft_team_create(&(weft_team_options){.threads = threads}, &team));
+    matrix out = matrix_make((size_t)c->m, (size_t)w->columns, true);
+    weft_gemm_args args = in->args;
+    args.out[0] = out.at;
+    args.out_stride = out.stride;
+    run_weight(&table, threads > 1 ? team : NULL, p, &args);
+    matrix_check(&out);
+    for (size_t row = 0; row < out.rows; row++) {
+        float size = 0; // of the row's results: sums of both signs may cancel
+        for (size_t column = 0; column < out.columns; column++) {
+            const float y = fabsf(expected->at[row * expected->stride + column]);
+            if (isfinite(y)) size = fmaxf(size, y);
+        }
+        for (size_t column = 0; column < out.columns; column++) {
+            const float got = out.at[row * out.stride + column], want = expected->at[row * expected->stride + column];
+            against_ref++;
+            equal_bits += same_bits(got, want);
+            if (bits ? same_bits(got, want) : close_enough(c, got, want, size)) continue;
+            CHECK_FAIL("%s at %s of %s, m %lld n %lld k %lld group %d, row %zu column %zu: %a, ref gives %a",
+                       weft_family_name(w->family), weft_isa_name(isa), weft_dtype_name(c->weight.type),
+                       (long long)c->m, (long long)c->weight.n, (long long)c->weight.k, c->weight.group, row, column,
+                       (double)got, (double)want);
+        }
+    }
+    matrix_free(&out);
+    weft_team_destroy(team);
+}
+
+static void check_case(const gemm_case *c, weft_family family)
+{
+    sources s = make_sources(&c->weight);
+    packed p = pack_weight(family, &s, NULL, NULL);
+    inputs in = make_inputs(c, &p.weight);
+    const weft_kernels ref = weft_kernels_for(WEFT_ISA_REF);
+    matrix expected = matrix_make((size_t)c->m, (size_t)p.weight.columns, false);
+    in.args.out[0] = expected.at;
+    in.args.out_stride = expected.stride;
+    run_weight(&ref, NULL, &p, &in.args);
+    matrix_check(&expected);
+    if (c->weight.kind == PLAIN) check_against_source(c, family, &s, &in, &expected);
+    for (int isa = WEFT_ISA_AVX2; isa <= (int)best; isa++) {
+        if (!weft_family_native(&cpu, (weft_isa)isa, family)) continue;
+        check_level(c, (weft_isa)isa, &p, &in, &expected, family == WEFT_FAMILY_FMA, 1 + (int)(random_bits() % 3));
+    }
+    matrix_free(&expected);
+    free_inputs(&in);
+    free_packed(&p);
+    free_sources(&s);
+}
+
+static const weft_dtype types[] = {WEFT_F32, WEFT_BF16, WEFT_F16, WEFT_I8, WEFT_I4, WEFT_E4M3};
+static const weft_dtype scale_types[] = {WEFT_F32, WEFT_BF16, WEFT_F16};
+static const weft_dtype zero_types[] = {WEFT_I8, WEFT_F32, WEFT_BF16, WEFT_F16};
+static const int groups[] = {0, 16, 32, 64, 128};
+
+static gemm_case random_case(int index)
+{
+    gemm_case c = {0};
+    weight_case *w = &c.weight;
+    w->type = types[index % 6];
+    c.m = 1 + random_bits() % (random_bits() % 3 ? 5 : 50);
+    w->n = 1 + random_bits() % (random_bits() % 3 ? 40 : 150);
+    w->k = 1 + random_bits() % (random_bits() % 3 ? 80 : 700);
+    w->kind = index % 4 == 3 ? EXTREME : PLAIN;
+    w->scale_type = scale_types[random_bits() % 3];
+    w->zero_type = zero_types[random_bits() % 4];
+    w->group = groups[random_bits() % 5];
+    w->zeros = random_bits() & 1;
+    w->codebook = random_bits() % 3 == 0;
+    w->permuted = random_bits() % 5 == 0;
+    w->gate = random_bits() % 5 == 0;
+    if (random_bits() % 4 == 0 && w->n > 3) w->sources = 3;
+    if (random_bits() % 6 == 0 && w->kind == PLAIN) w->scale_rows = 128, w->group = 128;
+    if (random_bits() % 2) {
+        c.after.bias = random_bits() & 1;
+        c.after.addend = random_bits() & 1;
+        c.after.residual = random_bits() & 1;
+        c.after.act = (weft_act)(random_bits() % 4);
+    }
+    return c;
+}
+
+// Large enough for blocks along K, groups of panels and chunks of rows.
+static void check_large(void)
+{
+    static const int64_t shapes[][3] = {{70, 200, 1200}, {530, 70, 620}, {515, 40, 2300}, {16, 100, 1100}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int family = 0; family < WEFT_FAMILY_COUNT; family++)
+            for (int type = 0; type < 6; type++) {
+                if (i && (type + i + (size_t)family) % 3) continue; // each shape meets a third
+                gemm_case c = {.m = shapes[i][0],
+                               .weight = {.type = types[type], .n = shapes[i][1], .k = shapes[i][2], .group = 64}};
+                if (i == 1 || i == 2) c.weight.n /= 4; // ref is slow
+                check_case(&c, (weft_family)family);
+            }
+}
+
+static void check_families(void)
+{
+    weft_family family;
+    weft_cpu amd = {.features = WEFT_CPU_AVX512_BF16, .bf16_dot_is_fast = true}, intel = {0};
+    CHECK(weft_family_from_name("bf16dot", &family));
+    CHECK_INT(family, WEFT_FAMILY_BF16_DOT);
+    CHECK(!weft_family_from_name("dot", &family));
+    CHECK_TEXT(weft_family_name(WEFT_FAMILY_AMX), "amx");
+    CHECK_INT(weft_family_choose(&intel, WEFT_ISA_AMX, WEFT_BF16), WEFT_FAMILY_AMX);
+    CHECK_INT(weft_family_choose(&intel, WEFT_ISA_AMX, WEFT_F32), WEFT_FAMILY_FMA);
+    CHECK_INT(weft_family_choose(&intel, WEFT_ISA_AMX, WEFT_F16), WEFT_FAMILY_FMA);
+    CHECK_INT(weft_family_choose(&intel, WEFT_ISA_AVX512, WEFT_BF16), WEFT_FAMILY_FMA);
+    CHECK_INT(weft_family_choose(&amd, WEFT_ISA_AVX512, WEFT_I4), WEFT_FAMILY_BF16_DOT);
+    CHECK_INT(weft_family_choose(&amd, WEFT_ISA_AVX2, WEFT_I8), WEFT_FAMILY_FMA);
+}
+
+static void check_refusals(void)
+{
+    const float data[64] = {0};
+    const weft_gemm_source good = {.type = WEFT_F32, .data = data, .n = 2, .k = 16, .row_bytes = 64};
+    weft_gemm_source s = good;
+    weft_gemm_leaves leaves = {.begin = {0, 8, 16, 16, 16, 16, 16, 16, 16}, .first = 0, .count = 2};
+    size_t bytes;
+    s.type = WEFT_I64;
+    CHECK_FAILS(weft_gemm_pack_bytes(WEFT_FAMILY_FMA, &s, 1, WEFT_FUSE_STACK, NULL, &bytes), WEFT_UNSUPPORTED, "i64");
+    s = good, s.type = WEFT_I8;
+    CHECK_FAILS(weft_gemm_pack_bytes(WEFT_FAMILY_FMA, &s, 1, WEFT_FUSE_STACK, NULL, &bytes), WEFT_INVALID, "scales");
+    s.scales = data, s.group = 48;
+    CHECK_FAILS(weft_gemm_pack_bytes(WEFT_FAMILY_FMA, &s, 1, WEFT_FUSE_STACK, NULL, &bytes), WEFT_UNSUPPORTED, "48");
+    s = good, s.n = 0;
+    CHECK_FAILS(weft_gemm_pack_bytes(WEFT_FAMILY_FMA, &s, 1, WEFT_FUSE_STACK, NULL, &bytes), WEFT_INVALID, "rows");
+    s = good;
+    CHECK_FAILS(weft_gemm_pack_bytes(WEFT_FAMILY_FMA, &s, 1, WEFT_FUSE_GATE, NULL, &bytes), WEFT_INVALID, "gate");
+    CHECK_OK(weft_gemm_pack_bytes(WEFT_FAMILY_FMA, &s, 1, WEFT_FUSE_STACK, &leaves, &bytes));
+    leaves.begin[1] = 9;
+    CHECK_FAILS(weft_gemm_pack_bytes(WEFT_FAMILY_FMA, &s, 1, WEFT_FUSE_STACK, &leaves, &bytes), WEFT_INVALID, "leaves");
+    leaves.begin[1] = 8, leaves.first = 3;
+    CHECK_FAILS(weft_gemm_pack_bytes(WEFT_FAMILY_FMA, &s, 1, WEFT_FUSE_STACK, &leaves, &bytes), WEFT_INVALID, "empty");
+}
+
+int main(int argc, char **argv)
+{
+    const int rounds = argc > 1 ? atoi(argv[1]) : 240;
+    cpu = weft_cpu_detect();
+    CHECK_OK(weft_isa_choose(&cpu, &best));
+    check_families();
+    check_refusals();
+    for (int i = 0; i < rounds; i++)
+        for (int family = 0; family < WEFT_FAMILY_COUNT; family++) {
+            random_seed((uint32_t)i * 4 + (uint32_t)family);
+            const gemm_case c = random_case(i);
+            check_case(&c, (weft_family)family);
+        }
+    check_large();
+    for (int family = 0; family < WEFT_FAMILY_COUNT; family++)
+        if (!weft_family_native(&cpu, best, (weft_family)family))
+            printf("not run here: %s at %s\n", weft_family_name((weft_family)family), weft_isa_name(best));
+    printf("%lld results against the source, %lld against ref, %lld of them equal to the bit\n",
+           (long long)against_source, (long long)against_ref, (long long)equal_bits);
+    return 0;
+}
