@@ -111,6 +111,7 @@ static void test_lse(weft_walk *walk, size_t rows, size_t width, weft_values val
             double max = -INFINITY, sum = 0;
             for (size_t j = 0; j < width; j++) max = fmax(max, (double)in[r * stride + j]);
             for (size_t j = 0; j < width; j++) sum += exp((double)in[r * stride + j] - max);
+            // cppcheck-suppress invalidFunctionArg ; a row of nothing: its log is -inf
             const double e = (double)in[r * stride + (size_t)at] - max - log(sum);
             weft_walk_close(walk, way, "logprob", logprob + i, &e, 1, 1e-6, 1);
         }
@@ -347,11 +348,11 @@ static void test_edits(weft_walk *walk)
 int main(void)
 {
     weft_walk *walk = weft_walk_begin();
+    bool slow = getenv("WEFT_WALK_FLUSH") != NULL; // under valgrind
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    const size_t vocabulary = 20011, middle = 1503;
-#else
-    const size_t vocabulary = 128256, middle = 5003;
+    slow = true;
 #endif
+    const size_t vocabulary = slow ? 20011 : 128256, middle = slow ? 1503 : 5003;
     const size_t widths[] = {1, 2, 15, 16, 17, 63, 64, 65, 1000, middle};
     for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
         for (weft_values values = 0; values < WEFT_VALUES_COUNT; values++) {

@@ -54,7 +54,7 @@ static void plain_choice(const route_case *c, const float *ranks, bool *chosen)
 static void check_weights(weft_walk *walk, int way, const route_case *c, const float *scores, const int32_t *ids,
                           const float *weights)
 {
-    double values[WEFT_EXPERTS_MAX], sum = 0, all = 0, max = -INFINITY;
+    double values[WEFT_EXPERTS_MAX] = {0}, sum = 0, all = 0, max = -INFINITY;
     for (size_t e = 0; e < c->experts; e++) max = fmax(max, (double)scores[e]);
     for (size_t e = 0; e < c->experts; e++) {
         const double x = (double)scores[e];
