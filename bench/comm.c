@@ -13,7 +13,7 @@
 
 typedef enum { BY_WEFT, BY_MPI, BY_MPI_IN_PLACE, WAYS } way;
 
-static const char *const way_names[WAYS] = {"weft", "mpi", "mpi-in-place"};
+static const char *way_name(int by) { return by == BY_WEFT ? "weft" : by == BY_MPI ? "mpi" : "mpi-in-place"; }
 
 enum { BARRIERS = 500, BARRIER_SAMPLES = 25, CALLS_MAX = 256, WARM_UP = 3 };
 
@@ -30,6 +30,7 @@ typedef struct {
     weft_sum *sum;
     double *samples[WAYS]; // [rounds * calls]
     size_t taken[WAYS];
+    double *sorted; // room for as many: the record keeps the samples in the order of time
     weft_record record;
     FILE *table;
 } bench;
@@ -66,7 +67,7 @@ static weft_status check_part(const bench *b, way by, const float *part, size_t 
         float expected = 0;
         for (int rank = 0; rank < weft_comm_size(b->world); rank++) expected += input_of(rank, i);
         if (part[i - begin] != expected)
-            return weft_fail(WEFT_INTERNAL, "%s: the sum of %zu floats is wrong at %zu: %g, expected %g", way_names[by],
+            return weft_fail(WEFT_INTERNAL, "%s: the sum of %zu floats is wrong at %zu: %g, expected %g", way_name(by),
                              b->count, i, (double)part[i - begin], (double)expected);
     }
     return WEFT_OK;
@@ -126,7 +127,7 @@ static weft_status drained(bench *b)
 {
     int64_t signal = weft_job_drain_signal(b->job);
     WEFT_TRY(weft_comm_max(b->world, &signal, 1));
-    return signal ? weft_fail(WEFT_DRAINED, "stopped by signal %d; the sizes so far are complete", (int)signal)
+    return signal ? weft_fail(WEFT_DRAINED, "stopped by signal %d; what is in the table is complete", (int)signal)
                   : WEFT_OK;
 }
 
@@ -138,6 +139,8 @@ static void free_size(bench *b)
     free(b->in);
     free(b->out);
     b->input = b->in = b->out = NULL;
+    free(b->sorted);
+    b->sorted = NULL;
     for (int by = 0; by < WAYS; by++) {
         free(b->samples[by]);
         b->samples[by] = NULL;
@@ -155,7 +158,8 @@ static weft_status prepare_size(bench *b, size_t bytes)
     b->in = aligned_alloc(64, room);
     b->out = aligned_alloc(64, room);
     for (int by = 0; by < b->ways; by++) whole = (b->samples[by] = calloc(samples, sizeof(double))) && whole;
-    whole = whole && b->input && b->in && b->out;
+    b->sorted = calloc(samples, sizeof *b->sorted);
+    whole = whole && b->sorted && b->input && b->in && b->out;
     weft_status status = whole ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory to measure %zu bytes", bytes);
     WEFT_TRY(weft_comm_agree(b->world, status, NULL));
     for (size_t i = 0; i < b->count; i++) b->input[i] = input_of(rank, i);
@@ -165,15 +169,16 @@ static weft_status prepare_size(bench *b, size_t bytes)
 
 static void report_size(bench *b, size_t bytes)
 {
-    weft_stats stats[WAYS];
+    weft_stats stats[WAYS] = {0};
     double best = INFINITY;
     char text[16];
     if (weft_comm_rank(b->world) != 0) return;
     for (int by = 0; by < b->ways; by++) {
-        weft_stats_of(b->samples[by], b->taken[by], &stats[by]);
+        memcpy(b->sorted, b->samples[by], b->taken[by] * sizeof *b->sorted);
+        weft_stats_of(b->sorted, b->taken[by], &stats[by]);
         if (by != BY_WEFT && stats[by].median < best) best = stats[by].median;
         weft_record_result_begin(&b->record, "sum", "us");
-        weft_json_write_string(&b->record.json, "by", way_names[by]);
+        weft_json_write_string(&b->record.json, "by", way_name(by));
         weft_json_write_int(&b->record.json, "bytes", (int64_t)bytes);
         if (by == BY_WEFT)
             weft_json_write_string(&b->record.json, "kind",
@@ -185,7 +190,10 @@ static void report_size(bench *b, size_t bytes)
             weft_sum_kind_of(b->sum) == WEFT_SUM_ONE_SHOT ? "one-shot" : "two-shot");
     for (int by = 0; by < b->ways; by++)
         fprintf(b->table, " %10.2f [%9.2f %9.2f]", stats[by].median, stats[by].p10, stats[by].p90);
-    fprintf(b->table, " %10.2f", stats[BY_WEFT].p99);
+    if (stats[BY_WEFT].p99 >= 0)
+        fprintf(b->table, " %10.2f", stats[BY_WEFT].p99);
+    else
+        fprintf(b->table, " %10s", "-"); // too few samples for it
     if (b->ways > 1) fprintf(b->table, " %7.2f", stats[BY_WEFT].median / best);
     fputc('\n', b->table);
     fflush(b->table);
@@ -210,7 +218,7 @@ fail:
 
 static weft_status measure_barrier(bench *b)
 {
-    double samples[BARRIER_SAMPLES];
+    double samples[BARRIER_SAMPLES], sorted[BARRIER_SAMPLES];
     weft_stats stats;
     for (int i = 0; i < BARRIER_SAMPLES; i++) {
         uint64_t began;
@@ -221,7 +229,8 @@ static weft_status measure_barrier(bench *b)
         samples[i] = (double)took * b->tick_us / BARRIERS;
     }
     if (weft_comm_rank(b->world) != 0) return WEFT_OK;
-    weft_stats_of(samples, BARRIER_SAMPLES, &stats);
+    memcpy(sorted, samples, sizeof sorted);
+    weft_stats_of(sorted, BARRIER_SAMPLES, &stats);
     weft_record_result_begin(&b->record, "barrier", "us");
     weft_record_result_end(&b->record, samples, BARRIER_SAMPLES, &stats);
     if (b->table) fprintf(b->table, "barrier: %.2f us [%.2f %.2f]\n", stats.median, stats.p10, stats.p90);
@@ -272,7 +281,7 @@ static void head_of_table(const bench *b)
 {
     if (weft_comm_rank(b->world) != 0 || !b->table) return;
     fprintf(b->table, "%-10s %-9s", "sum of f32", "weft by");
-    for (int by = 0; by < b->ways; by++) fprintf(b->table, " %10s [%9s %9s]", way_names[by], "p10", "p90");
+    for (int by = 0; by < b->ways; by++) fprintf(b->table, " %10s [%9s %9s]", way_name(by), "p10", "p90");
     fprintf(b->table, " %10s%s\n", "weft p99", b->ways > 1 ? " weft/mpi" : "");
 }
 

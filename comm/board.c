@@ -61,7 +61,7 @@ weft_status wi_verdict_status(const wi_board *board)
 
 static const char *shape_name(uint32_t shape)
 {
-    static const char *const names[] = {"allgather", "alltoall", "bcast", "send", "barrier"};
+    static const char *const names[] = {"allgather", "alltoall", "bcast", "send", "barrier", "window"};
     return shape < sizeof names / sizeof *names ? names[shape] : "?";
 }
 

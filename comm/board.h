@@ -11,14 +11,16 @@
 
 #include "comm/comm.h"
 
-enum { WI_RECORDS = 64, WI_RECORD_NAME = 24, WI_VERDICT_MAX = 512, WI_HOST_MAX = 64 };
+enum { WI_RECORDS = 64, WI_RECORD_NAME = 24, WI_VERDICT_MAX = 768, WI_HOST_MAX = 64 };
+
+enum { WI_SHAPE_WINDOW = WEFT_BARRIER + 1 };
 
 typedef enum { WI_SEAT_EMPTY, WI_SEAT_LIVE, WI_SEAT_DONE } wi_seat_state;
 
 // One exchange in the flight recorder. Written with relaxed atomic stores by its rank, read by anybody.
 typedef struct {
     uint32_t number;                   // of the exchange on its channel
-    uint32_t shape;                    // weft_shape
+    uint32_t shape;                    // weft_shape, or WI_SHAPE_WINDOW: a wait for that many flags
     uint64_t bytes;                    // what this rank gave
     int64_t step;                      // of the job
     uint64_t entered, left;            // weft_clock_ticks; left is 0 until the end returned

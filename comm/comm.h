@@ -10,7 +10,7 @@
 //     weft_exchange_end(&ex);                // ex.view[peer], ex.bytes[peer]: read the peers' bytes, in place
 //     weft_exchange_release(&ex);            // done reading
 //
-// Ownership: slots and views belong to the channel. Exchange n of a channel uses buffer n % depth, whose addresses
+// Ownership: slots and views belong to the channel. Exchanges use its `depth` buffers in turn, whose addresses
 // never change. Threads: a rank's calls on one job come from one thread at a time; weft_comm_progress may come from
 // any. "Collective" means: every member of the group calls it, in the same order. Every failure is a weft_status.
 #ifndef WEFT_COMM_COMM_H
@@ -64,8 +64,8 @@ weft_status weft_job_open_local(const weft_job_options *options, int ranks, weft
 typedef weft_status weft_rank_fn(weft_job *job, int rank, void *arg);
 weft_status weft_job_run_threads(const weft_job_options *options, int ranks, weft_rank_fn *body, void *arg);
 
-// Leaves the job; after it this rank's death is nobody's loss. Accepts NULL. Local: call weft_comm_agree before, so
-// that nobody still needs this rank.
+// Leaves the job; after it this rank's death is nobody's loss. Accepts NULL. Collective where the ranks are processes:
+// they leave together, or the deadline tells who did not come.
 void weft_job_close(weft_job *job);
 // Ends the job for all ranks, now, with one line from this rank and the status's exit code. Does not return for ranks
 // that are processes; for threads, all waits end with LOST.
@@ -147,12 +147,13 @@ typedef struct {
     const unsigned char *const *view; // after end: [size] each peer's bytes, mine included; NULL where it gave none
     const size_t *bytes;              // after end: [size] how many
     uint32_t number;                  // of this exchange on its channel, from 1
+    uint32_t buffer;                  // which of the channel's, 0 to depth - 1
     uint32_t record;                  // in the flight recorder
 } weft_exchange;
 
-// Collective in the sense that all members run the same exchanges of a channel. acquire blocks until the peers have
-// released the buffer's last use; begin never blocks; end blocks until the peers' bytes are here; release never blocks.
-// Begin in the order of acquire; end and release in any order.
+// Collective in the sense that all members run the same exchanges of a channel. acquire blocks until the buffer's last
+// use is over: where memory is shared, until the peers have released it; begin never blocks; end blocks until the
+// peers' bytes are here; release never blocks. Begin in the order of acquire; end and release in any order.
 weft_status weft_exchange_acquire(weft_channel *channel, weft_exchange *out);
 weft_status weft_exchange_begin(weft_exchange *exchange, size_t bytes); // what I give (ALLTOALL: to each peer)
 weft_status weft_exchange_begin_each(weft_exchange *exchange, const size_t *bytes); // ALLTOALL: [size]

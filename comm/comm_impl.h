@@ -45,7 +45,7 @@ struct weft_job {
     bool cpu_each;     // the ranks' spinning threads do not share cpus
     const wi_p2p *p2p; // NULL when the job has none
     pthread_mutex_t p2p_lock;
-    void *p2p_state; // of p2p_channel.c
+    void *p2p_state; // of p2p_progress.c
     weft_comm *world;
     uint32_t next_comm; // ids of groups, agreed at each split
     wi_watchdog *watchdog;
@@ -56,6 +56,7 @@ struct weft_job {
 // the seat and makes the world. `cpus`: how many the ranks of this host share.
 weft_status wi_job_init(weft_job *job, const weft_job_options *options, int cpus);
 void wi_job_fini(weft_job *job);
+weft_status wi_options_check(const weft_job_options *options, bool p2p); // `p2p`: a launcher started the ranks
 // A job whose ranks are all on this host: `size` places on node 0, seats in rank order.
 weft_status wi_place_all_here(int size, wi_place **out);
 // Ends the process: one line, told once for the host, then the status's exit code. For threads: cancels all waits.
@@ -64,6 +65,9 @@ int wi_allowed_cpus(void);
 // A blocked wait: told to the seat, so that the watchdog sees it. `peer` is a world rank.
 void wi_wait_enter(weft_job *job, int peer, bool patient, uint32_t record);
 void wi_wait_leave(weft_job *job);
+// The flight recorder: a new record of this rank's, not yet entered, and the one of that index.
+uint32_t wi_record_open(const weft_job *job, const uint64_t *name, uint32_t shape, uint32_t number);
+wi_record *wi_record_of(const weft_job *job, uint32_t index);
 // LOST or DEADLINE with the verdict's text, for waits that were cancelled.
 weft_status wi_cancelled(weft_job *job);
 
@@ -125,7 +129,7 @@ struct weft_channel {
     uint64_t record_name[WI_RECORD_NAME / 8];
     const char *algorithm;
     uint32_t id;       // within the group
-    uint32_t acquired; // exchanges so far
+    uint64_t acquired; // exchanges so far
     int senders;       // ranks that give bytes: 1 or size
     size_t stride;     // ALLTOALL: between the peers' parts of a slot
 };
@@ -142,6 +146,9 @@ weft_status wi_shared_channel_create_on(weft_comm *comm, const weft_channel_spec
 size_t wi_shared_channel_bytes(const weft_channel_spec *spec, int ranks);
 weft_status wi_p2p_channel_create(weft_comm *comm, const weft_channel_spec *spec, weft_channel **out);
 void wi_p2p_progress(weft_job *job);
+// The number of a new group of `comm`'s ranks, from *id on: the next one whose tags no member of `comm` still uses.
+// Collective, blocking.
+weft_status wi_p2p_group_take(weft_comm *comm, uint32_t *id);
 // Before the transport's close: lets what was sent arrive, for a short time, and frees what progress needs. Job-local.
 void wi_p2p_fini(weft_job *job);
 
@@ -151,7 +158,7 @@ typedef struct {
     weft_status (*put)(weft_window *window, int peer, size_t offset, const void *data, size_t bytes);
     weft_status (*flag)(weft_window *window, int peer);
     uint32_t (*flags)(weft_window *window, int from);
-    weft_status (*wait)(weft_window *window, int from, uint32_t flags);
+    weft_status (*wait)(weft_window *window, int from, uint32_t flags, uint32_t record);
     void (*destroy)(weft_window *window);
 } wi_window_ops;
 
@@ -159,6 +166,7 @@ struct weft_window {
     const wi_window_ops *ops;
     weft_comm *comm;
     char name[WI_NAME];
+    uint64_t record_name[WI_RECORD_NAME / 8];
     size_t bytes;
     void *memory; // mine
 };

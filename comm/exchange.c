@@ -5,29 +5,27 @@
 #include "comm/comm_impl.h"
 #include "core/clock.h"
 
-static wi_seat *my_seat(const weft_channel *channel)
+wi_record *wi_record_of(const weft_job *job, uint32_t index)
 {
-    const weft_job *job = channel->comm->job;
-    return wi_board_seat(job->board, job->seat);
+    return &wi_board_seat(job->board, job->seat)->record[index % WI_RECORDS];
 }
 
 static wi_record *record_of(const weft_exchange *exchange)
 {
-    return &my_seat(exchange->channel)->record[exchange->record % WI_RECORDS];
+    return wi_record_of(exchange->channel->comm->job, exchange->record);
 }
 
 // Relaxed stores to lines that only this rank writes: a few nanoseconds.
-static uint32_t record_open(const weft_channel *channel, uint32_t number)
+uint32_t wi_record_open(const weft_job *job, const uint64_t *name, uint32_t shape, uint32_t number)
 {
-    wi_seat *seat = my_seat(channel);
+    wi_seat *seat = wi_board_seat(job->board, job->seat);
     uint32_t index = seat->records;
     wi_record *record = &seat->record[index % WI_RECORDS];
-    for (int i = 0; i < WI_RECORD_NAME / 8; i++)
-        __atomic_store_n(&record->name[i], channel->record_name[i], __ATOMIC_RELAXED);
+    for (int i = 0; i < WI_RECORD_NAME / 8; i++) __atomic_store_n(&record->name[i], name[i], __ATOMIC_RELAXED);
     wi_store(&record->number, number);
-    wi_store(&record->shape, (uint32_t)channel->spec.shape);
+    wi_store(&record->shape, shape);
     __atomic_store_n(&record->bytes, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&record->step, channel->comm->job->step, __ATOMIC_RELAXED);
+    __atomic_store_n(&record->step, job->step, __ATOMIC_RELAXED);
     __atomic_store_n(&record->entered, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&record->left, 0, __ATOMIC_RELAXED);
     wi_store(&seat->records, index + 1);
@@ -36,8 +34,10 @@ static uint32_t record_open(const weft_channel *channel, uint32_t number)
 
 weft_status weft_exchange_acquire(weft_channel *channel, weft_exchange *out)
 {
-    *out = (weft_exchange){.channel = channel, .stride = channel->stride, .number = ++channel->acquired};
-    out->record = record_open(channel, out->number);
+    uint64_t number = ++channel->acquired;
+    *out = (weft_exchange){.channel = channel, .stride = channel->stride, .number = (uint32_t)number};
+    out->buffer = (uint32_t)(number % (uint64_t)channel->spec.depth);
+    out->record = wi_record_open(channel->comm->job, channel->record_name, (uint32_t)channel->spec.shape, out->number);
     return channel->ops->acquire(channel, out);
 }
 
@@ -88,7 +88,12 @@ weft_status weft_exchange_end(weft_exchange *exchange)
     return status;
 }
 
-bool weft_exchange_ready(weft_exchange *exchange) { return exchange->channel->ops->ready(exchange->channel, exchange); }
+bool weft_exchange_ready(weft_exchange *exchange)
+{
+    weft_channel *channel = exchange->channel;
+    // When the job ends so does every wait: end tells how.
+    return channel->ops->ready(channel, exchange) || wi_load(&channel->comm->job->board->cancel);
+}
 
 void weft_exchange_release(weft_exchange *exchange)
 {

@@ -149,6 +149,7 @@ weft_status weft_comm_split(weft_comm *parent, int color, int key, const char *n
     WEFT_TRY_GOTO(weft_comm_allgather(parent, &mine, sizeof mine, wishes));
     for (int i = 0; i < parent->size; i++)
         if (wishes[i].next_comm > job->next_comm) job->next_comm = wishes[i].next_comm;
+    if (job->world->transport == WEFT_TRANSPORT_MPI) WEFT_TRY_GOTO(wi_p2p_group_take(parent, &job->next_comm));
     uint32_t id = job->next_comm++;
     if (color >= 0) {
         int members = choose_members(wishes, parent->size, color);

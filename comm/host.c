@@ -120,6 +120,13 @@ static void first_failure(void *arg, int rank, const unsigned char *data, size_t
     if (status < 0 && first->who < 0) *first = (failure){rank, status};
 }
 
+// Does the text come from an earlier agreement, which has put the rank before it?
+static bool names_rank(const char *text)
+{
+    int rank, length = 0;
+    return sscanf(text, "rank %d:%n", &rank, &length) == 1 && length > 0;
+}
+
 weft_status weft_comm_agree(weft_comm *comm, weft_status status, int *who)
 {
     failure first = {-1, WEFT_OK};
@@ -130,8 +137,9 @@ weft_status weft_comm_agree(weft_comm *comm, weft_status status, int *who)
     if (who) *who = first.who;
     if (first.who < 0) return WEFT_OK;
     WEFT_TRY(weft_comm_bcast(comm, first.who, text, sizeof text));
-    if (comm->rank != first.who) weft_fail((weft_status)first.status, "rank %d: %s", comm->world_rank[first.who], text);
-    return (weft_status)first.status;
+    if (comm->rank == first.who) return (weft_status)first.status;
+    if (names_rank(text)) return weft_fail((weft_status)first.status, "%s", text);
+    return weft_fail((weft_status)first.status, "rank %d: %s", comm->world_rank[first.who], text);
 }
 
 // The first line in which two texts differ; the lines are cut to fit an error.
@@ -144,9 +152,10 @@ static void first_difference(const char *mine, const char *theirs, char *text, s
             other = theirs + i + 1;
         }
     int length = (int)strcspn(line, "\n"), other_length = (int)strcspn(other, "\n");
-    snprintf(text, capacity, "%.*s, on rank 0 %.*s", length < 180 ? length : 180, length ? line : "(nothing)",
-             other_length < 180 ? other_length : 180, other_length ? other : "(nothing)");
-    if (!length) snprintf(text, capacity, "(nothing), on rank 0 %.*s", other_length < 180 ? other_length : 180, other);
+    if (!length) line = "(nothing)", length = (int)strlen(line);
+    if (!other_length) other = "(nothing)", other_length = (int)strlen(other);
+    snprintf(text, capacity, "%.*s, on rank 0 %.*s", length < 180 ? length : 180, line,
+             other_length < 180 ? other_length : 180, other);
 }
 
 weft_status weft_comm_compare(weft_comm *comm, const char *what, const char *text)
@@ -156,7 +165,7 @@ weft_status weft_comm_compare(weft_comm *comm, const char *what, const char *tex
     WEFT_TRY(weft_comm_max(comm, &longest, 1));
     char *theirs = calloc((size_t)longest + 1, 1);
     status = weft_comm_agree(comm, theirs ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory to compare %s", what), NULL);
-    if (status < 0) goto done;
+    if (status < 0 || !theirs) goto done;
     if (comm->rank == 0) memcpy(theirs, text, (size_t)length);
     status = weft_comm_bcast(comm, 0, theirs, (size_t)longest);
     if (status < 0) goto done;

@@ -35,6 +35,13 @@ static int ranks_here(const weft_job *job)
     return count;
 }
 
+weft_status wi_options_check(const weft_job_options *options, bool p2p)
+{
+    if (options->transport == WEFT_TRANSPORT_MPI && !p2p)
+        return weft_fail(WEFT_USAGE, "--transport mpi: MPI did not start this job; start it with mpirun or srun");
+    return wi_algo_check(options->algorithms);
+}
+
 weft_status wi_job_init(weft_job *job, const weft_job_options *options, int cpus)
 {
     job->options = *options;
@@ -46,9 +53,9 @@ weft_status wi_job_init(weft_job *job, const weft_job_options *options, int cpus
     job->cpu_each = ranks_here(job) * threads <= cpus;
     job->patience = weft_patience_make(ranks_here(job) * threads, cpus);
     job->patience.cancel = &job->board->cancel;
-    WEFT_TRY(wi_algo_check(options->algorithms));
+    WEFT_TRY(wi_options_check(options, job->p2p != NULL));
     if (pthread_mutex_init(&job->p2p_lock, NULL) != 0) return weft_fail(WEFT_FAILED, "cannot make a lock");
-    wi_seat_take(job->board, job->seat, job->rank);
+    if (!job->threads) wi_seat_take(job->board, job->seat, job->rank);
     weft_log_set_rank(job->rank);
     wi_fault_open(job);
     return wi_comm_world(job, &job->world);
@@ -96,6 +103,8 @@ void weft_job_abort(weft_job *job, weft_status status, const char *text) { wi_jo
 void weft_job_close(weft_job *job)
 {
     if (!job) return;
+    // What comes now waits for all ranks as well, MPI or the first process, but knows no deadline.
+    if (!job->threads) weft_comm_barrier(job->world);
     wi_p2p_fini(job); // peers may still be fetching what was sent
     wi_seat_leave(job->board, job->seat);
     wi_watchdog_stop(job->watchdog);

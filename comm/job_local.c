@@ -27,11 +27,22 @@ typedef struct {
     int64_t kill_at;    // when those still alive are killed; 0: not yet
 } supervisor;
 
-static weft_status become_rank(const weft_job_options *options, wi_board *board, int rank, int ranks, weft_job **out)
+static void drop(supervisor *self)
 {
+    for (int i = 0; self->fds && i <= self->ranks; i++)
+        if (self->fds[i].fd >= 0) close(self->fds[i].fd);
+    free(self->pid);
+    free(self->code);
+    free(self->fds);
+}
+
+static weft_status become_rank(const weft_job_options *options, wi_board *board, int rank, int ranks, pid_t parent,
+                               weft_job **out)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) raise(SIGKILL); // it died before it could be asked for
     weft_job *job = calloc(1, sizeof *job);
     if (!job) return weft_fail(WEFT_NO_MEMORY, "no memory for a job");
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (rank > 0) {
         int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
         if (nothing >= 0) dup2(nothing, 0);
@@ -114,6 +125,7 @@ static int supervise(supervisor *self)
     }
     weft_status verdict = wi_verdict_status(self->board);
     if (verdict < 0) return weft_status_exit_code(verdict);
+    if (self->kill_at) return weft_status_exit_code(WEFT_LOST); // the one who was to tell it died
     for (int rank = 0; rank < self->ranks; rank++)
         if (self->code[rank]) return self->code[rank];
     return 0;
@@ -130,6 +142,7 @@ static weft_status prepare(supervisor *self, int ranks, size_t bytes)
     self->pid = calloc((size_t)ranks, sizeof *self->pid);
     self->code = calloc((size_t)ranks, sizeof *self->code);
     self->fds = calloc((size_t)ranks + 1, sizeof *self->fds);
+    for (int i = 0; self->fds && i <= ranks; i++) self->fds[i].fd = -1;
     self->board = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (!self->pid || !self->code || !self->fds || self->board == MAP_FAILED)
         return weft_fail(WEFT_NO_MEMORY, "no memory to start %d ranks", ranks);
@@ -138,29 +151,47 @@ static weft_status prepare(supervisor *self, int ranks, size_t bytes)
     return WEFT_OK;
 }
 
+static void kill_started(const supervisor *self)
+{
+    for (int rank = 0; rank < self->ranks; rank++) {
+        if (self->pid[rank] <= 0) continue;
+        kill(self->pid[rank], SIGKILL);
+        while (waitpid(self->pid[rank], NULL, 0) < 0 && errno == EINTR) {
+        }
+    }
+}
+
 weft_status weft_job_open_local(const weft_job_options *options, int ranks, weft_job **out, int *exit_code)
 {
     supervisor self = {0};
+    pid_t parent = getpid();
+    size_t bytes = wi_board_bytes(ranks, wi_comm_bytes(ranks));
+    weft_status status;
     *out = NULL;
     if (ranks < 1 || ranks > RANKS_MAX) return weft_fail(WEFT_USAGE, "-n %d: must be 1 to %d", ranks, RANKS_MAX);
+    WEFT_TRY(wi_options_check(options, false)); // told once, not by every rank
     wi_block_signals();
-    WEFT_TRY(prepare(&self, ranks, wi_board_bytes(ranks, wi_comm_bytes(ranks))));
+    WEFT_TRY_GOTO(prepare(&self, ranks, bytes));
     for (int rank = 0; rank < ranks; rank++) {
         pid_t pid = fork();
-        if (pid == 0) return become_rank(options, self.board, rank, ranks, out);
-        if (pid < 0) {
-            weft_status status = weft_fail(WEFT_FAILED, "cannot start rank %d: %s", rank, strerror(errno));
-            self.ranks = rank;
-            send_all(&self, SIGKILL);
-            return status;
+        if (pid == 0) {
+            drop(&self);
+            return become_rank(options, self.board, rank, ranks, parent, out);
         }
         self.pid[rank] = pid;
-        self.fds[rank] = (struct pollfd){.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
+        self.fds[rank].events = POLLIN;
+        if (pid > 0) self.fds[rank].fd = (int)syscall(SYS_pidfd_open, pid, 0);
+        if (self.fds[rank].fd < 0) {
+            status = weft_fail(WEFT_FAILED, "cannot start rank %d of %d: %s", rank, ranks, strerror(errno));
+            kill_started(&self);
+            goto fail;
+        }
         self.alive++;
     }
     *exit_code = supervise(&self);
-    free(self.pid);
-    free(self.code);
-    free(self.fds);
-    return WEFT_OK;
+    status = WEFT_OK;
+fail:
+    if (self.board && self.board != MAP_FAILED) munmap(self.board, bytes);
+    drop(&self);
+    return status;
 }

@@ -19,8 +19,27 @@ typedef struct {
     uint64_t pid_namespace;
     int32_t pid, board_fd;
     int32_t status;
+    uint64_t way; // a hash of the options that decide how ranks talk
     cpu_set_t cpus;
 } introduction;
+
+static uint64_t hash_way(const weft_job_options *options)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325) ^ (uint64_t)options->transport; // FNV-1a
+    for (const char *c = options->algorithms ? options->algorithms : ""; *c; c++)
+        hash = (hash ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
+// Ranks that were told different ways could not even tell each other so. They meet on the ordinary one; the caller then
+// compares flags (weft_comm_compare) and names the difference.
+static weft_job_options common_way(const weft_job_options *options, const introduction *all, int size)
+{
+    weft_job_options common = *options;
+    for (int i = 1; i < size; i++)
+        if (all[i].way != all[0].way) common.transport = WEFT_TRANSPORT_AUTO, common.algorithms = NULL;
+    return common;
+}
 
 static void introduce(introduction *mine)
 {
@@ -145,9 +164,11 @@ weft_status weft_job_open_mpi(const weft_job_options *options, weft_job **out)
         goto fail;
     }
     introduce(&mine);
+    mine.way = hash_way(options);
     WEFT_TRY_GOTO(job->p2p->allgather(&mine, sizeof mine, all));
     WEFT_TRY_GOTO(share_board(job, &mine, all, &cpus));
-    WEFT_TRY_GOTO(wi_job_init(job, options, cpus));
+    weft_job_options common = common_way(options, all, job->size);
+    WEFT_TRY_GOTO(wi_job_init(job, &common, cpus));
     WEFT_TRY_GOTO(weft_comm_barrier(job->world)); // all seats are taken
     WEFT_TRY_GOTO(wi_watchdog_start(job, &job->watchdog));
     free(all);

@@ -75,6 +75,7 @@ weft_status weft_job_run_threads(const weft_job_options *options, int ranks, wef
         goto done;
     }
     wi_board_init(board, ranks);
+    for (int i = 0; i < ranks; i++) wi_seat_take(board, i, i); // before the watchdog looks at them
     for (int i = 0; i < ranks; i++) self[i] = (rank_thread){options, body, arg, board, memory, i, ranks, WEFT_OK, ""};
     watched.board = board;
     status = wi_watchdog_start(&watched, &watched.watchdog);

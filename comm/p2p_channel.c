@@ -70,7 +70,7 @@ static bool in_flight(const p2p_channel *channel)
 
 static buffer *buffer_of(p2p_channel *channel, const weft_exchange *exchange)
 {
-    return &channel->buffers[exchange->number % (uint32_t)channel->base.spec.depth];
+    return &channel->buffers[exchange->buffer];
 }
 
 // ---- one exchange at work; under the lock ----

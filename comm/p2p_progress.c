@@ -154,6 +154,36 @@ weft_status wi_p2p_tag_take(weft_comm *comm, uint32_t id, const char *name, uint
                      comm->name, name, comm->job->p2p->name, 1 << WI_P2P_TAG_GROUP, count);
 }
 
+static bool group_taken(weft_job *job, uint32_t group)
+{
+    enum { BYTES = (1 << WI_P2P_TAG_CHANNEL) / 8 };
+    const wi_p2p_state *state = job->p2p_state;
+    bool taken = false;
+    wi_p2p_lock(job);
+    for (uint32_t i = 0; i < BYTES; i++) taken = taken || state->tags[group * BYTES + i];
+    wi_p2p_unlock(job);
+    return taken;
+}
+
+weft_status wi_p2p_group_take(weft_comm *comm, uint32_t *id)
+{
+    const uint32_t groups = 1u << WI_P2P_TAG_GROUP;
+    uint32_t tried = *id, end = *id + groups;
+    wi_p2p_progress(comm->job); // may end what still holds a tag
+    while (tried < end) {
+        int64_t next = tried;
+        while (next < end && group_taken(comm->job, (uint32_t)next % groups)) next++;
+        WEFT_TRY(weft_comm_max(comm, &next, 1));
+        if (next == tried) {
+            *id = tried;
+            return WEFT_OK;
+        }
+        tried = (uint32_t)next; // free on one rank; the others look from here on
+    }
+    return weft_fail(WEFT_LIMIT, "%s serves %u groups at a time: destroy those that are no longer needed",
+                     comm->job->p2p->name, groups);
+}
+
 void wi_p2p_tag_give(weft_job *job, uint32_t base)
 {
     wi_p2p_state *state = job->p2p_state;

@@ -194,10 +194,10 @@ static bool flags_raised(void *arg, int *peer)
     return weft_signal_reached(__atomic_load_n(&window->flags[wait->from], __ATOMIC_ACQUIRE), wait->flags);
 }
 
-static weft_status p2p_wait(weft_window *base, int from, uint32_t flags)
+static weft_status p2p_wait(weft_window *base, int from, uint32_t flags, uint32_t record)
 {
     flag_wait wait = {(p2p_window *)base, from, flags};
-    return wi_p2p_wait(wait.window->job, flags_raised, &wait, false, 0);
+    return wi_p2p_wait(wait.window->job, flags_raised, &wait, false, record);
 }
 
 static void p2p_window_destroy(weft_window *base)

@@ -96,16 +96,16 @@ static weft_status wait_for(shared_channel *channel, weft_signal *signal, uint32
 static weft_status shared_acquire(weft_channel *base, weft_exchange *exchange)
 {
     shared_channel *channel = (shared_channel *)base;
-    uint32_t depth = (uint32_t)base->spec.depth, slot = exchange->number % depth;
+    uint32_t depth = (uint32_t)base->spec.depth;
     if (!wi_channel_gives(base, base->comm->rank)) return WEFT_OK;
     uint32_t needed = exchange->number - depth;
     for (int peer = 0; peer < base->comm->size; peer++) {
         if (peer == base->comm->rank || !wi_channel_takes(base, peer)) continue;
-        if (exchange->number <= depth || weft_signal_reached(channel->released[peer], needed)) continue;
+        if (base->acquired <= depth || weft_signal_reached(channel->released[peer], needed)) continue;
         WEFT_TRY(wait_for(channel, release_line(channel, peer), needed, peer, exchange->record));
         channel->released[peer] = weft_signal_get(release_line(channel, peer));
     }
-    exchange->slot = buffer_of(channel, base->comm->rank, slot) + channel->at.data;
+    exchange->slot = buffer_of(channel, base->comm->rank, exchange->buffer) + channel->at.data;
     return WEFT_OK;
 }
 
@@ -113,7 +113,7 @@ static weft_status shared_begin(weft_channel *base, weft_exchange *exchange, con
 {
     shared_channel *channel = (shared_channel *)base;
     if (!wi_channel_gives(base, base->comm->rank)) return WEFT_OK;
-    head *mine = head_of(channel, base->comm->rank, exchange->number % (uint32_t)base->spec.depth);
+    head *mine = head_of(channel, base->comm->rank, exchange->buffer);
     mine->released = channel->mine_released;
     mine->bytes[0] = bytes[0];
     if (base->spec.shape == WEFT_ALLTOALL)
@@ -126,7 +126,7 @@ static weft_status shared_end(weft_channel *base, weft_exchange *exchange)
 {
     shared_channel *channel = (shared_channel *)base;
     int size = base->comm->size, rank = base->comm->rank;
-    uint32_t slot = exchange->number % (uint32_t)base->spec.depth;
+    uint32_t slot = exchange->buffer;
     size_t *bytes = channel->bytes + (size_t)slot * (size_t)size;
     if (wi_channel_takes(base, rank)) {
         for (int peer = 0; peer < size; peer++) {
@@ -145,7 +145,7 @@ static weft_status shared_end(weft_channel *base, weft_exchange *exchange)
 static bool shared_ready(weft_channel *base, weft_exchange *exchange)
 {
     shared_channel *channel = (shared_channel *)base;
-    uint32_t slot = exchange->number % (uint32_t)base->spec.depth;
+    uint32_t slot = exchange->buffer;
     if (!wi_channel_takes(base, base->comm->rank)) return true;
     for (int peer = 0; peer < base->comm->size; peer++) {
         if (!wi_channel_gives(base, peer)) continue;

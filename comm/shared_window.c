@@ -42,12 +42,12 @@ static uint32_t shared_flags(weft_window *base, int from)
     return weft_signal_get(flag_line((shared_window *)base, base->comm->rank, from));
 }
 
-static weft_status shared_wait(weft_window *base, int from, uint32_t flags)
+static weft_status shared_wait(weft_window *base, int from, uint32_t flags, uint32_t record)
 {
     weft_comm *comm = base->comm;
     weft_signal *line = flag_line((shared_window *)base, comm->rank, from);
     if (weft_signal_reached(weft_signal_get(line), flags)) return WEFT_OK;
-    wi_wait_enter(comm->job, comm->world_rank[from], false, 0);
+    wi_wait_enter(comm->job, comm->world_rank[from], false, record);
     weft_status status = weft_signal_wait(line, flags, &comm->job->patience);
     wi_wait_leave(comm->job);
     return status < 0 ? wi_cancelled(comm->job) : WEFT_OK;

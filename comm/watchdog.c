@@ -20,6 +20,7 @@
 enum { STOP, SIGNALS, PEERS }; // the order of poll's entries
 enum { TICK_MIN_MS = 10, TICK_MAX_MS = 250, GRACE_MS = 1000 };
 
+static const int64_t AGAIN_NS = 1000000000;
 static const int64_t QUIET_NS = 1000000000; // without a heartbeat for this long, a process is taken for stopped
 
 typedef struct {
@@ -38,7 +39,7 @@ struct wi_watchdog {
     struct pollfd *fds; // [PEERS + seats]: a peer's pidfd, -1 for none
     seen *seen;         // [seats]
     int signal;         // the first that asked for a drain
-    int signals;        // how many came
+    int64_t signal_ns;  // when it came
 };
 
 void wi_block_signals(void)
@@ -130,8 +131,8 @@ static void overdue(wi_watchdog *dog, int seat)
         if (wi_load(&of->state) == WI_SEAT_DONE)
             snprintf(whose, sizeof whose, "rank %d has left the job", of->world_rank);
         else if (!job->threads && dog->seen[culprit].quiet_ns >= QUIET_NS)
-            snprintf(whose, sizeof whose, "rank %d is stopped (no sign of life for %.1f s): it %s", of->world_rank,
-                     (double)dog->seen[culprit].quiet_ns * 1e-9, does);
+            snprintf(whose, sizeof whose, "rank %d is stopped (no sign of life for %.1f s); last seen, it %s",
+                     of->world_rank, (double)dog->seen[culprit].quiet_ns * 1e-9, does);
         else
             snprintf(whose, sizeof whose, "rank %d %s", of->world_rank, does);
     } else {
@@ -182,12 +183,16 @@ static void tick(wi_watchdog *dog, int64_t lived_ns)
         if (watches(dog, seat)) check_deadline(dog, seat, lived_ns);
 }
 
-// A second request is an order: the process ends at once, as it would have without weft's handling.
+// A second request is an order: the process ends at once, as it would have without weft's handling. What comes right
+// after the first is the same request: a signal to the whole process group, which the first process also passes on.
 static void take_signal(wi_watchdog *dog)
 {
     struct signalfd_siginfo info;
     while (read(dog->fds[SIGNALS].fd, &info, sizeof info) == (ssize_t)sizeof info) {
-        if (++dog->signals > 1) _exit(128 + (int)info.ssi_signo);
+        int64_t now = weft_clock_ns();
+        if (dog->signal && now - dog->signal_ns > AGAIN_NS) _exit(128 + (int)info.ssi_signo);
+        if (dog->signal) continue;
+        dog->signal_ns = now;
         __atomic_store_n(&dog->signal, (int)info.ssi_signo, __ATOMIC_RELAXED);
     }
 }
@@ -212,7 +217,7 @@ static void *watch(void *arg)
     int64_t last = weft_clock_ns(), ticked = last;
     weft_log_set_rank(dog->job->threads ? -1 : dog->job->rank);
     for (;;) {
-        int ready = poll(dog->fds, (nfds_t)(PEERS + dog->seats), (int)(dog->tick_ns / 1000000));
+        int ready = poll(dog->fds, (nfds_t)PEERS + (nfds_t)dog->seats, (int)(dog->tick_ns / 1000000));
         if (ready < 0 && errno != EINTR) return NULL;
         if (dog->fds[STOP].revents & POLLIN) return NULL;
         // The dead first: a SIGTERM that a launcher sends to the survivors is then never taken for a drain.
@@ -251,7 +256,7 @@ weft_status wi_watchdog_start(weft_job *job, wi_watchdog **out)
     dog->tick_ns = tick_ns;
     dog->seats = (int)job->board->seats;
     dog->stop_fd = eventfd(0, EFD_CLOEXEC);
-    dog->fds = calloc((size_t)(PEERS + dog->seats), sizeof *dog->fds);
+    dog->fds = calloc((size_t)PEERS + (size_t)dog->seats, sizeof *dog->fds);
     dog->seen = calloc((size_t)dog->seats, sizeof *dog->seen);
     if (!dog->fds || !dog->seen || dog->stop_fd < 0) {
         status = weft_fail(WEFT_NO_MEMORY, "no memory or file descriptors for the watchdog: %s", strerror(errno));

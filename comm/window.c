@@ -1,5 +1,6 @@
 // Windows: what every transport's windows have in common.
 #include "comm/comm_impl.h"
+#include "core/clock.h"
 
 weft_status weft_window_create(weft_comm *comm, size_t bytes, const char *name, weft_window **out)
 {
@@ -18,6 +19,7 @@ weft_status weft_window_create(weft_comm *comm, size_t bytes, const char *name, 
     window->comm = comm;
     window->bytes = bytes;
     snprintf(window->name, sizeof window->name, "%s", name);
+    snprintf((char *)window->record_name, sizeof window->record_name, "%s/%.7s", comm->name, name);
     *out = window;
     return WEFT_OK;
 }
@@ -55,5 +57,10 @@ uint32_t weft_window_flags(weft_window *window, int from) { return window->ops->
 weft_status weft_window_wait(weft_window *window, int from, uint32_t flags)
 {
     WEFT_TRY(check_peer(window, from));
-    return window->ops->wait(window, from, flags);
+    const weft_job *job = window->comm->job;
+    uint32_t index = wi_record_open(job, window->record_name, WI_SHAPE_WINDOW, flags);
+    __atomic_store_n(&wi_record_of(job, index)->entered, weft_clock_ticks(), __ATOMIC_RELAXED);
+    weft_status status = window->ops->wait(window, from, flags, index);
+    __atomic_store_n(&wi_record_of(job, index)->left, weft_clock_ticks(), __ATOMIC_RELAXED);
+    return status;
 }

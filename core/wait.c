@@ -17,7 +17,7 @@
 // value and does not sleep, or the writer sees a sleeper and wakes. In the second case the kernel compares the word
 // with what the waiter read while it queues the waiter, so a store in between makes FUTEX_WAIT return at once.
 // What remains are cancel words, which the kernel does not compare: they are seen after one slice at the latest.
-enum { SLICE_NS = 50 * 1000 * 1000, POLLS_BEFORE_PAUSE = 16, CLOCK_EVERY = 32 };
+enum { SLICE_NS = 50 * 1000 * 1000, POLLS_BEFORE_PAUSE = 128, CLOCK_EVERY = 32 };
 
 static inline void pause_cpu(void)
 {
@@ -73,7 +73,8 @@ static outcome wait_until(weft_signal *signal, uint32_t target, const weft_patie
     const uint32_t *cancel = patience->cancel;
     outcome found = GO_ON;
     for (int i = 0; i < patience->spins; i++) {
-        // A pause takes up to 70 ns, which is half of a hop between two cores: what is about to come is polled for.
+        // A pause takes up to 70 ns, which is half of a hop between two cores: what is about to come is polled for,
+        // for a third of a microsecond.
         if (i >= POLLS_BEFORE_PAUSE) pause_cpu();
         if ((found = look(signal, target, cancel)) != GO_ON) return found;
         if (timed && i % CLOCK_EVERY == CLOCK_EVERY - 1 && weft_clock_ns() >= deadline) return EXPIRED;
@@ -148,5 +149,5 @@ static int polls_in(int64_t ns)
 weft_patience weft_patience_make(int waiters, int cpus)
 {
     if (waiters <= cpus) return (weft_patience){.spins = polls_in(30 * 1000), .yields = 300};
-    return (weft_patience){.spins = POLLS_BEFORE_PAUSE, .yields = 200};
+    return (weft_patience){.spins = 16, .yields = 200};
 }

@@ -8,6 +8,8 @@
 #include "core/cpu.h"
 #include "core/team.h"
 #include "kernels/gemm.h"
+#include "kernels/pick.h"
+#include "kernels/rows.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -15,7 +17,7 @@ extern "C" {
 
 // What every op is given beside its shapes. The arrays of an op may not overlap unless it says so.
 typedef struct weft_kernels weft_kernels;
-typedef struct {
+typedef struct weft_op {
     const weft_kernels *table;
     weft_team *team; // the threads it may use; NULL: the caller alone
     void *stream;    // a device's; NULL on the host
@@ -37,6 +39,8 @@ struct weft_kernels {
     // of the inputs; n is 1 to WEFT_TREE_MAX.
     void (*tree_add)(float *out, const float *const *in, int n, size_t count);
     weft_gemm_ops gemm;
+    weft_row_ops rows;  // kernels/rows.h
+    weft_pick_ops pick; // kernels/pick.h
 };
 
 // Packs by op->team, each thread the panels that it will read in a run. `memory` is aligned to 64, has the bytes that

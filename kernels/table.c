@@ -5,6 +5,18 @@ static void fill_ref(weft_kernels *table)
 {
     wi_tree_add_ref(table);
     wi_gemm_ref(table);
+
+    wi_convert_ref(table);
+    wi_move_ref(table);
+    wi_norm_ref(table);
+    wi_rope_ref(table);
+    wi_gate_ref(table);
+    wi_quantize_ref(table);
+    wi_softmax_ref(table);
+    wi_sample_ref(table);
+    wi_route_ref(table);
+    wi_route_group_ref(table);
+    wi_logits_ref(table);
 }
 
 #if defined(__x86_64__)
@@ -13,6 +25,16 @@ static void fill_avx2(weft_kernels *table)
 {
     wi_tree_add_avx2(table);
     wi_gemm_avx2(table);
+
+    wi_convert_avx2(table);
+    wi_move_avx2(table);
+    wi_norm_avx2(table);
+    wi_rope_avx2(table);
+    wi_gate_avx2(table);
+    wi_quantize_avx2(table);
+    wi_softmax_avx2(table);
+    wi_sample_avx2(table);
+    wi_route_avx2(table);
 }
 
 static void fill_avx512(weft_kernels *table)
@@ -20,6 +42,16 @@ static void fill_avx512(weft_kernels *table)
     wi_tree_add_avx512(table);
     wi_gemm_avx512(table);
     wi_gemm_dot_avx512(table);
+
+    wi_convert_avx512(table);
+    wi_move_avx512(table);
+    wi_norm_avx512(table);
+    wi_rope_avx512(table);
+    wi_gate_avx512(table);
+    wi_quantize_avx512(table);
+    wi_softmax_avx512(table);
+    wi_sample_avx512(table);
+    wi_route_avx512(table);
 }
 
 static void fill_amx(weft_kernels *table) { wi_gemm_amx(table); }

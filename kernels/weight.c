@@ -35,7 +35,7 @@ static int push_leaf(const weft_gemm_leaves *leaves, int leaf, weft_gemm_root *s
 
 int weft_gemm_roots(const weft_gemm_leaves *leaves, weft_gemm_root roots[WEFT_ROOTS_MAX])
 {
-    weft_gemm_root stack[WEFT_LEAVES];
+    weft_gemm_root stack[WEFT_LEAVES] = {0};
     int top = 0;
     for (int leaf = leaves->first; leaf < leaves->first + leaves->count; leaf++)
         if (!is_empty(leaves, leaf, 1)) push_leaf(leaves, leaf, stack, &top);
@@ -109,7 +109,7 @@ static weft_dtype packed_type(weft_family family, const weft_gemm_source *s, con
 
 static void place_leaves(weft_gemm_weight *w, const weft_gemm_leaves *leaves)
 {
-    weft_gemm_root stack[WEFT_LEAVES];
+    weft_gemm_root stack[WEFT_LEAVES] = {0};
     int top = 0;
     int64_t at = 0;
     const int64_t first = leaves->begin[leaves->first];

@@ -6,10 +6,15 @@
 // Up to here adding everything on every rank costs less than a second exchange (measured on two cores of one socket).
 enum { ONE_SHOT_BYTES = 2048, LINE_FLOATS = 16 };
 
+// A second buffer lets a rank write its next array while a peer still reads the last one. Where arrays are large that
+// saves little, and one buffer stays in the caches that two would fall out of.
+enum { ONE_BUFFER_BYTES = 1 << 20 };
+
 struct weft_sum {
     weft_kernels kernels;
     weft_comm *comm;
     size_t count, slice; // floats; every rank but the last ones adds a whole slice
+    int depth;           // of both channels
     weft_channel *give;  // the ranks' arrays: ALLGATHER for one-shot, ALLTOALL of slices for two-shot
     weft_channel *share; // two-shot: the slices' sums
     weft_exchange given, shared;
@@ -23,14 +28,17 @@ static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 static weft_status make_channels(weft_sum *sum, const weft_sum_spec *spec, bool two_shot)
 {
-    weft_channel_spec give = {.shape = WEFT_ALLGATHER, .name = spec->name, .bytes = sum->count * sizeof(float)};
+    size_t bytes = sum->count * sizeof(float);
+    sum->depth = bytes >= ONE_BUFFER_BYTES ? 1 : 2;
+    weft_channel_spec give = {.shape = WEFT_ALLGATHER, .name = spec->name, .bytes = bytes, .depth = sum->depth};
     if (two_shot) {
         give.shape = WEFT_ALLTOALL;
         give.bytes = sum->slice * sizeof(float);
     }
     WEFT_TRY(weft_channel_create(sum->comm, &give, &sum->give));
     if (!two_shot) return WEFT_OK;
-    weft_channel_spec share = {.shape = WEFT_ALLGATHER, .name = spec->name, .bytes = sum->slice * sizeof(float)};
+    weft_channel_spec share = {
+        .shape = WEFT_ALLGATHER, .name = spec->name, .bytes = sum->slice * sizeof(float), .depth = sum->depth};
     return weft_channel_create(sum->comm, &share, &sum->share);
 }
 
@@ -116,17 +124,20 @@ static weft_status run_one_shot(weft_sum *sum, weft_sum_result *out)
     return WEFT_OK;
 }
 
+// What the peers wait for comes first; what can overlap with waiting for them comes while we wait.
 static weft_status run_two_shot(weft_sum *sum, weft_sum_result *out)
 {
     int size = weft_comm_size(sum->comm), rank = weft_comm_rank(sum->comm);
     size_t mine = sum->bytes[rank];
     WEFT_TRY(weft_exchange_begin_each(&sum->given, sum->bytes));
-    WEFT_TRY(weft_exchange_acquire(sum->share, &sum->shared));
+    if (sum->depth > 1) WEFT_TRY(weft_exchange_acquire(sum->share, &sum->shared));
     WEFT_TRY(weft_exchange_end(&sum->given));
+    // With one buffer: a peer that has given has released what was shared before.
+    if (sum->depth == 1) WEFT_TRY(weft_exchange_acquire(sum->share, &sum->shared));
     take_views(sum, &sum->given);
     sum->kernels.tree_add((float *)(void *)sum->shared.slot, sum->part, size, mine / sizeof(float));
-    weft_exchange_release(&sum->given);
     WEFT_TRY(weft_exchange_begin(&sum->shared, mine));
+    weft_exchange_release(&sum->given);
     WEFT_TRY(weft_exchange_end(&sum->shared));
     take_views(sum, &sum->shared);
     *out = (weft_sum_result){size, sum->part, sum->begin};

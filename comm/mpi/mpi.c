@@ -20,13 +20,14 @@ static struct {
 
 static wi_p2p mpi_table;
 
+// `call` ends in "to" or "from" where there is a peer; -1: there is none.
 static weft_status failed(int code, const char *call, int peer)
 {
     char text[MPI_MAX_ERROR_STRING] = "";
     int length = 0;
     if (MPI_Error_string(code, text, &length) != MPI_SUCCESS) snprintf(text, sizeof text, "error %d", code);
     if (peer < 0) return weft_fail(WEFT_LOST, "%s: %s", call, text);
-    return weft_fail(WEFT_LOST, "%s with rank %d: %s", call, peer, text);
+    return weft_fail(WEFT_LOST, "%s rank %d: %s", call, peer, text);
 }
 
 static weft_status too_large(const char *call, size_t bytes)
@@ -108,7 +109,7 @@ static weft_status mpi_send(int to, uint32_t tag, const void *data, size_t bytes
     MPI_Request request;
     if (bytes > INT_MAX) return too_large("MPI_Isend", bytes);
     int code = MPI_Isend(data, (int)bytes, MPI_BYTE, to, (int)tag, mpi.comm, &request);
-    if (code != MPI_SUCCESS) return failed(code, "MPI_Isend", to);
+    if (code != MPI_SUCCESS) return failed(code, "MPI_Isend to", to);
     memcpy(out, &request, sizeof request);
     return WEFT_OK;
 }
@@ -118,7 +119,7 @@ static weft_status mpi_recv(int from, uint32_t tag, void *data, size_t capacity,
     MPI_Request request;
     if (capacity > INT_MAX) return too_large("MPI_Irecv", capacity);
     int code = MPI_Irecv(data, (int)capacity, MPI_BYTE, from, (int)tag, mpi.comm, &request);
-    if (code != MPI_SUCCESS) return failed(code, "MPI_Irecv", from);
+    if (code != MPI_SUCCESS) return failed(code, "MPI_Irecv from", from);
     memcpy(out, &request, sizeof request);
     return WEFT_OK;
 }
@@ -126,11 +127,13 @@ static weft_status mpi_recv(int from, uint32_t tag, void *data, size_t capacity,
 static weft_status mpi_test(wi_request *request, bool *done, size_t *bytes)
 {
     MPI_Request handle;
-    MPI_Status status;
+    MPI_Status status = {.MPI_SOURCE = -1};
     int flag = 0, count = 0;
     memcpy(&handle, request, sizeof handle);
     int code = MPI_Test(&handle, &flag, &status);
-    if (code != MPI_SUCCESS) return failed(code, "MPI_Test of a message", bytes ? status.MPI_SOURCE : -1);
+    if (code != MPI_SUCCESS)
+        return bytes ? failed(code, "MPI_Test of a message from", status.MPI_SOURCE)
+                     : failed(code, "MPI_Test of a message sent", -1);
     if (flag && bytes) {
         if ((code = MPI_Get_count(&status, MPI_BYTE, &count)) != MPI_SUCCESS) return failed(code, "MPI_Get_count", -1);
         *bytes = (size_t)count;

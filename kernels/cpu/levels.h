@@ -16,4 +16,35 @@ void wi_gemm_avx512(weft_kernels *table);
 void wi_gemm_dot_avx512(weft_kernels *table);
 void wi_gemm_amx(weft_kernels *table);
 
+// The row ops.
+void wi_convert_ref(weft_kernels *table);
+void wi_move_ref(weft_kernels *table);
+void wi_norm_ref(weft_kernels *table);
+void wi_rope_ref(weft_kernels *table);
+void wi_gate_ref(weft_kernels *table);
+void wi_quantize_ref(weft_kernels *table);
+void wi_softmax_ref(weft_kernels *table);
+void wi_sample_ref(weft_kernels *table);
+void wi_route_ref(weft_kernels *table);
+void wi_route_group_ref(weft_kernels *table);
+void wi_logits_ref(weft_kernels *table);
+void wi_convert_avx2(weft_kernels *table);
+void wi_move_avx2(weft_kernels *table);
+void wi_norm_avx2(weft_kernels *table);
+void wi_rope_avx2(weft_kernels *table);
+void wi_gate_avx2(weft_kernels *table);
+void wi_quantize_avx2(weft_kernels *table);
+void wi_softmax_avx2(weft_kernels *table);
+void wi_sample_avx2(weft_kernels *table);
+void wi_route_avx2(weft_kernels *table);
+void wi_convert_avx512(weft_kernels *table);
+void wi_move_avx512(weft_kernels *table);
+void wi_norm_avx512(weft_kernels *table);
+void wi_rope_avx512(weft_kernels *table);
+void wi_gate_avx512(weft_kernels *table);
+void wi_quantize_avx512(weft_kernels *table);
+void wi_softmax_avx512(weft_kernels *table);
+void wi_sample_avx512(weft_kernels *table);
+void wi_route_avx512(weft_kernels *table);
+
 #endif

@@ -8,10 +8,16 @@
 
 #include "tests/check.h"
 
+enum { PATTERN = 65536 };
+
 typedef struct {
+    const unsigned char *pattern; // [2 * PATTERN]
     weft_comm *comm;
     uint64_t random; // differs between ranks: delays only
     uint64_t shared; // the same on all ranks of the group: what to do
+    uint64_t digest; // of what this rank received: a sum, so that the order does not matter
+    const char *algorithms;
+    uint32_t channels; // made so far
 } trial;
 
 static uint64_t next(uint64_t *state)
@@ -37,23 +43,42 @@ static void dawdle(trial *t)
     }
 }
 
-// Byte i that `from` sends to `to` in exchange n.
-static unsigned char content(int from, int to, uint32_t n, size_t i)
+// What `from` sends to `to` in exchange n: the pattern from a place of its own.
+static const unsigned char *content(const trial *t, int from, int to, uint32_t n)
 {
-    return (unsigned char)(from * 31 + to * 7 + (int)n * 13 + (int)(i * 5) + (int)(i >> 8));
+    return t->pattern + ((uint32_t)from * 3331 + (uint32_t)to * 557 + n * 71) % PATTERN;
 }
 
-static void fill(unsigned char *data, size_t bytes, int from, int to, uint32_t n)
+static void fill(const trial *t, unsigned char *data, size_t bytes, int from, int to, uint32_t n)
 {
-    for (size_t i = 0; i < bytes; i++) data[i] = content(from, to, n, i);
+    const unsigned char *pattern = content(t, from, to, n);
+    for (size_t i = 0; i < bytes; i += PATTERN) memcpy(data + i, pattern, bytes - i < PATTERN ? bytes - i : PATTERN);
 }
 
-static void expect(const unsigned char *data, size_t bytes, int from, int to, uint32_t n)
+static void expect(const trial *t, const unsigned char *data, size_t bytes, int from, int to, uint32_t n)
 {
-    for (size_t i = 0; i < bytes; i++)
-        if (data[i] != content(from, to, n, i))
-            CHECK_FAIL("exchange %u, from %d: byte %zu of %zu is %02x, expected %02x", n, from, i, bytes, data[i],
-                       content(from, to, n, i));
+    const unsigned char *pattern = content(t, from, to, n);
+    for (size_t i = 0; i < bytes; i += PATTERN) {
+        size_t piece = bytes - i < PATTERN ? bytes - i : PATTERN, at = 0;
+        if (memcmp(data + i, pattern, piece) == 0) continue;
+        while (data[i + at] == pattern[at]) at++;
+        CHECK_FAIL("exchange %u, from %d: byte %zu of %zu is %02x, expected %02x", n, from, i + at, bytes, data[i + at],
+                   pattern[at]);
+    }
+}
+
+// FNV-1a, by words, over the bytes and over where they belong.
+static void digest(trial *t, const unsigned char *data, size_t bytes, int from, uint32_t n)
+{
+    const uint64_t prime = 0x100000001b3;
+    uint64_t hash = 0xcbf29ce484222325, where[] = {t->channels, (uint64_t)from, n, bytes};
+    for (size_t i = 0; i < sizeof where / sizeof *where; i++) hash = (hash ^ where[i]) * prime;
+    for (size_t i = 0; i < bytes; i += sizeof(uint64_t)) {
+        uint64_t word = 0;
+        memcpy(&word, data + i, bytes - i < sizeof word ? bytes - i : sizeof word);
+        hash = (hash ^ word) * prime;
+    }
+    t->digest += hash;
 }
 
 // What `from` gives to `to` in exchange n of a channel of this capacity: 0, all, and what lies between.
@@ -89,13 +114,13 @@ static void start(trial *t, weft_channel *channel, const weft_channel_spec *spec
         size_t each[64];
         for (int to = 0; to < size; to++) {
             each[to] = amount(spec->bytes, me, to, ex->number);
-            fill(ex->slot + (size_t)to * ex->stride, each[to], me, to, ex->number);
+            fill(t, ex->slot + (size_t)to * ex->stride, each[to], me, to, ex->number);
         }
         dawdle(t);
         CHECK_OK(weft_exchange_begin_each(ex, each));
     } else {
         size_t bytes = gives(spec, me) ? amount(spec->bytes, me, 0, ex->number) : 0;
-        if (bytes) fill(ex->slot, bytes, me, 0, ex->number);
+        if (bytes) fill(t, ex->slot, bytes, me, 0, ex->number);
         CHECK_OK(weft_exchange_begin(ex, bytes));
     }
 }
@@ -114,7 +139,8 @@ static void finish(trial *t, const weft_channel_spec *spec, weft_exchange *ex)
         int to = spec->shape == WEFT_ALLTOALL ? me : 0;
         size_t bytes = amount(spec->bytes, from, to, ex->number);
         CHECK_INT(ex->bytes[from], bytes);
-        if (bytes) expect(ex->view[from], bytes, from, to, ex->number);
+        if (bytes) expect(t, ex->view[from], bytes, from, to, ex->number);
+        digest(t, ex->view[from], bytes, from, ex->number);
     }
 }
 
@@ -122,6 +148,21 @@ static void give_back(trial *t, weft_exchange *ex)
 {
     dawdle(t);
     weft_exchange_release(ex);
+}
+
+// Where the test forces an algorithm on a shape for all sizes, the channel must have it; in shared memory there is
+// none.
+static void check_algorithm(const trial *t, const weft_channel *channel, weft_shape shape)
+{
+    static const char *const names[] = {"allgather:0-=", "alltoall:0-=", "bcast:0-="};
+    const char *forced = t->algorithms && shape <= WEFT_BCAST ? strstr(t->algorithms, names[shape]) : NULL;
+    if (weft_comm_transport(t->comm) != WEFT_TRANSPORT_MPI) {
+        CHECK_TEXT(weft_channel_algorithm(channel), "direct");
+    } else if (forced) {
+        forced += strlen(names[shape]);
+        CHECK_INT(strlen(weft_channel_algorithm(channel)), strcspn(forced, ","));
+        CHECK(strncmp(weft_channel_algorithm(channel), forced, strcspn(forced, ",")) == 0);
+    }
 }
 
 // `rounds` times: up to `depth` exchanges in flight, ended and released in orders drawn at random per rank.
@@ -132,14 +173,18 @@ static void run_channel(trial *t, const weft_channel_spec *spec, int rounds)
     weft_exchange ex[32];
     const unsigned char *slots[32] = {0};
     CHECK_OK(weft_channel_create(t->comm, spec, &channel));
+    check_algorithm(t, channel, spec->shape);
+    t->channels++;
     for (int round = 0; round < rounds; round++) {
         int flying = 1 + (int)(next(&t->shared) % (uint64_t)depth);
         if (spec->shape == WEFT_SEND && me != spec->from && me != spec->to) continue;
         int order[32];
         for (int i = 0; i < flying; i++) {
             start(t, channel, spec, &ex[i]);
-            // Addresses are fixed: exchange n uses the buffer n % depth.
-            const unsigned char **slot = &slots[ex[i].number % (uint32_t)depth];
+            // Addresses are fixed, and the buffers come in turn.
+            CHECK(ex[i].buffer < (uint32_t)depth);
+            if (i > 0) CHECK_INT(ex[i].buffer, (ex[i - 1].buffer + 1) % (uint32_t)depth);
+            const unsigned char **slot = &slots[ex[i].buffer];
             if (*slot) CHECK(*slot == ex[i].slot);
             *slot = ex[i].slot;
             order[i] = i;
@@ -158,7 +203,8 @@ static void run_channel(trial *t, const weft_channel_spec *spec, int rounds)
 
 static void run_shapes(trial *t)
 {
-    static const size_t sizes[] = {0, 1, 7, 39, 40, 41, 64, 1000, 4096, 8191, 65536, 100003};
+    // Around what fits beside a head (40), the table of algorithms (8 KiB, 64 KiB), and what MPI sends eagerly (4 KiB).
+    static const size_t sizes[] = {0, 1, 7, 39, 40, 41, 64, 1000, 4096, 8191, 8192, 65535, 65536, 100003};
     int size = weft_comm_size(t->comm);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         int depth = 1 + (int)(i % 4), rounds = sizes[i] > 8192 ? 4 : 12;
@@ -179,6 +225,8 @@ static void run_shapes(trial *t)
                     rounds);
     }
     run_channel(t, &(weft_channel_spec){.shape = WEFT_BARRIER, .name = "bar", .depth = 3}, 20);
+    run_channel(t, &(weft_channel_spec){.shape = WEFT_ALLGATHER, .name = "deep", .bytes = 100, .depth = 32}, 10);
+    run_channel(t, &(weft_channel_spec){.shape = WEFT_ALLGATHER, .name = "big", .bytes = (1 << 20) + 1}, 2);
 }
 
 // Two channels of one group in flight at once, begun in one order and ended in the other.
@@ -220,13 +268,13 @@ static void run_host(trial *t)
     unsigned char text[2500], all[64 * 100];
     memset(text, 0, sizeof text);
     int root = size / 2;
-    if (me == root) fill(text, sizeof text, root, 0, 1);
+    if (me == root) fill(t, text, sizeof text, root, 0, 1);
     dawdle(t);
     CHECK_OK(weft_comm_bcast(t->comm, root, text, sizeof text));
-    expect(text, sizeof text, root, 0, 1);
-    fill(text, 100, me, 0, 2);
+    expect(t, text, sizeof text, root, 0, 1);
+    fill(t, text, 100, me, 0, 2);
     CHECK_OK(weft_comm_allgather(t->comm, text, 100, all));
-    for (int from = 0; from < size; from++) expect(all + 100 * from, 100, from, 0, 2);
+    for (int from = 0; from < size; from++) expect(t, all + 100 * from, 100, from, 0, 2);
 }
 
 static void run_agreement(trial *t)
@@ -265,7 +313,7 @@ static void run_window(trial *t)
         CHECK(data != NULL);
         CHECK_OK(weft_window_create(t->comm, bytes * PIECES, "window", &window));
         for (uint32_t piece = 0; piece < PIECES; piece++) {
-            fill(data, bytes, me, to, piece);
+            fill(t, data, bytes, me, to, piece);
             dawdle(t);
             CHECK_OK(weft_window_put(window, to, piece * bytes, data, bytes));
             memset(data, 0, bytes); // it was copied
@@ -273,7 +321,7 @@ static void run_window(trial *t)
         }
         for (uint32_t piece = 0; piece < PIECES; piece++) {
             CHECK_OK(weft_window_wait(window, from, piece + 1));
-            expect((unsigned char *)weft_window_memory(window) + piece * bytes, bytes, from, me, piece);
+            expect(t, (unsigned char *)weft_window_memory(window) + piece * bytes, bytes, from, me, piece);
         }
         CHECK_INT(weft_window_flags(window, from), PIECES);
         CHECK_FAILS(weft_window_put(window, to, bytes * PIECES, "x", 1), WEFT_INVALID, "window");
@@ -283,43 +331,41 @@ static void run_window(trial *t)
     }
 }
 
-static void run_group(weft_comm *comm, uint64_t seed)
+static void run_group(trial *t, weft_comm *comm, uint64_t seed)
 {
-    trial t = {.comm = comm,
-               .random = seed * 77 + (uint64_t)weft_comm_world_rank(comm, weft_comm_rank(comm)) + 1,
-               .shared = seed + 12345};
-    run_shapes(&t);
-    run_interleaved(&t);
-    run_host(&t);
-    run_agreement(&t);
-    run_window(&t);
+    t->comm = comm;
+    t->random = seed * 77 + (uint64_t)weft_comm_world_rank(comm, weft_comm_rank(comm)) + 1;
+    t->shared = seed + 12345;
+    run_shapes(t);
+    run_interleaved(t);
+    run_host(t);
+    run_agreement(t);
+    run_window(t);
 }
 
 // World, halves, odd and even, reversed, and a split of a split.
-weft_status transport_body(weft_job *job, int rank, void *arg)
+static void run_seed(trial *t, weft_comm *world, int rank, uint64_t seed)
 {
-    uint64_t seed = *(uint64_t *)arg;
-    weft_comm *world = weft_job_world(job), *group, *part;
+    weft_comm *group, *part;
     int size = weft_comm_size(world);
-    CHECK_INT(weft_comm_rank(world), rank);
-    run_group(world, seed);
+    run_group(t, world, seed);
 
     CHECK_OK(weft_comm_split(world, rank < (size + 1) / 2, rank, "halves", &group));
     CHECK_INT(weft_comm_size(group), rank < (size + 1) / 2 ? (size + 1) / 2 : size / 2);
-    run_group(group, seed + 1);
+    run_group(t, group, seed + 1);
     weft_comm_destroy(group);
 
     CHECK_OK(weft_comm_split(world, rank % 2, rank, "parity", &group));
     CHECK_INT(weft_comm_world_rank(group, weft_comm_rank(group)), rank);
     CHECK_OK(weft_comm_split(group, 0, -weft_comm_rank(group), "backwards", &part));
     CHECK_INT(weft_comm_rank(part), weft_comm_size(group) - 1 - weft_comm_rank(group));
-    run_group(part, seed + 2);
+    run_group(t, part, seed + 2);
     weft_comm_destroy(part);
     weft_comm_destroy(group);
 
     CHECK_OK(weft_comm_split(world, 0, -rank, "reversed", &group));
     CHECK_INT(weft_comm_rank(group), size - 1 - rank);
-    run_group(group, seed + 3);
+    run_group(t, group, seed + 3);
     weft_comm_destroy(group);
 
     // Only rank 0 joins: the others get no group.
@@ -327,5 +373,46 @@ weft_status transport_body(weft_job *job, int rank, void *arg)
     CHECK((group != NULL) == (rank == 0));
     if (group) CHECK_INT(weft_comm_transport(group) == WEFT_TRANSPORT_MPI || weft_comm_size(group) == 1, 1);
     weft_comm_destroy(group);
+}
+
+// Groups and channels come and go more often than there are message tags.
+static void run_many(trial *t, weft_comm *world)
+{
+    weft_comm *group;
+    weft_channel *channel;
+    weft_channel_spec spec = {.shape = WEFT_ALLGATHER, .name = "many", .bytes = 8, .depth = 1};
+    for (int i = 0; i < 300; i++) {
+        CHECK_OK(weft_comm_split(world, i % 3 == 0 ? weft_comm_rank(world) % 2 : 0, 0, "many", &group));
+        CHECK_OK(weft_comm_barrier(group));
+        weft_comm_destroy(group);
+    }
+    t->comm = world;
+    for (int i = 0; i < 600; i++) {
+        weft_exchange ex;
+        CHECK_OK(weft_channel_create(world, &spec, &channel));
+        start(t, channel, &spec, &ex);
+        finish(t, &spec, &ex);
+        give_back(t, &ex);
+        weft_channel_destroy(channel);
+    }
+}
+
+weft_status transport_body(weft_job *job, int rank, void *arg)
+{
+    const transport_plan *plan = arg;
+    weft_comm *world = weft_job_world(job);
+    unsigned char *pattern = malloc((size_t)2 * PATTERN);
+    trial t = {.pattern = pattern, .algorithms = plan->algorithms};
+    int64_t digests[64];
+    CHECK(pattern != NULL);
+    for (size_t i = 0; i < (size_t)2 * PATTERN; i++) pattern[i] = (unsigned char)(i % PATTERN * 5 + i % PATTERN / 256);
+    CHECK_INT(weft_comm_rank(world), rank);
+    for (int i = 0; i < plan->count; i++) run_seed(&t, world, rank, plan->seeds[i]);
+    run_many(&t, world);
+    CHECK_OK(weft_comm_allgather(world, &t.digest, sizeof t.digest, digests));
+    t.digest = 0;
+    digest(&t, (unsigned char *)digests, sizeof *digests * (size_t)weft_comm_size(world), 0, 0);
+    free(pattern);
+    if (rank == 0) printf("digest %016" PRIx64 "\n", t.digest);
     return weft_comm_barrier(world);
 }

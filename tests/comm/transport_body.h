@@ -4,7 +4,14 @@
 
 #include "comm/comm.h"
 
-// Collective over the job. Everything that arrives is compared with what must arrive; `seed` also draws the delays.
-weft_status transport_body(weft_job *job, int rank, void *seed);
+typedef struct {
+    const uint64_t *seeds; // [count] each draws what is done and the delays
+    int count;
+    const char *algorithms; // of the job's options: the channels must then have taken what is forced; or NULL
+} transport_plan;
+
+// Collective over the job; `plan` is a transport_plan. Everything that arrives is compared with what must arrive. At
+// the end rank 0 prints one digest over all bytes that all ranks received, which is the same on every transport.
+weft_status transport_body(weft_job *job, int rank, void *plan);
 
 #endif

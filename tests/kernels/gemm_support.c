@@ -272,7 +272,7 @@ void matrix_check(const matrix *m)
         uint32_t bits;
         memcpy(&bits, &all[i], sizeof bits);
         if (bits != 0x5b5b5b5b)
-            CHECK_FAIL("a matrix of %zu x %zu was written outside, %zd floats from its begin", m->rows, m->columns,
+            CHECK_FAIL("a matrix of %zu x %zu was written outside, %td floats from its begin", m->rows, m->columns,
                        (ptrdiff_t)(i - begin));
     }
 }

@@ -27,7 +27,7 @@ skip() { echo "$(basename "$0"): skipped, $*"; exit 77; }
 version_14() {
     local tool
     for tool in "$1-14" "$1"; do
-        if command -v "$tool" >/dev/null && "$tool" --version | grep -q 'version 14\.'; then echo "$tool"; return; fi
+        if command -v "$tool" >/dev/null && [[ $("$tool" --version) == *"version 14."* ]]; then echo "$tool"; return; fi
     done
 }
 

@@ -157,7 +157,7 @@ static void run_row(const ref_run *run, int64_t row, int64_t panel)
     const weft_gemm_weight *w = run->w;
     const float *a = run->args->a + (size_t)row * run->args->a_stride;
     packed_row r = {.w = w, .panel = w->data + (size_t)panel * w->panel_bytes};
-    float stack[WEFT_LEAVES][WI_PANEL];
+    float stack[WEFT_LEAVES][WI_PANEL] = {0};
     for (int l = 0; l < w->leaves; l++) {
         int depth = w->leaf[l].depth;
         for (r.lane = 0; r.lane < WI_PANEL; r.lane++)

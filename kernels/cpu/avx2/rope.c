@@ -1,0 +1,8 @@
+#include "kernels/cpu/avx2/lanes.inc"
+
+#include "kernels/cpu/rows.inc"
+
+#include "kernels/cpu/levels.h"
+#include "kernels/cpu/rope.inc"
+
+void wi_rope_avx2(weft_kernels *table) { table->rows.rope = rope; }

@@ -1,0 +1,14 @@
+#include "kernels/cpu/avx2/lanes.inc"
+
+#include "kernels/cpu/rows.inc"
+
+#include "kernels/cpu/reduce.inc"
+
+#include "kernels/cpu/levels.h"
+#include "kernels/cpu/route.inc"
+
+void wi_route_avx2(weft_kernels *table)
+{
+    table->pick.route = route;
+    table->pick.combine = combine;
+}

@@ -1,0 +1,13 @@
+#include "kernels/cpu/ref/lanes.inc"
+
+#include "kernels/cpu/rows.inc"
+
+#include "kernels/cpu/levels.h"
+#include "kernels/cpu/move.inc"
+
+void wi_move_ref(weft_kernels *table)
+{
+    table->rows.embed = embed;
+    table->rows.gather = gather;
+    table->rows.scatter = scatter;
+}

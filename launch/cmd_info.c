@@ -1,0 +1,63 @@
+// weft info: what this build is, and what of it works on this machine.
+#include <stdio.h>
+#include <string.h>
+
+#include "core/build.h"
+#include "core/cpu.h"
+#include "core/plugin.h"
+#include "kernels/kernels.h"
+#include "launch/commands.h"
+#include "launch/libraries.h"
+
+static const weft_command command = {
+    .name = "info",
+    .summary = "what this build of weft is, and its libraries",
+    .usage = "weft info [flags]",
+    .about =
+        "Prints the build, the backends it was built with and whether they can be opened here, the libraries in "
+        "use, the instruction set that was chosen, and the table of collective algorithms of this job. weft doctor "
+        "looks at the machine and the job.",
+    .examples = "weft info\nmpirun -np 2 weft info --transport mpi --algorithms allgather:8k-=ring",
+    .common = wi_common_flags,
+};
+
+static void print_plugins(void)
+{
+    char text[WI_LIBRARY_TEXT];
+    if (wi_library_mpi(text) == WEFT_OK)
+        printf("plug-ins    mpi: %s\n", text);
+    else
+        printf("plug-ins    mpi: none (%s)\n", weft_error_text());
+    weft_error_clear();
+}
+
+static void print_processor(const weft_cpu *cpu, weft_isa isa)
+{
+    char features[160];
+    printf("processor   %s: %s\n", cpu->name, weft_cpu_features_text(cpu->features, features));
+    printf("isa         %s of", weft_isa_name(isa));
+    for (int level = 0; level <= (int)cpu->isa; level++) printf(" %s", weft_isa_name((weft_isa)level));
+    printf("; kernels: %s\n", weft_isa_name(weft_kernels_for(isa).isa));
+}
+
+static weft_status run_info(weft_job *job, const wi_call *call)
+{
+    char libraries[WI_LIBRARY_TEXT];
+    weft_cpu cpu = weft_cpu_detect();
+    weft_isa isa;
+    (void)call;
+    WEFT_TRY(weft_isa_choose(&cpu, &isa));
+    if (weft_comm_rank(weft_job_world(job)) != 0) return WEFT_OK;
+    printf("weft        %s, build %s\n", weft_version(), weft_build_id());
+    printf("built by    %s\n", weft_build_text());
+    printf("built with  %s\n", WEFT_BUILD_BACKENDS);
+    print_plugins();
+    wi_libraries_linked(libraries);
+    printf("libraries   %s\n", libraries);
+    print_processor(&cpu, isa);
+    printf("\n");
+    weft_comm_print_algorithms(weft_job_world(job), stdout);
+    return WEFT_OK;
+}
+
+const wi_entry wi_info_entry = {.command = &command, .run = run_info};

@@ -1,0 +1,83 @@
+// What weft doctor finds: one line a thing, of one form, so that lines travel between ranks, go to the screen and into
+// JSON alike. Inside launch/ only.
+#ifndef WEFT_LAUNCH_DOCTOR_H
+#define WEFT_LAUNCH_DOCTOR_H
+
+#include "core/cpu.h"
+#include "launch/commands.h"
+
+typedef enum { WI_FOUND_OK, WI_FOUND_WARN, WI_FOUND_BAD, WI_FOUND_NONE } wi_level;
+
+enum { WI_FACTS_MAX = 6, WI_FINDINGS_MAX = 32, WI_CPU_WORDS = WEFT_CPUS_MAX / 64 };
+
+typedef struct {
+    char name[28]; // "limit_bytes"
+    double value;
+} wi_fact;
+
+typedef struct {
+    int32_t level, facts;
+    char name[16]; // "memlock"
+    char text[200];
+    char mend[168]; // "" when there is nothing to mend
+    wi_fact fact[WI_FACTS_MAX];
+} wi_finding;
+
+// Plain data: it is sent as it stands.
+typedef struct {
+    int32_t count;
+    wi_finding at[WI_FINDINGS_MAX];
+} wi_findings;
+
+// Each adds one thing; the list never overflows into anything but its last entry.
+wi_finding *wi_found(wi_findings *list, wi_level level, const char *name, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+void wi_found_mend(wi_finding *finding, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void wi_found_fact(wi_finding *finding, const char *name, double value);
+const char *wi_level_name(int level);
+
+// What each rank tells of itself; plain data too.
+typedef struct {
+    int32_t pid, cpus, cores, node_first, node_last; // what it may use
+    int32_t machine_cpus;
+    uint64_t cpu[WI_CPU_WORDS]; // bit c of word w: cpu 64 * w + c
+} wi_rank_facts;
+
+typedef struct {
+    bool measured;
+    char why_not[160];
+    double one, all; // bytes a second, with one thread and with all of this host's ranks at once
+    int threads;     // of all these ranks
+    size_t bytes;    // the buffer
+} wi_bandwidth;
+
+typedef struct {
+    weft_job *job;
+    const wi_call *call;
+    const weft_topology *topology; // as this rank may use it
+    const wi_rank_facts *ranks;    // [size of the world]
+    int ranks_here;
+    wi_bandwidth bandwidth;
+} wi_doctor;
+
+// Each looks at one side of the host it runs on and adds its lines. Local.
+void wi_doctor_system(const wi_doctor *doctor, wi_findings *out);
+void wi_doctor_processor(const wi_doctor *doctor, wi_findings *out);
+void wi_doctor_memory(const wi_doctor *doctor, wi_findings *out);
+void wi_doctor_libraries(const wi_doctor *doctor, wi_findings *out);
+// Lines about the job and the places of its ranks, from what all ranks told. On rank 0.
+void wi_doctor_job(const wi_doctor *doctor, wi_findings *out);
+void wi_rank_text(const wi_doctor *doctor, int rank, char *text, size_t capacity);
+
+// All that was found: the job's lines, and one list for each host with the rank whose host it is.
+typedef struct {
+    const wi_doctor *doctor;
+    const wi_findings *job, *host; // host: [hosts]
+    const int *leader;             // [hosts] the world rank that looked
+    int hosts;
+} wi_doctor_report;
+
+void wi_doctor_print(const wi_doctor_report *report, FILE *out);
+weft_status wi_doctor_write(const wi_doctor_report *report, const char *path); // JSON, schema weft.doctor/1
+
+#endif

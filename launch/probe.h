@@ -1,0 +1,17 @@
+// Libraries that are looked at in a process of their own: to load UCX is to let it patch the memory functions of the
+// whole process, a driver may take seconds or crash, and none of that should happen to a rank. Inside launch/ only.
+#ifndef WEFT_LAUNCH_PROBE_H
+#define WEFT_LAUNCH_PROBE_H
+
+#include "launch/libraries.h"
+
+// Starts this program anew to look at "ucx", "cuda", "nvml" or "nccl", with a limit of ten seconds. What the library
+// gave, as the functions of libraries.h say; FAILED when it crashed or hung. *devices (may be NULL) is CUDA's. Local,
+// blocking.
+weft_status wi_probe(const char *library, char text[WI_LIBRARY_TEXT], int *devices);
+
+// In that process: argv[1] is WI_PROBE_WORD. Returns the exit code.
+#define WI_PROBE_WORD "probe-library"
+int wi_probe_main(const char *library);
+
+#endif

@@ -1,0 +1,151 @@
+// test_tree_add LEVEL: tree_add of one level of the op table against the definition, bit for bit.
+#include <math.h>
+
+#include "kernels/kernels.h"
+#include "tests/check.h"
+
+enum { N_MAX = 40, COUNT_MAX = 5003, SHIFT = 7, GUARD = 32 };
+
+typedef struct {
+    float *raw[N_MAX + 1]; // guards, then up to SHIFT floats, then COUNT_MAX, then guards; the last one for the output
+    float *expected;
+    const weft_kernels *kernels;
+    uint64_t random;
+} trial;
+
+static uint32_t draw(trial *t)
+{
+    t->random = t->random * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(t->random >> 32);
+}
+
+static float from_bits(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static uint32_t to_bits(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+// Level by level over the numbers of the arrays; who has no partner goes up as it is.
+static float tree(const float *const *in, int n, size_t at)
+{
+    float value[N_MAX] = {0};
+    for (int i = 0; i < n; i++) value[i] = in[i][at];
+    for (; n > 1; n = (n + 1) / 2)
+        for (int i = 0; i < (n + 1) / 2; i++) {
+            volatile float sum = value[2 * i]; // no wider arithmetic, no other order
+            if (2 * i + 1 < n) sum = sum + value[2 * i + 1];
+            value[i] = sum;
+        }
+    return value[0];
+}
+
+// Mostly numbers of all sizes whose sums depend on the order; some that are special.
+static float draw_value(trial *t, bool special)
+{
+    static const uint32_t odd[] = {
+        0x7f800000, 0xff800000,             // infinities
+        0x7fc00000,                         // a NaN
+        0x00000000, 0x80000000,             // zeros
+        0x00000001, 0x807fffff, 0x00400000, // denormals
+        0x7f7fffff, 0xff7fffff,             // the largest
+    };
+    uint32_t word = draw(t);
+    if (special && word % 3 == 0) return from_bits(odd[draw(t) % (sizeof odd / sizeof *odd)]);
+    return ldexpf((float)(int32_t)draw(t), (int)(word >> 8) % 40 - 50);
+}
+
+static float *begin_of(const trial *t, int array, size_t shift) { return t->raw[array] + GUARD + shift; }
+
+static bool same(float a, float b)
+{
+    // Which NaN a sum gives is the processor's choice between its operands.
+    return isnan(a) ? isnan(b) : to_bits(a) == to_bits(b);
+}
+
+// `alias`: which input is the output too, -1 for none.
+static void check(trial *t, int n, size_t count, bool shifted, int alias, bool special)
+{
+    const float *in[N_MAX];
+    size_t all = (size_t)COUNT_MAX + SHIFT + 2 * (size_t)GUARD;
+    float *out = begin_of(t, N_MAX, shifted ? draw(t) % SHIFT : 0);
+    for (size_t i = 0; i < all; i++) t->raw[N_MAX][i] = -7.5f;
+    for (int i = 0; i < n; i++) {
+        float *values = begin_of(t, i, shifted ? draw(t) % SHIFT : 0);
+        for (size_t k = 0; k < all; k++) t->raw[i][k] = -7.5f;
+        for (size_t k = 0; k < count; k++) values[k] = draw_value(t, special);
+        in[i] = values;
+        if (alias == i) out = values;
+    }
+    for (size_t k = 0; k < count; k++) t->expected[k] = tree(in, n, k);
+    t->kernels->tree_add(out, in, n, count);
+    for (size_t k = 0; k < count; k++)
+        if (!same(t->expected[k], out[k]))
+            CHECK_FAIL("n %d, count %zu, shifted %d, alias %d: [%zu] is %08x, expected %08x", n, count, shifted, alias,
+                       k, to_bits(out[k]), to_bits(t->expected[k]));
+    const float *raw = t->raw[alias >= 0 ? alias : N_MAX];
+    for (size_t k = 0; k < all; k++)
+        if ((raw + k < out || raw + k >= out + count) && raw[k] != -7.5f)
+            CHECK_FAIL("n %d, count %zu: written outside, %td floats from the begin", n, count, raw + k - out);
+}
+
+// A rank that is not there must not turn -0 into +0.
+static void check_zeros(trial *t)
+{
+    for (int n = 1; n <= N_MAX; n++) {
+        const float *in[N_MAX];
+        float *out = begin_of(t, N_MAX, 0);
+        for (int i = 0; i < n; i++) {
+            in[i] = begin_of(t, i, 0);
+            for (int k = 0; k < 33; k++) t->raw[i][GUARD + k] = -0.0f;
+        }
+        t->kernels->tree_add(out, in, n, 33);
+        for (int k = 0; k < 33; k++) CHECK_INT(to_bits(out[k]), 0x80000000);
+    }
+}
+
+static void run(trial *t)
+{
+    static const size_t counts[] = {0, 1, 2, 3, 15, 16, 17, 31, 33, 63, 100, 127, 511, 512, 513, 1000, 1025};
+    for (int n = 1; n <= N_MAX; n++) {
+        for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+            check(t, n, counts[i], false, -1, false);
+            check(t, n, counts[i], true, -1, true);
+            check(t, n, counts[i], i % 2 != 0, (int)(draw(t) % (uint32_t)n), i % 3 == 0);
+        }
+        check(t, n, 2047 + draw(t) % 3 + 951 * (size_t)(n % 4), n % 2 != 0, -1, n % 3 == 0);
+    }
+    for (int alias = 0; alias < 8; alias++)
+        for (int n = alias + 1; n <= 8; n++) check(t, n, 1500, false, alias, true);
+    check(t, 7, 5000, true, 6, false);
+    check_zeros(t);
+}
+
+int main(int argc, char **argv)
+{
+    weft_cpu cpu = weft_cpu_detect();
+    weft_isa isa;
+    const char *name = argc > 1 ? argv[1] : "ref";
+    CHECK(weft_isa_from_name(name, &isa));
+    if (isa > cpu.isa) SKIP("this processor has no %s", name);
+    weft_kernels kernels = weft_kernels_for(isa);
+    CHECK(kernels.isa <= isa); // a level that improves nothing has no part in the table
+    trial t = {.kernels = &kernels, .random = 2024};
+    for (int i = 0; i <= N_MAX; i++) {
+        t.raw[i] = malloc(((size_t)COUNT_MAX + SHIFT + 2 * (size_t)GUARD) * sizeof(float));
+        CHECK(t.raw[i] != NULL);
+    }
+    t.expected = malloc(COUNT_MAX * sizeof(float));
+    CHECK(t.expected != NULL);
+    run(&t);
+    for (int i = 0; i <= N_MAX; i++) free(t.raw[i]);
+    free(t.expected);
+    return 0;
+}
