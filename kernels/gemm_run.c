@@ -42,7 +42,8 @@ wi_gemm_cut wi_gemm_cut_of(const weft_gemm_weight *w, int64_t m, int threads)
 {
     const int64_t rows = m < WI_CHUNK ? (m + WI_TILE_ROWS - 1) / WI_TILE_ROWS * WI_TILE_ROWS : WI_CHUNK;
     const size_t size = w->family == WEFT_FAMILY_FMA ? 4 : 2, row_bytes = (size_t)w->padded * size;
-    wi_gemm_cut cut = {.chunk = WI_CHUNK, .k_block = WI_K_BLOCK, .group = 1, .slots = 1};
+    wi_gemm_cut cut = {
+        .chunk = WI_CHUNK, .k_block = w->type == WEFT_F32 ? WI_K_BLOCK / 2 : WI_K_BLOCK, .group = 1, .slots = 1};
     cut_threads(w, rows, threads, &cut);
     for (int l = 0; l < w->leaves; l++)
         if (w->leaf[l].depth >= cut.slots) cut.slots = w->leaf[l].depth + 1;

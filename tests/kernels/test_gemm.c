@@ -99,9 +99,10 @@ static void check_against_source(const gemm_case *c, weft_family family, const s
                                  const matrix *out)
 {
     const weft_gemm_args *args = &in->args;
-    const int64_t n = s->what.n, all = s->what.gate ? 2 * n : n;
+    const int64_t n = s->what.n, skip = c->m * n * s->what.k / 20000 + 1; // a sample where there are many
     for (int64_t row = 0; row < c->m; row++)
         for (int64_t column = 0; column < n; column++) {
+            if ((row * n + column) % skip) continue;
             double value[2] = {0}, slack[2] = {0};
             for (int part = 0; part < (s->what.gate ? 2 : 1); part++) {
                 const int64_t at = column + part * n;
@@ -110,7 +111,6 @@ static void check_against_source(const gemm_case *c, weft_family family, const s
                 if (args->addend) value[part] += args->addend[(size_t)row * args->addend_stride + (size_t)at];
                 slack[part] += fabs(value[part]) * 0x1p-22;
             }
-            (void)all;
             double y = activated(value[0], args->act), tolerance = 1.2 * slack[0];
             if (args->act) tolerance += fabs(y) * 0x1p-20 + 1e-6;
             if (s->what.gate) {
@@ -225,17 +225,17 @@ static gemm_case random_case(int index)
     return c;
 }
 
-// Large enough for blocks along K, groups of panels and chunks of rows.
+// Large enough for blocks along K, groups of panels and chunks of rows. Each shape meets a third of the types.
 static void check_large(void)
 {
-    static const int64_t shapes[][3] = {{70, 200, 1200}, {530, 70, 620}, {515, 40, 2300}, {16, 100, 1100}};
+    static const int64_t shapes[][3] = {{70, 100, 1100}, {530, 17, 620}, {515, 10, 1300}, {16, 100, 1100}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (int family = 0; family < WEFT_FAMILY_COUNT; family++)
             for (int type = 0; type < 6; type++) {
-                if (i && (type + i + (size_t)family) % 3) continue; // each shape meets a third
-                gemm_case c = {.m = shapes[i][0],
-                               .weight = {.type = types[type], .n = shapes[i][1], .k = shapes[i][2], .group = 64}};
-                if (i == 1 || i == 2) c.weight.n /= 4; // ref is slow
+                if ((type + (int)i + family) % 3) continue;
+                const gemm_case c = {
+                    .m = shapes[i][0],
+                    .weight = {.type = types[type], .n = shapes[i][1], .k = shapes[i][2], .group = 64}};
                 check_case(&c, (weft_family)family);
             }
 }
@@ -282,7 +282,7 @@ static void check_refusals(void)
 
 int main(int argc, char **argv)
 {
-    const int rounds = argc > 1 ? atoi(argv[1]) : 240;
+    const int rounds = argc > 1 ? atoi(argv[1]) : 180;
     cpu = weft_cpu_detect();
     CHECK_OK(weft_isa_choose(&cpu, &best));
     check_families();
