@@ -7,6 +7,7 @@
 
 #include "core/cpu.h"
 #include "core/team.h"
+#include "kernels/attention.h"
 #include "kernels/gemm.h"
 #include "kernels/pick.h"
 #include "kernels/rows.h"
@@ -39,8 +40,9 @@ struct weft_kernels {
     // of the inputs; n is 1 to WEFT_TREE_MAX.
     void (*tree_add)(float *out, const float *const *in, int n, size_t count);
     weft_gemm_ops gemm;
-    weft_row_ops rows;  // kernels/rows.h
-    weft_pick_ops pick; // kernels/pick.h
+    weft_attention_ops attention; // kernels/attention.h
+    weft_row_ops rows;            // kernels/rows.h
+    weft_pick_ops pick;           // kernels/pick.h
 };
 
 // Packs by op->team, each thread the panels that it will read in a run. `memory` is aligned to 64, has the bytes that

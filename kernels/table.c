@@ -6,6 +6,10 @@ static void fill_ref(weft_kernels *table)
     wi_tree_add_ref(table);
     wi_gemm_ref(table);
 
+    wi_cache_ref(table);
+    wi_attention_ref(table);
+    wi_merge_ref(table);
+
     wi_convert_ref(table);
     wi_move_ref(table);
     wi_norm_ref(table);
@@ -26,6 +30,10 @@ static void fill_avx2(weft_kernels *table)
     wi_tree_add_avx2(table);
     wi_gemm_avx2(table);
 
+    wi_cache_avx2(table);
+    wi_attention_avx2(table);
+    wi_merge_avx2(table);
+
     wi_convert_avx2(table);
     wi_move_avx2(table);
     wi_norm_avx2(table);
@@ -43,6 +51,11 @@ static void fill_avx512(weft_kernels *table)
     wi_gemm_avx512(table);
     wi_gemm_dot_avx512(table);
 
+    wi_cache_avx512(table);
+    wi_attention_avx512(table);
+    wi_attention_dot_avx512(table);
+    wi_merge_avx512(table);
+
     wi_convert_avx512(table);
     wi_move_avx512(table);
     wi_norm_avx512(table);
@@ -54,7 +67,11 @@ static void fill_avx512(weft_kernels *table)
     wi_route_avx512(table);
 }
 
-static void fill_amx(weft_kernels *table) { wi_gemm_amx(table); }
+static void fill_amx(weft_kernels *table)
+{
+    wi_gemm_amx(table);
+    wi_attention_amx(table);
+}
 
 #endif
 

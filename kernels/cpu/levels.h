@@ -16,6 +16,19 @@ void wi_gemm_avx512(weft_kernels *table);
 void wi_gemm_dot_avx512(weft_kernels *table);
 void wi_gemm_amx(weft_kernels *table);
 
+// The paged cache and attention over it.
+void wi_cache_ref(weft_kernels *table);
+void wi_attention_ref(weft_kernels *table);
+void wi_merge_ref(weft_kernels *table);
+void wi_cache_avx2(weft_kernels *table);
+void wi_attention_avx2(weft_kernels *table);
+void wi_merge_avx2(weft_kernels *table);
+void wi_cache_avx512(weft_kernels *table);
+void wi_attention_avx512(weft_kernels *table);
+void wi_attention_dot_avx512(weft_kernels *table);
+void wi_merge_avx512(weft_kernels *table);
+void wi_attention_amx(weft_kernels *table);
+
 // The row ops.
 void wi_convert_ref(weft_kernels *table);
 void wi_move_ref(weft_kernels *table);

@@ -1,0 +1,27 @@
+#include "kernels/attention.h"
+
+#include "kernels/cpu/attention_scratch.inc"
+#include "kernels/cpu/cache_layout.inc"
+
+size_t weft_cache_k_bytes(const weft_cache *cache)
+{
+    return (size_t)cache->heads * (cache_k_values(cache) + cache_scales(cache));
+}
+
+size_t weft_cache_v_bytes(const weft_cache *cache)
+{
+    return (size_t)cache->heads * (cache_v_values(cache) + cache_scales(cache));
+}
+
+weft_attention_family weft_attention_choose(const weft_cpu *cpu, weft_isa isa, weft_cache_type type)
+{
+    if (type == WEFT_CACHE_F32) return WEFT_ATTENTION_FMA;
+    if (isa >= WEFT_ISA_AMX) return WEFT_ATTENTION_AMX;
+    if (isa >= WEFT_ISA_AVX512 && cpu->bf16_dot_is_fast) return WEFT_ATTENTION_DOT;
+    return WEFT_ATTENTION_FMA;
+}
+
+size_t weft_attention_scratch(int k_size, int v_size, int threads)
+{
+    return scratch_bytes((size_t)k_size, cache_columns(v_size), (size_t)threads);
+}

@@ -1,0 +1,9 @@
+#include "kernels/cpu/avx2/lanes.inc"
+
+enum { SIDE = 4, KEYS_WIDE = 1, COLUMNS_WIDE = 1 };
+
+#include "kernels/cpu/attention_fma.inc"
+
+#include "kernels/cpu/levels.h"
+
+void wi_attention_avx2(weft_kernels *table) { table->attention.run[WEFT_ATTENTION_FMA] = attention_run; }

@@ -1,0 +1,8 @@
+#include "kernels/cpu/cache.inc"
+#include "kernels/cpu/levels.h"
+
+void wi_cache_ref(weft_kernels *table)
+{
+    table->attention.cache_write = cache_write;
+    table->attention.cache_copy = cache_copy;
+}
