@@ -49,16 +49,9 @@ bool weft_family_from_name(const char *name, weft_family *out);
 
 // A matrix of N rows (outputs) and K columns. Rows stand row_bytes apart, at any alignment. int4: two codes a byte, the
 // even column in the low half.
-//
-// Instead of standing in memory a source may be fetched while it is packed: with `data` NULL, fetch(arg, thread, row,
-// rows, to) is called by any thread of the team, once for each row, and writes these rows to `to`, row_bytes apart;
-// what it writes into the memory of `scales` before it returns is read after. False ends the pack with WEFT_IO.
-typedef bool weft_gemm_fetch_fn(void *arg, int thread, int64_t row, int64_t rows, void *to);
 typedef struct {
     weft_dtype type; // F32, BF16, F16, I8, I4, E4M3
     const void *data;
-    weft_gemm_fetch_fn *fetch;
-    void *fetch_arg;
     int64_t n, k;
     size_t row_bytes;
     // `data` may be a part: it begins at this row and this column (a multiple of 8) of the matrix whose K is `k`.
@@ -134,9 +127,6 @@ typedef struct {
 // not fit each other or the family; OVERFLOW.
 weft_status weft_gemm_pack_bytes(weft_family family, const weft_gemm_source *sources, int count, weft_fuse fuse,
                                  const weft_gemm_leaves *leaves, size_t *bytes);
-
-// Bytes of op->scratch that a pack by `threads` threads needs: nothing where no source is fetched.
-size_t weft_gemm_pack_scratch(const weft_gemm_source *sources, int count, int threads);
 
 // ---- the run --------------------------------------------------------------------------------------------------------
 

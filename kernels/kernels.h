@@ -46,8 +46,7 @@ struct weft_kernels {
 };
 
 // Packs by op->team, each thread the panels that it will read in a run. `memory` is aligned to 64, has the bytes that
-// weft_gemm_pack_bytes says and lives as long as the weight; op->scratch has weft_gemm_pack_scratch bytes. Local,
-// blocking. Fails as weft_gemm_pack_bytes does, and with IO where a source could not be fetched.
+// weft_gemm_pack_bytes says and lives as long as the weight. Local, blocking. Fails as weft_gemm_pack_bytes does.
 weft_status weft_gemm_pack(const weft_op *op, weft_family family, const weft_gemm_source *sources, int count,
                            weft_fuse fuse, const weft_gemm_leaves *leaves, void *memory, weft_gemm_weight *out);
 // The table's op for the weight's family.

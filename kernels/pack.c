@@ -1,5 +1,4 @@
 // Packing a weight: every element goes to its place, each panel on the thread that will read it.
-#include <stdatomic.h>
 #include <string.h>
 
 #include "core/checked.h"
@@ -10,17 +9,13 @@ typedef struct {
     const weft_gemm_source *sources;
     int count;
     const weft_gemm_weight *w;
-    uint8_t pad;            // the code of int4 whose level is next to 0
-    unsigned char *fetched; // a part for each thread
-    size_t fetched_bytes;   // of a part
-    atomic_bool failed;
+    uint8_t pad; // the code of int4 whose level is next to 0
 } packer;
 
 // A packed row's place in its source.
 typedef struct {
     const weft_gemm_source *s; // NULL: padding
     int64_t row;
-    const unsigned char *bytes; // of the row
 } origin;
 
 enum { PIECE = WI_STEP * WI_STEPS_I4 }; // columns moved at once
@@ -31,21 +26,16 @@ typedef union {
     uint8_t u8[PIECE];
 } piece;
 
-static origin at_row(const weft_gemm_source *s, int64_t row)
-{
-    return (origin){s, row, s->data ? (const unsigned char *)s->data + (size_t)row * s->row_bytes : NULL};
-}
-
 static origin origin_of(const packer *p, int64_t panel, int lane)
 {
     const weft_gemm_weight *w = p->w;
     int64_t row = panel * WI_PANEL + lane;
     if (w->fuse == WEFT_FUSE_GATE) {
         row = panel * (WI_PANEL / 2) + lane % (WI_PANEL / 2);
-        return row < w->columns ? at_row(&p->sources[lane / (WI_PANEL / 2)], row) : (origin){0};
+        return row < w->columns ? (origin){&p->sources[lane / (WI_PANEL / 2)], row} : (origin){0};
     }
     for (int i = 0; i < p->count; i++) {
-        if (row < p->sources[i].n) return at_row(&p->sources[i], row);
+        if (row < p->sources[i].n) return (origin){&p->sources[i], row};
         row -= p->sources[i].n;
     }
     return (origin){0};
@@ -89,10 +79,11 @@ static uint8_t read_nibble(const unsigned char *row, int64_t column)
 // The level of any source, in f32.
 static float level_of(const packer *p, origin o, int64_t column)
 {
+    const unsigned char *row = (const unsigned char *)o.s->data + (size_t)o.row * o.s->row_bytes;
     const int64_t at = column - o.s->first_column;
-    if (o.s->type == WEFT_I4) return p->w->codebook[read_nibble(o.bytes, at)];
-    if (o.s->type == WEFT_E4M3) return wi_float_of_e4m3(o.bytes[at]);
-    return read_float(o.bytes, o.s->type, at);
+    if (o.s->type == WEFT_I4) return p->w->codebook[read_nibble(row, at)];
+    if (o.s->type == WEFT_E4M3) return wi_float_of_e4m3(row[at]);
+    return read_float(row, o.s->type, at);
 }
 
 static uint16_t bf16_of(const packer *p, origin o, int64_t column)
@@ -110,12 +101,13 @@ static uint16_t bf16_of(const packer *p, origin o, int64_t column)
 static void gather(const packer *p, origin o, int64_t column, int count, piece *out)
 {
     const weft_dtype type = p->w->type;
+    const unsigned char *row = (const unsigned char *)o.s->data + (size_t)o.row * o.s->row_bytes;
     const int64_t at = column - o.s->first_column;
     if (type == WEFT_I4) {
-        for (int i = 0; i < count; i++) out->u8[i] = read_nibble(o.bytes, at + i);
+        for (int i = 0; i < count; i++) out->u8[i] = read_nibble(row, at + i);
     } else if (o.s->type == type) {
         const size_t size = (size_t)weft_dtype_bits(type) / 8;
-        memcpy(out, o.bytes + (size_t)at * size, (size_t)count * size);
+        memcpy(out, row + (size_t)at * size, (size_t)count * size);
     } else {
         for (int i = 0; i < count; i++) out->u16[i] = bf16_of(p, o, column + i);
     }
@@ -194,31 +186,14 @@ static void pack_scales(const packer *p, unsigned char *panel, const origin *lan
         }
 }
 
-// Brings the rows of a panel that do not stand in memory: neighbours of one source at once.
-static bool fetch_rows(const packer *p, origin *lanes, int thread)
-{
-    unsigned char *to = p->fetched + (size_t)thread * p->fetched_bytes;
-    int rows;
-    for (int lane = 0; lane < WI_PANEL; lane += rows) {
-        const weft_gemm_source *s = lanes[lane].s;
-        rows = 1;
-        if (!s || s->data) continue;
-        while (lane + rows < WI_PANEL && lanes[lane + rows].s == s) rows++;
-        if (!s->fetch(s->fetch_arg, thread, lanes[lane].row, rows, to)) return false;
-        for (int i = 0; i < rows; i++, to += s->row_bytes) lanes[lane + i].bytes = to;
-    }
-    return true;
-}
-
-static bool pack_panel(const packer *p, int64_t index, int thread)
+static void pack_panel(const packer *p, int64_t index)
 {
     const weft_gemm_weight *w = p->w;
     unsigned char *panel = w->data + (size_t)index * w->panel_bytes;
     origin lanes[WI_PANEL];
     piece buffer;
-    for (int lane = 0; lane < WI_PANEL; lane++) lanes[lane] = origin_of(p, index, lane);
-    if (!fetch_rows(p, lanes, thread)) return false;
     memset(panel, 0, w->panel_bytes);
+    for (int lane = 0; lane < WI_PANEL; lane++) lanes[lane] = origin_of(p, index, lane);
     if (w->scaled) pack_scales(p, panel, lanes);
     for (int l = 0; l < w->leaves; l++)
         for (int64_t k = w->leaf[l].begin; k < w->leaf[l].end; k += PIECE) {
@@ -234,29 +209,14 @@ static bool pack_panel(const packer *p, int64_t index, int thread)
                     place_panel_order(p, panel + w->codes_at, lane, k, count, &buffer);
             }
         }
-    return true;
 }
 
 static void pack_share(void *arg, int thread, int threads)
 {
-    packer *p = arg;
+    const packer *p = arg;
     int64_t begin, end;
     weft_team_share(p->w->panels, 1, thread, threads, &begin, &end);
-    for (int64_t panel = begin; panel < end && !atomic_load(&p->failed); panel++)
-        if (!pack_panel(p, panel, thread)) atomic_store(&p->failed, true);
-}
-
-static size_t fetched_bytes(const weft_gemm_source *sources, int count)
-{
-    size_t most = 0;
-    for (int i = 0; i < count; i++)
-        if (!sources[i].data && sources[i].row_bytes > most) most = sources[i].row_bytes;
-    return weft_align_up(most * WI_PANEL, WI_LINE);
-}
-
-size_t weft_gemm_pack_scratch(const weft_gemm_source *sources, int count, int threads)
-{
-    return fetched_bytes(sources, count) * (size_t)threads;
+    for (int64_t panel = begin; panel < end; panel++) pack_panel(p, panel);
 }
 
 weft_status weft_gemm_pack(const weft_op *op, weft_family family, const weft_gemm_source *sources, int count,
@@ -271,15 +231,13 @@ weft_status weft_gemm_pack(const weft_op *op, weft_family family, const weft_gem
         memcpy(permutation, sources[0].permutation, (size_t)w.k * sizeof *permutation);
         w.permutation = permutation;
     }
-    packer p = {.sources = sources, .count = count, .w = &w, .fetched = op->scratch};
-    p.fetched_bytes = fetched_bytes(sources, count);
+    packer p = {.sources = sources, .count = count, .w = &w};
     for (uint8_t i = 1; i < 16; i++)
         if (w.codebook[i] * w.codebook[i] < w.codebook[p.pad] * w.codebook[p.pad]) p.pad = i;
     if (op->team)
         weft_team_run(op->team, pack_share, &p);
     else
         pack_share(&p, 0, 1);
-    if (atomic_load(&p.failed)) return weft_fail(WEFT_IO, "rows of a weight could not be fetched");
     *out = w;
     return WEFT_OK;
 }

@@ -211,6 +211,8 @@ void weft_model_destroy(weft_model *model)
 
 const weft_model_config *weft_model_config_of(const weft_model *model) { return &model->config; }
 
+const weft_model_options *weft_model_options_of(const weft_model *model) { return &model->options; }
+
 const weft_weights *weft_model_weights_of(const weft_model *model) { return model->weights; }
 
 size_t weft_model_work_bytes(const weft_model *model) { return model->memory_bytes; }

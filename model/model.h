@@ -28,6 +28,7 @@ weft_status weft_model_create(const weft_op *op, const weft_cpu *cpu, weft_devic
 void weft_model_destroy(weft_model *model); // accepts NULL
 
 const weft_model_config *weft_model_config_of(const weft_model *model);
+const weft_model_options *weft_model_options_of(const weft_model *model);
 const weft_weights *weft_model_weights_of(const weft_model *model);
 size_t weft_model_work_bytes(const weft_model *model); // held beside the weights
 const char *weft_model_attention_name(const weft_model *model);

@@ -66,53 +66,6 @@ static void check_rows(const where *w, const weight_case *c)
     free_sources(&s);
 }
 
-typedef struct {
-    const weft_gemm_source *of;
-    bool fails;
-} fetched_source;
-
-static bool fetch_rows(void *arg, int thread, int64_t row, int64_t rows, void *to)
-{
-    const fetched_source *f = arg;
-    memcpy(to, (const char *)f->of->data + (size_t)row * f->of->row_bytes, (size_t)rows * f->of->row_bytes);
-    return !(f->fails && row + rows > f->of->n / 2);
-}
-
-// A weight whose rows are fetched is the one whose rows stand in memory; where they cannot be had, the pack fails.
-static void check_fetched(const where *w, const weight_case *c)
-{
-    sources s = make_sources(c);
-    packed p = pack_weight(w->family, &s, NULL, w->team[2]);
-    fetched_source fetched[WEFT_SOURCES_MAX];
-    sources by = s;
-    for (int i = 0; i < s.count; i++) {
-        fetched[i] = (fetched_source){&s.source[i], false};
-        by.source[i].data = NULL;
-        by.source[i].fetch = fetch_rows;
-        by.source[i].fetch_arg = &fetched[i];
-    }
-    const weft_fuse fuse = c->gate ? WEFT_FUSE_GATE : WEFT_FUSE_STACK;
-    for (int threads = 1; threads <= 3; threads++) {
-        size_t bytes;
-        weft_gemm_weight weight;
-        weft_op op = {.table = &w->table, .team = w->team[threads]};
-        CHECK_OK(weft_gemm_pack_bytes(w->family, by.source, by.count, fuse, NULL, &bytes));
-        void *memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
-        op.scratch = aligned_alloc(64, weft_gemm_pack_scratch(by.source, by.count, threads));
-        CHECK(memory && op.scratch);
-        fetched[0].fails = false;
-        CHECK_OK(weft_gemm_pack(&op, w->family, by.source, by.count, fuse, NULL, memory, &weight));
-        CHECK(memcmp(memory, p.memory, bytes) == 0);
-        compared++;
-        fetched[0].fails = true;
-        CHECK_INT(weft_gemm_pack(&op, w->family, by.source, by.count, fuse, NULL, memory, &weight), WEFT_IO);
-        free(memory);
-        free(op.scratch);
-    }
-    free_packed(&p);
-    free_sources(&s);
-}
-
 // More rows than are packed at once: the rows of the second chunk are those of a run of their own.
 static void check_chunks(const where *w)
 {
@@ -277,11 +230,7 @@ static void check_family(const where *w)
         if (w->table.isa == WEFT_ISA_REF && cases[i].n > 300) continue; // slow
         check_rows(w, &cases[i]);
         check_split(w, &cases[i]);
-        check_fetched(w, &cases[i]);
     }
-    static const weight_case more[] = {{.type = WEFT_BF16, .n = 40, .k = 96, .gate = true},
-                                       {.type = WEFT_F32, .n = 21, .k = 40, .sources = 3}};
-    for (size_t i = 0; i < sizeof more / sizeof *more; i++) check_fetched(w, &more[i]);
     if (w->table.isa != WEFT_ISA_REF) check_chunks(w);
     check_leaves(w);
 }
