@@ -5,8 +5,8 @@
 static void embed(weft_model *m, const weft_batch *b)
 {
     const weft_model_config *c = &m->config;
-    const weft_embed args = {.table = m->weights->embedding,
-                             .type = m->weights->embedding_type,
+    const weft_embed args = {.table = m->weights.embedding,
+                             .type = m->weights.embedding_type,
                              .count = (int32_t)c->vocab,
                              .ids = b->tokens,
                              .scale = (float)c->embedding_scale,
@@ -113,31 +113,34 @@ static void attend(weft_model *m, const weft_batch *b, const weft_layer_config *
     m->op.table->attention.run[m->attention](&m->op, &args);
 }
 
-static void column(weft_model *m, const weft_linear *linear, int64_t rows, const float *in, float *out, weft_act act)
+static void column(weft_model *m, const weft_gemm_weight *weight, const float *bias, int64_t rows, const float *in,
+                   float *out, weft_act act)
 {
     const weft_linear_call call = {.m = rows,
                                    .a = in,
-                                   .a_stride = (size_t)linear->weight.k,
+                                   .a_stride = (size_t)weight->k,
                                    .out = out,
-                                   .out_stride = (size_t)linear->weight.columns,
+                                   .out_stride = (size_t)weight->columns,
+                                   .bias = bias,
                                    .act = act};
-    weft_linear_column(&m->op, linear, &call);
+    weft_linear_column(&m->op, weight, &call);
 }
 
 // x = x + linear(in), or x = x + norm(linear(in)) between the norms of a sandwich.
-static void row_and_add(weft_model *m, const weft_linear *linear, int rows, const float *in, const float *after)
+static void row_and_add(weft_model *m, const weft_gemm_weight *weight, const float *bias, int rows, const float *in,
+                        const float *after)
 {
     const size_t width = (size_t)m->config.hidden;
     weft_linear_call call = {
-        .m = rows, .a = in, .a_stride = (size_t)linear->weight.k, .out = m->x, .out_stride = width};
+        .m = rows, .a = in, .a_stride = (size_t)weight->k, .out = m->x, .out_stride = width, .bias = bias};
     if (!after) {
         call.residual = m->x;
         call.residual_stride = width;
-        weft_linear_row(&m->op, linear, &call);
+        weft_linear_row(&m->op, weight, &call);
         return;
     }
     call.out = m->branch;
-    weft_linear_row(&m->op, linear, &call);
+    weft_linear_row(&m->op, weight, &call);
     norm(m, m->branch, m->branch, after, rows);
     m->op.table->rows.add(&m->op, m->x, m->x, m->branch, (size_t)rows * width);
 }
@@ -160,12 +163,12 @@ static weft_act act_of(const weft_model_config *c)
 static void gate(weft_model *m, const weft_ffn_weights *w, int64_t rows, const float *in, float *stacked, float *gated)
 {
     const weft_model_config *c = &m->config;
-    if (m->weights->fused) {
-        column(m, &w->gate_up, rows, in, gated, act_of(c));
+    if (w->gate_up.fuse == WEFT_FUSE_GATE) {
+        column(m, &w->gate_up, w->gate_up_bias, rows, in, gated, act_of(c));
         return;
     }
-    const size_t width = (size_t)w->down.weight.k;
-    column(m, &w->gate_up, rows, in, stacked, WEFT_ACT_NONE);
+    const size_t width = (size_t)w->down.k;
+    column(m, &w->gate_up, w->gate_up_bias, rows, in, stacked, WEFT_ACT_NONE);
     const weft_gate args = {.out = gated,
                             .out_stride = width,
                             .in = stacked,
@@ -185,7 +188,7 @@ static void mix_experts(weft_model *m, const weft_layer_weights *w, int rows)
     const weft_model_config *c = &m->config;
     const weft_kernels *t = m->op.table;
     const size_t width = (size_t)c->hidden, used = (size_t)c->experts_used, experts = (size_t)c->experts;
-    column(m, &w->router, rows, m->normed, m->moe.scores, WEFT_ACT_NONE);
+    column(m, &w->router, w->router_bias, rows, m->normed, m->moe.scores, WEFT_ACT_NONE);
     t->pick.route(&m->op, &(weft_route){.scores = m->moe.scores,
                                         .stride = experts,
                                         .rows = (size_t)rows,
@@ -220,7 +223,8 @@ static void mix_experts(weft_model *m, const weft_layer_weights *w, int rows)
                                             .a = m->moe.gated,
                                             .a_stride = (size_t)c->expert_ffn,
                                             .out = m->moe.out + at * width,
-                                            .out_stride = width});
+                                            .out_stride = width,
+                                            .bias = expert->down_bias});
     }
     t->pick.combine(&m->op, &(weft_combine){.out = m->branch,
                                             .out_stride = width,
@@ -238,22 +242,22 @@ static void run_layer(weft_model *m, const weft_batch *b, int64_t layer)
 {
     const weft_model_config *c = &m->config;
     const weft_layer_config *l = &c->layer[layer];
-    const weft_layer_weights *w = &m->weights->layer[layer];
+    const weft_layer_weights *w = &m->weights.layer[layer];
     norm(m, m->normed, m->x, w->input_norm, b->rows);
-    column(m, &w->qkv, b->rows, m->normed, m->qkv, WEFT_ACT_NONE);
+    column(m, &w->qkv, w->qkv_bias, b->rows, m->normed, m->qkv, WEFT_ACT_NONE);
     if (c->qk_norm) {
         norm_heads(m, m->qkv, w->q_norm, b->rows, c->heads);
         norm_heads(m, m->qkv + c->heads * c->head_dim, w->k_norm, b->rows, c->kv_heads);
     }
     rotate(m, b, l->rope);
     attend(m, b, l, w, &b->layers[layer]);
-    row_and_add(m, &w->o, b->rows, m->attended, w->after_attention_norm);
+    row_and_add(m, &w->o, w->o_bias, b->rows, m->attended, w->after_attention_norm);
     norm(m, m->normed, m->x, w->ffn_norm, b->rows);
     if (l->moe) {
         mix_experts(m, w, b->rows);
     } else {
-        gate(m, &w->dense, b->rows, m->normed, m->stacked, m->gated);
-        row_and_add(m, &w->dense.down, b->rows, m->gated, w->after_ffn_norm);
+        gate(m, &w->ffn, b->rows, m->normed, m->stacked, m->gated);
+        row_and_add(m, &w->ffn.down, w->ffn.down_bias, b->rows, m->gated, w->after_ffn_norm);
     }
 }
 
@@ -269,8 +273,8 @@ static void find_logits(weft_model *m, const weft_batch *b)
                                                   .index = b->logit_row,
                                                   .rows = (size_t)b->logit_rows,
                                                   .bytes = bytes});
-    norm(m, m->last, m->last, m->weights->final_norm, b->logit_rows);
-    column(m, &m->weights->head, b->logit_rows, m->last, b->logits, WEFT_ACT_NONE);
+    norm(m, m->last, m->last, m->weights.final_norm, b->logit_rows);
+    column(m, &m->weights.head, NULL, b->logit_rows, m->last, b->logits, WEFT_ACT_NONE);
     if (c->logit_cap > 0)
         m->op.table->rows.softcap(&m->op, b->logits, b->logits, (float)c->logit_cap,
                                   (size_t)b->logit_rows * (size_t)c->vocab);

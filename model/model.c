@@ -109,9 +109,9 @@ static void *cut(cutter *c, size_t count, size_t size)
     return at;
 }
 
-static size_t gemm_scratch(const weft_linear *linear, size_t rows, int threads)
+static size_t gemm_scratch(const weft_gemm_weight *weight, size_t rows, int threads)
 {
-    return linear->weight.n ? weft_gemm_scratch(&linear->weight, (int64_t)rows, threads) : 0;
+    return weight->n ? weft_gemm_scratch(weight, (int64_t)rows, threads) : 0;
 }
 
 static size_t most(size_t a, size_t b) { return a > b ? a : b; }
@@ -123,10 +123,10 @@ static size_t scratch_bytes(const weft_model *m)
     const int threads = m->op.team ? weft_team_threads(m->op.team) : 1;
     const size_t rows = (size_t)m->options.rows;
     size_t bytes = weft_attention_scratch((int)c->head_dim, (int)c->head_dim, threads);
-    bytes = most(bytes, gemm_scratch(&m->weights->head, (size_t)m->options.logit_rows, threads));
+    bytes = most(bytes, gemm_scratch(&m->weights.head, (size_t)m->options.logit_rows, threads));
     for (int64_t i = 0; i < c->layers; i++) {
-        const weft_layer_weights *w = &m->weights->layer[i];
-        const weft_linear *linears[] = {&w->qkv, &w->o, &w->dense.gate_up, &w->dense.down, &w->router};
+        const weft_layer_weights *w = &m->weights.layer[i];
+        const weft_gemm_weight *linears[] = {&w->qkv, &w->o, &w->ffn.gate_up, &w->ffn.down, &w->router};
         for (size_t j = 0; j < sizeof linears / sizeof *linears; j++)
             bytes = most(bytes, gemm_scratch(linears[j], rows, threads));
         for (int64_t e = 0; w->expert && e < c->experts; e++) {
@@ -142,7 +142,7 @@ static void cut_memory(weft_model *m, cutter *at)
     const weft_model_config *c = &m->config;
     const size_t t = (size_t)m->options.rows, h = (size_t)c->hidden, f = sizeof(float);
     const size_t used = (size_t)c->experts_used, wide = (size_t)c->expert_ffn, ffn = (size_t)c->ffn;
-    const size_t stack = m->weights->fused ? 0 : 2;
+    const size_t stack = c->ffn_kind == WEFT_FFN_CLAMPED_SWISH ? 2 : 0;
     m->x = cut(at, t * h, f);
     m->normed = cut(at, t * h, f);
     m->branch = cut(at, t * h, f);
@@ -184,7 +184,7 @@ weft_status weft_model_create(const weft_op *op, const weft_cpu *cpu, weft_devic
     m->device = device;
     m->options = *options;
     m->attention = weft_attention_choose(cpu, op->table->isa, options->cache);
-    WEFT_TRY_GOTO(weft_weights_load(op, device, &m->config, checkpoint, &options->weights, &m->weights));
+    WEFT_TRY_GOTO(weft_weights_load(checkpoint, &m->config, &options->weights, op, device, &m->weights));
     cut_memory(m, &at);
     m->memory_bytes = at.used;
     WEFT_TRY_GOTO(weft_device_alloc(device, at.used, &m->memory));
@@ -204,7 +204,7 @@ void weft_model_destroy(weft_model *model)
     for (int i = 0; i < model->rotations; i++)
         for (int j = 0; j < WEFT_ROPES_MAX; j++) fini_rotation(&model->rotation[i].rope[j]);
     weft_device_free(model->device, model->memory, model->memory_bytes);
-    weft_weights_destroy(model->weights);
+    weft_weights_free(&model->weights);
     weft_model_config_fini(&model->config);
     free(model);
 }
@@ -213,7 +213,7 @@ const weft_model_config *weft_model_config_of(const weft_model *model) { return 
 
 const weft_model_options *weft_model_options_of(const weft_model *model) { return &model->options; }
 
-const weft_weights *weft_model_weights_of(const weft_model *model) { return model->weights; }
+const weft_weights *weft_model_weights_of(const weft_model *model) { return &model->weights; }
 
 size_t weft_model_work_bytes(const weft_model *model) { return model->memory_bytes; }
 

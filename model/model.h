@@ -15,11 +15,11 @@ extern "C" {
 typedef struct weft_model weft_model;
 
 typedef struct {
-    weft_weights_options weights; // type F32, BF16, F16, I8 or I4
-    weft_cache_type cache;        // of keys and values
-    int rows;                     // the most rows of one pass
-    int logit_rows;               // the most rows of one pass whose logits are wanted
-    int64_t positions;            // the most positions of a request
+    weft_weights_options weights;
+    weft_cache_type cache; // of keys and values
+    int rows;              // the most rows of one pass
+    int logit_rows;        // the most rows of one pass whose logits are wanted
+    int64_t positions;     // the most positions of a request
 } weft_model_options;
 
 // Takes the config over, also when it fails. The team and the device are borrowed. Local, blocking.

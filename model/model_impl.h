@@ -16,7 +16,7 @@ typedef struct {
 struct weft_model {
     weft_op op; // scratch is the model's own
     weft_model_config config;
-    weft_weights *weights;
+    weft_weights weights;
     weft_device *device;
     weft_model_options options;
     weft_attention_family attention;

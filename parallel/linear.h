@@ -13,27 +13,19 @@ extern "C" {
 #endif
 
 typedef struct {
-    weft_gemm_weight weight;
-    const float *bias; // (n), of gate and then of up; NULL: none
-} weft_linear;
-
-// The leaves of K columns along units of so many: unit u of U belongs to leaf floor(u * V / U). All owned.
-void weft_linear_leaves(int64_t k, int64_t unit, weft_gemm_leaves *out);
-
-// Each function runs `linear` on m rows. The bias is the linear's own; `out` has weight.columns columns.
-typedef struct {
-    int64_t m;
+    int64_t m;      // rows; may be 0
     const float *a; // (m, k)
     size_t a_stride;
     float *out; // (m, columns)
     size_t out_stride;
+    const float *bias;     // (n), of gate and then of up, or NULL. Of a row linear added once.
     weft_act act;          // behind a gate: act(gate) * up
     const float *residual; // (m, columns) or NULL; may be `out` with the same stride. Of a row linear added once.
     size_t residual_stride;
 } weft_linear_call;
 
-void weft_linear_column(const weft_op *op, const weft_linear *linear, const weft_linear_call *call);
-void weft_linear_row(const weft_op *op, const weft_linear *linear, const weft_linear_call *call);
+void weft_linear_column(const weft_op *op, const weft_gemm_weight *weight, const weft_linear_call *call);
+void weft_linear_row(const weft_op *op, const weft_gemm_weight *weight, const weft_linear_call *call);
 
 #ifdef __cplusplus
 }
