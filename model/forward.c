@@ -1,6 +1,7 @@
 // The forward pass. Letters: T rows, H hidden, A query heads, K KV heads, D head size, F width of the FFN, E experts,
 // U experts used by a row, V vocabulary.
 #include "model/model_impl.h"
+#include "parallel/linear.h"
 
 static void embed(weft_model *m, const weft_batch *b)
 {

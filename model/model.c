@@ -22,12 +22,17 @@ weft_status wi_rotation_make(const weft_model *model, int rope, int64_t length, 
     float *inverse = table + 2 * positions * half, *sine = table + positions * half;
     const float factor = (float)r->attention_factor;
     weft_rope_frequencies(r, length, inverse);
-    for (size_t p = 0; p < positions; p++)
+    for (size_t p = 0; p < positions; p++) {
+        // A token that is generated is turned by the length that the text has with it, and those before it stay as
+        // they were: so does transformers.
+        if (r->type == WEFT_ROPE_DYNAMIC && (int64_t)p >= length && (int64_t)p >= r->original)
+            weft_rope_frequencies(r, (int64_t)p + 1, inverse);
         for (size_t i = 0; i < half; i++) {
             const float angle = (float)p * inverse[i];
             table[p * half + i] = cosf(angle) * factor;
             sine[p * half + i] = sinf(angle) * factor;
         }
+    }
     *out = (wi_rotation){.rope = rope, .length = length, .cos = table, .sin = sine};
     return WEFT_OK;
 }
@@ -48,8 +53,7 @@ int64_t weft_model_rotation_limit(const weft_model *model, int64_t length)
     int64_t limit = model->options.positions;
     for (int i = 0; i < WEFT_ROPES_MAX; i++) {
         const weft_rope_config *r = &model->config.ropes[i];
-        const bool by_length = r->type == WEFT_ROPE_DYNAMIC || r->type == WEFT_ROPE_LONGROPE;
-        if (by_length && length <= r->original && r->original < limit) limit = r->original;
+        if (r->type == WEFT_ROPE_LONGROPE && length <= r->original && r->original < limit) limit = r->original;
     }
     return limit;
 }

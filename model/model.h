@@ -37,11 +37,12 @@ const char *weft_model_attention_name(const weft_model *model);
 // is set by weft_model_forward's caller). Returns the bytes of a block, all layers together.
 size_t weft_model_cache_layout(const weft_model *model, int block, weft_cache *layers);
 
-// Rotations depend on a request's length where the model stretches by it (dynamic, longrope): the key that a request of
-// `length` positions has, which stays the request's own. 0 where it makes no difference. Local; computes tables when
-// the key is new. LIMIT when the request is longer than options.positions.
+// Rotations depend on the length of a request's prompt where the model stretches by it (dynamic, longrope): the key
+// that a request of `length` tokens has, which stays the request's own. 0 where it makes no difference. Local; computes
+// tables when the key is new. LIMIT when the request is longer than options.positions.
 weft_status weft_model_rotation(weft_model *model, int64_t length, int *key);
-// The longest request that may keep the key of one of `length` positions.
+// How long a request may grow that keeps the key of one of `length` tokens; longer, it starts over with another
+// (longrope: all positions are turned by the long factors then).
 int64_t weft_model_rotation_limit(const weft_model *model, int64_t length);
 
 // One pass over rows of one or more requests. Rows of a request follow each other.
