@@ -110,7 +110,7 @@ static void record(wi_kernel_bench *b, const wi_kernel_case *c, const char *unit
 
 static void report(wi_kernel_bench *b, const wi_kernel_case *c, samples *s, const char *binds)
 {
-    weft_stats time, share, peer[WI_KERNEL_PEERS_MAX];
+    weft_stats time = {0}, share = {0}, peer[WI_KERNEL_PEERS_MAX] = {0};
     record(b, c, "us", "weft", binds, s->time, &time);
     record(b, c, "%", "weft", binds, s->share, &share);
     for (int i = 0; i < c->peers; i++)

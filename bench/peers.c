@@ -34,7 +34,9 @@ static void find_onednn(wi_peers *p)
     const bool whole = wi_peer_find(library, "dnnl_version", &version_of) &&
                        wi_peer_find(library, "omp_set_num_threads", &p->set_threads[WI_PEER_ONEDNN]) &&
                        wi_peer_find(library, "dnnl_engine_create", &p->engine_create) &&
-                       wi_peer_find(library, "dnnl_stream_create", &p->stream_create);
+                       wi_peer_find(library, "dnnl_engine_destroy", &p->engine_destroy) &&
+                       wi_peer_find(library, "dnnl_stream_create", &p->stream_create) &&
+                       wi_peer_find(library, "dnnl_stream_destroy", &p->stream_destroy);
     if (!whole || p->engine_create(&p->engine, 1, 0) != 0 || p->stream_create(&p->stream, p->engine, 1) != 0) return;
     version = version_of();
     p->there[WI_PEER_ONEDNN] = version->major == 2;
@@ -71,7 +73,13 @@ weft_status wi_peers_open(wi_peers **out)
 }
 
 // The libraries stay: their threads may not outlive their code.
-void wi_peers_close(wi_peers *peers) { free(peers); }
+void wi_peers_close(wi_peers *p)
+{
+    if (!p) return;
+    if (p->stream) p->stream_destroy(p->stream);
+    if (p->engine) p->engine_destroy(p->engine);
+    free(p);
+}
 
 const char *wi_peer_name(wi_peer peer) { return known[peer].name; }
 

@@ -39,6 +39,8 @@ struct wi_peers {
     int threads; // of the turn
     void *engine, *stream;
     int (*engine_create)(void **engine, int kind, size_t index);
+    int (*engine_destroy)(void *engine);
+    int (*stream_destroy)(void *stream);
     int (*stream_create)(void **stream, void *engine, unsigned flags);
     void (*sgemm)(int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float *a, int lda,
                   const float *b, int ldb, float beta, float *c, int ldc);
