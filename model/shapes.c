@@ -109,6 +109,8 @@ weft_status weft_model_shape_config(const weft_model_shape *shape, weft_dtype dt
     weft_json_write_bool(writer, "tie_word_embeddings", shape->tied);
     weft_json_write_int(writer, "bos_token_id", shape->vocab - 2);
     weft_json_write_int(writer, "eos_token_id", shape->vocab - 1);
+    weft_json_write_int(writer, "pad_token_id",
+                        shape->vocab - 1); // some classes have a default beyond small vocabularies
     weft_json_write_end(writer);
     WEFT_TRY(weft_json_writer_finish(writer, text, bytes));
     WEFT_TRY(weft_model_config_parse(*text, *bytes, shape->name, NULL, 0, &config));
