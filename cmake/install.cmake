@@ -1,10 +1,10 @@
 # What `cmake --install` adds to the program and weft's own libraries, so that the tree can be copied to a node where
-# nothing but the C library is installed: the libraries of others that core links, and the documents.
+# nothing but the C library is installed: the libraries of others that core and model link, and the documents.
 install(FILES LICENSE README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} OPTIONAL)
 install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR} OPTIONAL)
 
 if(NOT WEFT_SANITIZE)
-  install(CODE "set(weft_library \"$<TARGET_FILE:weft_core>\")
+  install(CODE "set(weft_libraries \"$<TARGET_FILE:weft_core>;$<TARGET_FILE:weft_model>\")
 set(bundle_directory \"${CMAKE_INSTALL_LIBDIR}/weft/bundled\")
 set(licence_directory \"${CMAKE_INSTALL_DOCDIR}/bundled\")")
   install(SCRIPT cmake/bundle.cmake)

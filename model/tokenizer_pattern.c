@@ -1,5 +1,6 @@
 // Regular expressions and plain texts to search for. The field writes its expressions for Oniguruma, in Ruby's syntax;
 // here they are compiled by PCRE2, and what the two read differently is rewritten or refused.
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,14 +11,43 @@ enum {
     STACK_MAX = 8 << 20,
 };
 
-// PCRE2's own \s has U+180E, and its \w lacks marks. Both lists as they stand inside of brackets.
+// PCRE2's own \s has U+180E, and its \w lacks marks; Oniguruma's \w has six of Latin-1's superscripts and fractions.
+// Both lists as they stand inside of brackets.
 #define SPACES                                                                                                         \
     "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
 #define WORDS                                                                                                          \
     "\\p{L}\\p{M}\\p{Nl}\\p{Nd}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{"    \
-    "1f189}"
+    "1f189}"                                                                                                           \
+    "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
 
 static weft_status put(wi_bytes *out, const char *text) { return wi_bytes_add(out, text, strlen(text)); }
+
+static bool is_script(const char *name, size_t bytes)
+{
+    char text[64];
+    int error;
+    PCRE2_SIZE at;
+    snprintf(text, sizeof text, "\\p{sc:%.*s}", (int)bytes, name);
+    pcre2_code *code = pcre2_compile((PCRE2_SPTR)text, PCRE2_ZERO_TERMINATED, PCRE2_UTF, &error, &at, NULL);
+    pcre2_code_free(code);
+    return code != NULL;
+}
+
+// \p{Han} means characters of that script alone; PCRE2 adds those that are shared with it unless told otherwise.
+static weft_status rewrite_property(const char *from, size_t bytes, wi_bytes *out, size_t *used)
+{
+    const char *end = bytes > 3 && from[2] == '{' ? memchr(from, '}', bytes) : NULL;
+    const char *name = from + 3;
+    if (!end) return wi_bytes_add(out, from, 2);
+    bool negated = *name == '^';
+    name += negated;
+    size_t length = (size_t)(end - name);
+    *used = (size_t)(end - from) + 1;
+    if (length < 3 || length > 40 || !is_script(name, length)) return wi_bytes_add(out, from, *used);
+    WEFT_TRY(wi_bytes_add(out, from, 3));
+    WEFT_TRY(put(out, negated ? "^sc:" : "sc:"));
+    return wi_bytes_add(out, name, length + 1);
+}
 
 // The escape at from[0] == '\\'; *used is how many bytes of the source it took.
 static weft_status rewrite_escape(const char *from, size_t bytes, bool in_class, const char *where, wi_bytes *out,
@@ -38,6 +68,9 @@ static weft_status rewrite_escape(const char *from, size_t bytes, bool in_class,
     case 'W':
         if (!in_class) return put(out, "[^" WORDS "]");
         return weft_fail(WEFT_UNSUPPORTED, "%s: \\W inside brackets of a regular expression is not known here", where);
+    case 'p':
+    case 'P':
+        return rewrite_property(from, bytes, out, used);
     case 'u':
         if (bytes < 6) break;
         *used = 6;

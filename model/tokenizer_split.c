@@ -7,7 +7,11 @@
 
 // What GPT-2 splits by; ByteLevel has it built in.
 static const char gpt2[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
-static const char words[] = "[\\w\\x{200c}\\x{200d}]+|[^\\w\\x{200c}\\x{200d}\\s]+";
+// What Whitespace keeps, by another library's idea of \w.
+#define WORD                                                                                                           \
+    "\\p{L}\\p{M}\\p{Nl}\\p{Nd}\\p{Pc}\\x{200c}\\x{200d}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}" \
+    "\\x{1f170}-\\x{1f189}"
+static const char words[] = "[" WORD "]+|[^" WORD "\\s]+";
 
 // Cuts one piece. Between matches lie the rest; what becomes of both is the behavior.
 typedef struct {

@@ -236,7 +236,7 @@ def main():
             file.write(json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n")
         tok = Tokenizer.from_file(path)  # as others will read it
         rng = random.Random(7)
-        with open(os.path.join(folder, "golden.jsonl"), "w", encoding="utf-8") as file:
+        with open(os.path.join(folder, "golden.jsonl"), "w", encoding="utf-8", newline="\n") as file:
             for text in hard_texts():
                 ids = tok.encode(text, add_special_tokens=True).ids
                 part = cut_inside(ids, rng)
@@ -244,7 +244,7 @@ def main():
                         "decoded": tok.decode(ids, skip_special_tokens=False),
                         "plain": tok.decode(ids, skip_special_tokens=True),
                         "part": part, "part_decoded": tok.decode(part, skip_special_tokens=False)}
-                file.write(json.dumps(line, ensure_ascii=True, separators=(",", ":")) + "\n")
+                file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
         print(f"{make.__name__}: {tok.get_vocab_size()} tokens, {os.path.getsize(path)} bytes")
 
 

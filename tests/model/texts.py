@@ -1,6 +1,7 @@
 """Texts for tokenizers, made from words that stand here: many scripts, emoji, code, control characters. A text is a
 function of its number, so that runs can be repeated and continued."""
 import random
+import unicodedata
 
 SCRIPTS = {
     "latin": "the of and to in is that it was for on are with they be at one have this from or had by hot word but "
@@ -71,12 +72,11 @@ def word(rng):
 
 
 def any_character(rng):
-    """Of the planes that the Unicode of all libraries at hand agrees about."""
+    """Of those that the Unicode of all libraries knows: they have it in different versions."""
     while True:
         code = rng.choice([rng.randrange(0x20, 0x250), rng.randrange(0x250, 0x3000), rng.randrange(0x3000, 0xd800),
-                           rng.randrange(0x1f300, 0x1f650)])
-        import unicodedata
-        if unicodedata.category(chr(code)) not in ("Cn", "Co", "Cs"):
+                           rng.randrange(0x1d000, 0x1d800), rng.randrange(0x20000, 0x2a6e0)])
+        if unicodedata.ucd_3_2_0.category(chr(code)) not in ("Cn", "Co", "Cs"):
             return chr(code)
 
 
