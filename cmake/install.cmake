@@ -4,7 +4,12 @@ install(FILES LICENSE README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} OPTIONAL)
 install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR} OPTIONAL)
 
 if(NOT WEFT_SANITIZE)
-  install(CODE "set(weft_libraries \"$<TARGET_FILE:weft_core>;$<TARGET_FILE:weft_model>\")
+  set(linking $<TARGET_FILE:weft_core>)
+  get_target_property(kind weft_model TYPE)
+  if(kind STREQUAL SHARED_LIBRARY) # not a layer that is empty
+    string(APPEND linking ";$<TARGET_FILE:weft_model>")
+  endif()
+  install(CODE "set(weft_libraries \"${linking}\")
 set(bundle_directory \"${CMAKE_INSTALL_LIBDIR}/weft/bundled\")
 set(licence_directory \"${CMAKE_INSTALL_DOCDIR}/bundled\")")
   install(SCRIPT cmake/bundle.cmake)

@@ -173,7 +173,7 @@ static weft_status draw(weft_engine *e, active *a, const float *logits)
     const size_t vocab = (size_t)weft_model_config_of(e->model)->vocab;
     const weft_sampling *how = &a->request.sampling;
     const uint64_t position = (uint64_t)a->count;
-    weft_choice choice;
+    weft_choice choice = {.id = -1};
     const weft_sample args = {.logits = {.at = logits, .stride = vocab, .rows = 1, .width = vocab},
                               .how = &how,
                               .position = &position,
