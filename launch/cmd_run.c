@@ -1,0 +1,368 @@
+// weft run: one prompt, its continuation streamed to stdout.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "core/json.h"
+#include "core/sha256.h"
+#include "launch/model_open.h"
+
+typedef struct {
+    wi_model_flags model;
+    const char *prompt, *file, *stop, *json;
+    int64_t max_tokens, top_k, seed, n;
+    double temperature, top_p, min_p;
+    bool ignore_eos, digest;
+} options_of_run;
+
+#define FIELD(field) offsetof(options_of_run, field)
+static const weft_flag flags[] = {
+    {.name = "prompt",
+     .letter = 'p',
+     .kind = WEFT_FLAG_STRING,
+     .offset = FIELD(prompt),
+     .value = "TEXT",
+     .help = "the text to go on from; not given: standard input"},
+    {.name = "input",
+     .letter = 'i',
+     .kind = WEFT_FLAG_STRING,
+     .offset = FIELD(file),
+     .value = "FILE",
+     .help = "read the prompt from there"},
+    {.name = "max-tokens",
+     .kind = WEFT_FLAG_INT,
+     .offset = FIELD(max_tokens),
+     .help = "tokens to generate at most",
+     .min = 1,
+     .max = 1 << 20},
+    {.name = "temperature",
+     .kind = WEFT_FLAG_REAL,
+     .offset = FIELD(temperature),
+     .help = "0: always the likeliest token",
+     .max = 100},
+    {.name = "top-k",
+     .kind = WEFT_FLAG_INT,
+     .offset = FIELD(top_k),
+     .help = "draw from the likeliest K tokens; 0: all",
+     .max = 1 << 30},
+    {.name = "top-p",
+     .kind = WEFT_FLAG_REAL,
+     .offset = FIELD(top_p),
+     .help = "draw from the likeliest tokens that together have this probability",
+     .min = 1e-9,
+     .max = 1},
+    {.name = "min-p",
+     .kind = WEFT_FLAG_REAL,
+     .offset = FIELD(min_p),
+     .help = "draw from tokens at least so probable, as a part of the likeliest one's probability",
+     .max = 1},
+    {.name = "stop", .kind = WEFT_FLAG_STRING, .offset = FIELD(stop), .value = "TEXT", .help = "end before this text"},
+    {.name = "n",
+     .kind = WEFT_FLAG_INT,
+     .offset = FIELD(n),
+     .help = "continuations, each drawn on its own",
+     .min = 1,
+     .max = 256},
+    {.name = "ignore-eos",
+     .kind = WEFT_FLAG_BOOL,
+     .offset = FIELD(ignore_eos),
+     .help = "go on where the model would end the text"},
+    {.name = "seed", .kind = WEFT_FLAG_INT, .offset = FIELD(seed), .help = "what is drawn depends on it", .max = 9e15},
+    {.name = "digest",
+     .kind = WEFT_FLAG_BOOL,
+     .offset = FIELD(digest),
+     .help = "print a hash of the tokens instead of the text"},
+    WI_MODEL_FLAGS(options_of_run),
+    {.name = "json",
+     .kind = WEFT_FLAG_STRING,
+     .offset = FIELD(json),
+     .value = "FILE",
+     .help = "write what was done and how long it took there; -: to stdout, without the text"},
+    {0}};
+
+static const options_of_run defaults = {.model = WI_MODEL_DEFAULTS, .max_tokens = 128, .top_p = 1, .n = 1};
+static const char *const operands[] = {"MODEL", NULL};
+
+static const weft_command command = {
+    .name = "run",
+    .summary = "continue a prompt",
+    .usage = "weft run MODEL [flags]",
+    .about =
+        "Generates the text that follows the prompt and streams it to stdout; a line of figures goes to stderr. "
+        "MODEL is a directory as a hub has it. The same model, prompt, seed and sampling give the same tokens with "
+        "any number of threads and continuations.",
+    .examples = "weft run demo -p 'It was a fine morning' --max-tokens 64\n"
+                "weft run demo --temperature 0.8 --top-p 0.95 --seed 7 -p 'She looked'\n"
+                "echo 'Once upon a time' | weft run demo --n 3 --temperature 1",
+    .flags = flags,
+    .common = wi_common_flags,
+    .operands_min = 1,
+    .operands_max = 1,
+    .operands = operands,
+};
+
+// One continuation on its way out.
+typedef struct {
+    struct run *run;
+    int64_t id;
+    weft_detokenizer *detokenizer;
+    int32_t *tokens;
+    int count;
+    char *text;                      // all of it so far
+    size_t bytes, capacity, written; // of the text
+    weft_finish finish;
+    bool stopped, failed;
+} stream;
+
+typedef struct run {
+    const options_of_run *options;
+    wi_model model;
+    stream *streams;
+    int32_t *prompt;
+    int prompt_count;
+    bool shows; // text goes to stdout as it comes
+    int64_t start, first, last;
+} run_state;
+
+static bool append(stream *s, const char *text, size_t bytes)
+{
+    if (s->bytes + bytes > s->capacity) {
+        const size_t capacity = 2 * (s->bytes + bytes) + 256;
+        char *more = realloc(s->text, capacity);
+        if (!more) return false;
+        s->text = more;
+        s->capacity = capacity;
+    }
+    if (bytes) memcpy(s->text + s->bytes, text, bytes);
+    s->bytes += bytes;
+    return true;
+}
+
+// How much of the text is certain to stay: what may be the beginning of the stop text waits. Cuts at the stop text.
+static size_t certain(stream *s, const char *stop, bool ended)
+{
+    const size_t length = stop ? strlen(stop) : 0;
+    if (length == 0) return s->bytes;
+    const size_t from = s->written;
+    const char *found = s->bytes > from ? memmem(s->text + from, s->bytes - from, stop, length) : NULL;
+    if (found) {
+        s->stopped = true;
+        s->finish = WEFT_FINISH_STOP;
+        return s->bytes = (size_t)(found - s->text);
+    }
+    size_t held = ended ? 0 : length - 1 < s->bytes - from ? length - 1 : s->bytes - from;
+    while (held > 0 && memcmp(s->text + s->bytes - held, stop, held) != 0) held--;
+    return s->bytes - held;
+}
+
+static void emit(stream *s, bool ended)
+{
+    const size_t until = certain(s, s->run->options->stop, ended);
+    if (s->run->shows && until > s->written) {
+        fwrite(s->text + s->written, 1, until - s->written, stdout);
+        fflush(stdout);
+    }
+    s->written = until;
+}
+
+static void on_token(void *arg, int32_t token, float logit)
+{
+    stream *s = arg;
+    run_state *run = s->run;
+    const char *text;
+    size_t bytes;
+    if (run->first == 0) run->first = weft_clock_ns();
+    run->last = weft_clock_ns();
+    if (s->stopped) return;
+    s->tokens[s->count++] = token;
+    if (weft_detokenizer_push(s->detokenizer, token, &text, &bytes) < 0 || !append(s, text, bytes)) s->failed = true;
+    emit(s, false);
+    if (s->stopped || s->failed) weft_engine_cancel(run->model.engine, s->id);
+}
+
+static void on_end(void *arg, weft_finish finish)
+{
+    stream *s = arg;
+    const char *text;
+    size_t bytes;
+    if (!s->stopped) s->finish = finish;
+    if (s->stopped || s->failed) return;
+    if (weft_detokenizer_finish(s->detokenizer, &text, &bytes) < 0 || !append(s, text, bytes)) s->failed = true;
+    emit(s, true);
+}
+
+static const weft_request_calls calls = {.token = on_token, .end = on_end};
+
+static weft_status submit(run_state *r, int i)
+{
+    const options_of_run *o = r->options;
+    stream *s = &r->streams[i];
+    s->run = r;
+    s->tokens = malloc((size_t)o->max_tokens * sizeof *s->tokens);
+    if (!s->tokens) return weft_fail(WEFT_NO_MEMORY, "no memory for %lld tokens", (long long)o->max_tokens);
+    WEFT_TRY(weft_detokenizer_create(r->model.tokenizer, false, &s->detokenizer));
+    const weft_request request = {.tokens = r->prompt,
+                                  .token_count = r->prompt_count,
+                                  .max_tokens = (int)o->max_tokens,
+                                  .sampling = {.temperature = (float)o->temperature,
+                                               .top_k = (int32_t)o->top_k,
+                                               .top_p = (float)o->top_p,
+                                               .min_p = (float)o->min_p,
+                                               .seed = (uint64_t)o->seed,
+                                               .continuation = (uint32_t)i},
+                                  .ignore_stops = o->ignore_eos,
+                                  .calls = &calls,
+                                  .arg = s};
+    return weft_engine_submit(r->model.engine, &request, &s->id);
+}
+
+static weft_status generate(run_state *r)
+{
+    int rows;
+    r->start = weft_clock_ns();
+    do WEFT_TRY(weft_engine_step(r->model.engine, &rows));
+    while (rows > 0);
+    for (int i = 0; i < r->options->n; i++)
+        if (r->streams[i].failed) return weft_fail(WEFT_NO_MEMORY, "no memory for the text of continuation %d", i);
+    return WEFT_OK;
+}
+
+static void print_digest(const run_state *r)
+{
+    weft_sha256 hash;
+    char text[65];
+    weft_sha256_begin(&hash);
+    for (int i = 0; i < r->options->n; i++) {
+        weft_sha256_add(&hash, &i, sizeof i);
+        weft_sha256_add(&hash, r->streams[i].tokens, (size_t)r->streams[i].count * sizeof(int32_t));
+    }
+    weft_sha256_end(&hash, text);
+    printf("digest %s %s %d\n", text, weft_family_name(weft_model_weights_of(r->model.model)->head.family),
+           WEFT_CONTRACT_VERSION);
+}
+
+typedef struct {
+    int64_t tokens;
+    double prefill_s, decode_s;
+} figures;
+
+static figures measure(const run_state *r)
+{
+    figures f = {0};
+    for (int i = 0; i < r->options->n; i++) f.tokens += r->streams[i].count;
+    f.prefill_s = r->first ? (double)(r->first - r->start) * 1e-9 : 0;
+    f.decode_s = r->first ? (double)(r->last - r->first) * 1e-9 : 0;
+    return f;
+}
+
+static weft_status write_json(const run_state *r, const char *path)
+{
+    const figures f = measure(r);
+    const weft_weights *weights = weft_model_weights_of(r->model.model);
+    weft_json_writer w;
+    const char *text;
+    size_t bytes;
+    weft_json_writer_init(&w, true);
+    weft_json_write_object(&w, NULL);
+    weft_json_write_int(&w, "prompt_tokens", r->prompt_count);
+    weft_json_write_array(&w, "continuations");
+    for (int i = 0; i < r->options->n; i++) {
+        const stream *s = &r->streams[i];
+        char *ended = strndup(s->text ? s->text : "", s->bytes);
+        weft_json_write_object(&w, NULL);
+        weft_json_write_string(&w, "text", ended);
+        weft_json_write_array(&w, "tokens");
+        for (int j = 0; j < s->count; j++) weft_json_write_int(&w, NULL, s->tokens[j]);
+        weft_json_write_end(&w);
+        weft_json_write_string(&w, "finish_reason", weft_finish_name(s->finish));
+        weft_json_write_end(&w);
+        free(ended);
+    }
+    weft_json_write_end(&w);
+    weft_json_write_real(&w, "load_s", r->model.load_s);
+    weft_json_write_real(&w, "ttft_s", f.prefill_s);
+    weft_json_write_real(&w, "prefill_s", f.prefill_s);
+    weft_json_write_real(&w, "decode_s", f.decode_s);
+    weft_json_write_int(&w, "weight_bytes", (int64_t)weights->bytes);
+    weft_json_write_string(&w, "weights", weft_dtype_name(weights->type));
+    weft_json_write_string(&w, "family", weft_family_name(weights->head.family));
+    weft_json_write_end(&w);
+    weft_status status = weft_json_writer_finish(&w, &text, &bytes);
+    if (status == WEFT_OK) status = wi_write_text(path, text, bytes);
+    weft_json_writer_fini(&w);
+    return status;
+}
+
+static void print_figures(const run_state *r)
+{
+    const figures f = measure(r);
+    const weft_weights *w = weft_model_weights_of(r->model.model);
+    const int64_t decoded = f.tokens - r->options->n;
+    fprintf(stderr, "weft: loaded %.2f GB (%s, %s) in %.2f s; prompt of %d tokens in %.3f s; %lld tokens",
+            (double)w->bytes * 1e-9, weft_dtype_name(w->type), weft_family_name(w->head.family), r->model.load_s,
+            r->prompt_count, f.prefill_s, (long long)f.tokens);
+    if (decoded > 0 && f.decode_s > 0) fprintf(stderr, ", %.1f a second", (double)decoded / f.decode_s);
+    fputc('\n', stderr);
+}
+
+static void print_texts(const run_state *r)
+{
+    for (int i = 0; i < r->options->n; i++) {
+        if (r->options->n > 1) printf("--- %d\n", i + 1);
+        fwrite(r->streams[i].text, 1, r->streams[i].bytes, stdout);
+        putchar('\n');
+    }
+}
+
+static weft_status read_prompt(run_state *r)
+{
+    const options_of_run *o = r->options;
+    char *text = NULL;
+    size_t bytes = 0;
+    if (o->prompt && o->file) return weft_fail(WEFT_USAGE, "--prompt and --input: give one of them");
+    if (o->prompt) return wi_model_encode(&r->model, o->prompt, strlen(o->prompt), &r->prompt, &r->prompt_count);
+    WEFT_TRY(wi_read_text(o->file ? o->file : "-", &text, &bytes));
+    // The end of the last line is the file's, not the prompt's.
+    if (bytes > 0 && text[bytes - 1] == '\n') bytes--;
+    weft_status status = wi_model_encode(&r->model, text, bytes, &r->prompt, &r->prompt_count);
+    free(text);
+    return status;
+}
+
+static weft_status run_run(weft_job *job, const wi_call *call)
+{
+    const options_of_run *o = call->options;
+    run_state r = {.options = o};
+    const bool json_out = o->json && strcmp(o->json, "-") == 0;
+    weft_status status;
+    WEFT_TRY_GOTO(wi_model_begin(job, call, call->operands->operand[0], true, &r.model));
+    WEFT_TRY_GOTO(read_prompt(&r));
+    const wi_model_needs needs = {
+        .positions = r.prompt_count + o->max_tokens, .requests = (int)o->n, .logit_rows = (int)o->n};
+    WEFT_TRY_GOTO(wi_model_load(&r.model, call, &o->model, &needs));
+    r.shows = o->n == 1 && !o->digest && !json_out;
+    r.streams = calloc((size_t)o->n, sizeof *r.streams);
+    WEFT_TRY_GOTO(r.streams ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory for %lld continuations", (long long)o->n));
+    for (int i = 0; i < o->n; i++) WEFT_TRY_GOTO(submit(&r, i));
+    WEFT_TRY_GOTO(generate(&r));
+    if (r.shows) putchar('\n');
+    if (o->digest)
+        print_digest(&r);
+    else if (!r.shows && !json_out)
+        print_texts(&r);
+    print_figures(&r);
+    if (o->json) WEFT_TRY_GOTO(write_json(&r, o->json));
+fail:
+    wi_model_close(&r.model);
+    for (int i = 0; r.streams && i < o->n; i++) {
+        weft_detokenizer_destroy(r.streams[i].detokenizer);
+        free(r.streams[i].tokens);
+        free(r.streams[i].text);
+    }
+    free(r.streams);
+    free(r.prompt);
+    return status;
+}
+
+const wi_entry wi_run_entry = {.command = &command, .defaults = &defaults, .bytes = sizeof defaults, .run = run_run};
