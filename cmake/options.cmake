@@ -31,6 +31,8 @@ find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(HWLOC REQUIRED IMPORTED_TARGET hwloc)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 
 # What is on this machine: WEFT_HAVE_<backend> is TRUE or FALSE, WEFT_BUILD_BACKENDS is the text that `weft info` shows.
 # Nothing is linked here; the folder of a backend links what it needs, and a build without any is complete.

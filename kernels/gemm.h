@@ -128,6 +128,9 @@ typedef struct {
 weft_status weft_gemm_pack_bytes(weft_family family, const weft_gemm_source *sources, int count, weft_fuse fuse,
                                  const weft_gemm_leaves *leaves, size_t *bytes);
 
+enum { WEFT_GEMM_PANEL = 32 }; // packed rows in a panel; behind a gate half of them are gate's and half are up's
+int64_t weft_gemm_panels(const weft_gemm_weight *weight);
+
 // ---- the run --------------------------------------------------------------------------------------------------------
 
 typedef enum { WEFT_ACT_NONE, WEFT_ACT_SILU, WEFT_ACT_GELU_TANH, WEFT_ACT_GELU_ERF } weft_act;

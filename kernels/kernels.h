@@ -49,6 +49,13 @@ struct weft_kernels {
 // weft_gemm_pack_bytes says and lives as long as the weight. Local, blocking. Fails as weft_gemm_pack_bytes does.
 weft_status weft_gemm_pack(const weft_op *op, weft_family family, const weft_gemm_source *sources, int count,
                            weft_fuse fuse, const weft_gemm_leaves *leaves, void *memory, weft_gemm_weight *out);
+// The same in parts, where the sources are never whole in memory. `begin` lays the weight out; the sources' data is not
+// looked at, and permutations are UNSUPPORTED. `panel` packs one of its panels from the sources that have rows in it,
+// each cut to those rows: rows [32 p, 32 p + 32) of the stack, behind a gate rows [16 p, 16 p + 16) of both. Scales and
+// zeros begin at the first of them. Any thread may pack any panel, each once.
+weft_status weft_gemm_pack_begin(weft_family family, const weft_gemm_source *sources, int count, weft_fuse fuse,
+                                 const weft_gemm_leaves *leaves, void *memory, weft_gemm_weight *out);
+void weft_gemm_pack_panel(const weft_gemm_weight *weight, int64_t panel, const weft_gemm_source *parts, int count);
 // The table's op for the weight's family.
 void weft_gemm_run(const weft_op *op, const weft_gemm_weight *weight, const weft_gemm_args *args);
 

@@ -211,6 +211,14 @@ static void pack_panel(const packer *p, int64_t index)
         }
 }
 
+static uint8_t pad_of(const weft_gemm_weight *w)
+{
+    uint8_t pad = 0;
+    for (uint8_t i = 1; i < 16; i++)
+        if (w->codebook[i] * w->codebook[i] < w->codebook[pad] * w->codebook[pad]) pad = i;
+    return pad;
+}
+
 static void pack_share(void *arg, int thread, int threads)
 {
     const packer *p = arg;
@@ -231,13 +239,36 @@ weft_status weft_gemm_pack(const weft_op *op, weft_family family, const weft_gem
         memcpy(permutation, sources[0].permutation, (size_t)w.k * sizeof *permutation);
         w.permutation = permutation;
     }
-    packer p = {.sources = sources, .count = count, .w = &w};
-    for (uint8_t i = 1; i < 16; i++)
-        if (w.codebook[i] * w.codebook[i] < w.codebook[p.pad] * w.codebook[p.pad]) p.pad = i;
+    packer p = {.sources = sources, .count = count, .w = &w, .pad = pad_of(&w)};
     if (op->team)
         weft_team_run(op->team, pack_share, &p);
     else
         pack_share(&p, 0, 1);
     *out = w;
     return WEFT_OK;
+}
+
+weft_status weft_gemm_pack_begin(weft_family family, const weft_gemm_source *sources, int count, weft_fuse fuse,
+                                 const weft_gemm_leaves *leaves, void *memory, weft_gemm_weight *out)
+{
+    weft_gemm_weight w;
+    size_t bytes;
+    WEFT_TRY(wi_gemm_layout(family, sources, count, fuse, leaves, &w, &bytes));
+    if (sources[0].permutation)
+        return weft_fail(WEFT_UNSUPPORTED, "a weight with a permutation of its columns is packed whole");
+    w.data = memory;
+    *out = w;
+    return WEFT_OK;
+}
+
+int64_t weft_gemm_panels(const weft_gemm_weight *weight) { return weight->panels; }
+
+void weft_gemm_pack_panel(const weft_gemm_weight *weight, int64_t panel, const weft_gemm_source *parts, int count)
+{
+    // The panel as a weight of its own, whose only panel is this one.
+    weft_gemm_weight w = *weight;
+    w.data += (size_t)panel * w.panel_bytes;
+    w.columns = parts[0].n;
+    const packer p = {.sources = parts, .count = count, .w = &w, .pad = pad_of(&w)};
+    pack_panel(&p, 0);
 }

@@ -75,6 +75,7 @@ typedef struct {
 } weft_rope;
 
 // out = act(in) * up, row by row; the bits of a GEMM's own gate. `out` may be `in` or `up` with the same stride.
+// Clamped: g = min(in, limit), u = up within -limit..limit; out = (u + 1) * (silu(alpha * g) / alpha).
 typedef struct {
     float *out;
     size_t out_stride;
@@ -84,6 +85,8 @@ typedef struct {
     size_t up_stride;
     weft_act act;
     size_t rows, width;
+    bool clamped; // instead of act; `up` must be there
+    float alpha, limit;
 } weft_gate;
 
 // Each row in groups of `group` columns (the last may be shorter; 0: the row is one), each with a scale and, where

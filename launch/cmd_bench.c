@@ -1,5 +1,6 @@
 // weft bench: what is measured lives in bench/, here are its flags.
 #include "bench/bench.h"
+#include "bench/kernels.h"
 #include "launch/commands.h"
 
 #define FIELD(field) offsetof(weft_bench_comm_options, field)
@@ -68,3 +69,83 @@ static weft_status run_comm(weft_job *job, const wi_call *call)
 
 const wi_entry wi_bench_comm_entry = {
     .command = &comm_command, .defaults = &comm_defaults, .bytes = sizeof comm_defaults, .run = run_comm};
+
+#undef FIELD
+#define FIELD(field) offsetof(weft_bench_kernels_options, field)
+static const weft_flag kernels_flags[] = {
+    {.name = "op", .kind = WEFT_FLAG_STRING, .offset = FIELD(op), .help = "one op alone: " WEFT_BENCH_OPS},
+    {.name = "model",
+     .kind = WEFT_FLAG_CHOICE,
+     .offset = FIELD(model),
+     .help = "whose shapes: those of Llama 3, with 1, 8 or 70 thousand million weights",
+     .choices = "1b|8b|70b|all"},
+    {.name = "shape",
+     .kind = WEFT_FLAG_STRING,
+     .offset = FIELD(shape),
+     .help = "one shape alone: qkv, o, gate+up or down of the model, or any as NxK, outputs by inputs"},
+    {.name = "rows",
+     .kind = WEFT_FLAG_STRING,
+     .offset = FIELD(rows),
+     .value = "N,N,...",
+     .help = "numbers of rows instead of the op's own, up to 4096"},
+    {.name = "weights",
+     .kind = WEFT_FLAG_STRING,
+     .offset = FIELD(weights),
+     .help = "one type of weights alone: bf16, int8, int4 or f32"},
+    {.name = "group",
+     .kind = WEFT_FLAG_INT,
+     .offset = FIELD(group),
+     .help = "columns that share a scale of int4: 32, 64 or 128",
+     .min = 32,
+     .max = 128},
+    {.name = "family",
+     .kind = WEFT_FLAG_STRING,
+     .offset = FIELD(family),
+     .help = "multiply by fma, bf16dot or amx, instead of what the processor and the weights want"},
+    {.name = "peers",
+     .kind = WEFT_FLAG_BOOL,
+     .offset = FIELD(peers),
+     .help = "measure oneDNN 2 and OpenBLAS beside it, where they are installed"},
+    {.name = "rounds",
+     .kind = WEFT_FLAG_INT,
+     .offset = FIELD(rounds),
+     .help = "turns that each case, its peers and its ceilings take",
+     .min = 1,
+     .max = 1000},
+    {.name = "json",
+     .kind = WEFT_FLAG_STRING,
+     .offset = FIELD(json),
+     .value = "FILE",
+     .help = "write settings, samples and statistics there; -: to stdout, without the table"},
+    {0}};
+
+static const weft_bench_kernels_options kernels_defaults = {.model = 1, .group = 32, .peers = true, .rounds = 7};
+
+static const weft_command kernels_command = {
+    .name = "bench kernels",
+    .summary = "how fast this machine computes, beside its own ceilings",
+    .usage = "weft bench kernels [flags]",
+    .about = "Measures what this processor's arithmetic and memory give, then each op and shape: its time, its rate, "
+             "and what part that is of the ceiling that binds it. Ceilings, peers and cases take turns in one run. "
+             "Weights together are larger than every cache. Without --threads by one thread and then by all.",
+    .examples = "weft bench kernels --model 8b --shape o --weights bf16\n"
+                "weft bench kernels --op gemm --shape 4096x4096 --rows 1,512 --threads 2\n"
+                "weft bench kernels --op ceilings --json -",
+    .flags = kernels_flags,
+    .common = wi_common_flags,
+};
+
+static weft_status run_kernels(weft_job *job, const wi_call *call)
+{
+    weft_bench_kernels_options options = *(const weft_bench_kernels_options *)call->options;
+    weft_cpu cpu = weft_cpu_detect();
+    weft_status status = weft_isa_choose(&cpu, &options.isa);
+    options.threads = call->common->threads;
+    if (status == WEFT_OK && weft_comm_size(weft_job_world(job)) > 1)
+        status = weft_fail(WEFT_USAGE, "bench kernels measures one process: run it with one rank, without -n");
+    WEFT_TRY(weft_comm_agree(weft_job_world(job), status, NULL));
+    return weft_bench_kernels(job, &options, stdout);
+}
+
+const wi_entry wi_bench_kernels_entry = {
+    .command = &kernels_command, .defaults = &kernels_defaults, .bytes = sizeof kernels_defaults, .run = run_kernels};

@@ -1,4 +1,4 @@
-// weft info: what this build is, and what of it works on this machine.
+// weft info: what this build is, and what of it works on this machine; or what a model is.
 #include <stdio.h>
 #include <string.h>
 
@@ -7,18 +7,26 @@
 #include "core/plugin.h"
 #include "kernels/kernels.h"
 #include "launch/commands.h"
+#include "launch/info_model.h"
 #include "launch/libraries.h"
+
+static const char *const operands[] = {"MODEL", NULL};
 
 static const weft_command command = {
     .name = "info",
-    .summary = "what this build of weft is, and its libraries",
-    .usage = "weft info [flags]",
+    .summary = "what this build of weft is, and its libraries; or what a model is",
+    .usage = "weft info [MODEL] [flags]",
     .about =
-        "Prints the build, the backends it was built with and whether they can be opened here, the libraries in "
+        "Of a MODEL, which is a directory, a config.json or the name of a shape: its architecture, parameters, bytes, "
+        "tokenizer, and what each layer is. Without one it prints the build, the backends it was built with and "
+        "whether they can be opened here, the libraries in "
         "use, the instruction set that was chosen, and the table of collective algorithms of this job. weft doctor "
         "looks at the machine and the job.",
-    .examples = "weft info\nmpirun -np 2 weft info --transport mpi --algorithms allgather:8k-=ring",
+    .examples =
+        "weft info\nweft info tinyllama-1.1b\nmpirun -np 2 weft info --transport mpi --algorithms allgather:8k-=ring",
     .common = wi_common_flags,
+    .operands_max = 1,
+    .operands = operands,
 };
 
 static void print_plugins(void)
@@ -45,7 +53,11 @@ static weft_status run_info(weft_job *job, const wi_call *call)
     char libraries[WI_LIBRARY_TEXT];
     weft_cpu cpu = weft_cpu_detect();
     weft_isa isa;
-    (void)call;
+    if (call->operands->count) {
+        const bool leads = weft_comm_rank(weft_job_world(job)) == 0;
+        return weft_comm_agree(weft_job_world(job), leads ? wi_info_model(call->operands->operand[0], stdout) : WEFT_OK,
+                               NULL);
+    }
     WEFT_TRY(weft_isa_choose(&cpu, &isa));
     if (weft_comm_rank(weft_job_world(job)) != 0) return WEFT_OK;
     printf("weft        %s, build %s\n", weft_version(), weft_build_id());

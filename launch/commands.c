@@ -45,7 +45,17 @@ const weft_flag wi_common_flags[] = {
 
 const wi_common wi_common_defaults = {.deadline = 60, .log_level = 2};
 
-const wi_entry *const wi_entries[] = {&wi_doctor_entry, &wi_info_entry, &wi_bench_comm_entry, NULL};
+// clang-format off
+const wi_entry *const wi_entries[] = {
+    &wi_synth_entry,
+    &wi_tokenize_entry,
+    &wi_info_entry,
+    &wi_doctor_entry,
+    &wi_bench_comm_entry,
+    &wi_bench_kernels_entry,
+    NULL,
+};
+// clang-format on
 
 // Read elsewhere than in a table of flags.
 static const char *const other_variables[] = {"WEFT_ISA", "WEFT_TEST_LONG",

@@ -43,7 +43,8 @@ typedef struct {
     weft_status (*run)(weft_job *job, const wi_call *call);
 } wi_entry;
 
-extern const wi_entry wi_doctor_entry, wi_info_entry, wi_bench_comm_entry;
+extern const wi_entry wi_synth_entry, wi_tokenize_entry, wi_info_entry, wi_doctor_entry;
+extern const wi_entry wi_bench_comm_entry, wi_bench_kernels_entry;
 
 extern const wi_entry *const wi_entries[]; // ends with NULL
 

@@ -57,12 +57,40 @@ static void test_gate(weft_walk *walk, size_t rows, size_t width, weft_act act, 
     for (int way = 0; way < weft_walk_ways(walk); way++) {
         const weft_op *op = weft_walk_way(walk, way);
         weft_walk_again(walk, out);
-        op->table->rows.gate(op, &(weft_gate){out, stride, in, stride, with_up ? up : NULL, stride, act, rows, width});
+        op->table->rows.gate(
+            op, &(weft_gate){out, stride, in, stride, with_up ? up : NULL, stride, act, rows, width, false, 0, 0});
         weft_walk_same_floats(walk, way, "out", out, expected, all);
         memcpy(out, in, all * sizeof *in);
-        op->table->rows.gate(op, &(weft_gate){out, stride, out, stride, with_up ? up : NULL, stride, act, rows, width});
+        op->table->rows.gate(
+            op, &(weft_gate){out, stride, out, stride, with_up ? up : NULL, stride, act, rows, width, false, 0, 0});
         for (size_t r = 0; r < rows; r++)
             weft_walk_same_floats(walk, way, "in place", out + r * stride, expected + r * stride, width);
+    }
+    weft_walk_release(walk);
+}
+
+static void test_clamped(weft_walk *walk, size_t width, weft_values values)
+{
+    weft_walk_case(walk, "clamped gate (3, %zu) %s", width, weft_values_name(values));
+    const float alpha = 1.702F, limit = 0.75F;
+    float *in = weft_walk_memory(walk, 3 * width * sizeof *in, 4),
+          *up = weft_walk_memory(walk, 3 * width * sizeof *up, 8);
+    float *out = weft_walk_memory(walk, 3 * width * sizeof *out, 12);
+    float *expected = weft_walk_memory(walk, 3 * width * sizeof *out, 0);
+    weft_walk_fill(in, 3 * width, values, width);
+    weft_walk_fill(up, 3 * width, values, width + 1);
+    for (size_t i = 0; i < 3 * width; i++) {
+        const float g = in[i] > limit ? limit : in[i], u = up[i] > limit ? limit : up[i] < -limit ? -limit : up[i];
+        expected[i] = (u + 1) * (v_silu(alpha * g) / alpha);
+        const double close = ((double)u + 1) * (double)g / (1 + exp(-(double)alpha * (double)g));
+        if (values == WEFT_VALUES_PLAIN) weft_walk_close(walk, 0, "clamped", expected + i, &close, 1, 1e-6, 0.25);
+    }
+    for (int way = 0; way < weft_walk_ways(walk); way++) {
+        const weft_op *op = weft_walk_way(walk, way);
+        const weft_gate args = {out, width, in, width, up, width, WEFT_ACT_NONE, 3, width, true, alpha, limit};
+        weft_walk_again(walk, out);
+        op->table->rows.gate(op, &args);
+        weft_walk_same_floats(walk, way, "out", out, expected, 3 * width);
     }
     weft_walk_release(walk);
 }
@@ -186,6 +214,7 @@ int main(void)
                 test_gate(walk, 3, widths[w], act, false, values);
             }
             test_flat(walk, widths[w], values);
+            test_clamped(walk, widths[w], values);
             test_quantize(walk, 4, widths[w], 0, WEFT_I8, false, values);
             test_quantize(walk, 4, widths[w], 0, WEFT_I8, true, values);
             test_quantize(walk, 4, widths[w] + 70, 32, WEFT_I8, true, values);

@@ -1,0 +1,51 @@
+// The ceilings of this machine: what its arithmetic and its memory give when nothing else is asked of them. A kernel's
+// figure is told as a percentage of the one that binds it, measured beside it in the same run.
+#ifndef WEFT_BENCH_CEILINGS_H
+#define WEFT_BENCH_CEILINGS_H
+
+#include <stdbool.h>
+
+#include "core/cpu.h"
+#include "core/team.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// X(NAME, name, unit): operations are multiplications and additions, each counted
+#define WEFT_CEILING_LIST(X)                                                                                           \
+    X(FMA_AVX2, "fma f32, avx2", "GFLOP/s")                                                                            \
+    X(FMA_AVX512, "fma f32, avx512", "GFLOP/s")                                                                        \
+    X(BF16_DOT, "bf16 dot, avx512", "GFLOP/s")                                                                         \
+    X(AMX_BF16, "amx bf16", "GFLOP/s")                                                                                 \
+    X(AMX_INT8, "amx int8", "GOP/s")                                                                                   \
+    X(READ_L1, "read L1", "GB/s")                                                                                      \
+    X(READ_L2, "read L2", "GB/s")                                                                                      \
+    X(READ_L3, "read L3", "GB/s")                                                                                      \
+    X(READ_DRAM, "read DRAM", "GB/s")
+
+typedef enum {
+#define WEFT_CEILING_ENUM(name, text, unit) WEFT_CEILING_##name,
+    WEFT_CEILING_LIST(WEFT_CEILING_ENUM)
+#undef WEFT_CEILING_ENUM
+        WEFT_CEILING_COUNT
+} weft_ceiling;
+
+typedef struct weft_ceilings weft_ceilings;
+
+// Takes and touches the memory that the reads need. The team is borrowed. Local, blocking.
+weft_status weft_ceilings_create(weft_team *team, const weft_cpu *cpu, weft_isa isa, weft_ceilings **out);
+void weft_ceilings_destroy(weft_ceilings *ceilings); // accepts NULL
+
+const char *weft_ceiling_name(weft_ceiling ceiling);
+const char *weft_ceiling_unit(weft_ceiling ceiling);
+// Whether this processor, under the level, has it.
+bool weft_ceiling_there(const weft_ceilings *ceilings, weft_ceiling ceiling);
+// Units a second (not thousands of millions) by `threads` of the team together, over about so many seconds; 0 where it
+// is not there. Blocking.
+double weft_ceiling_measure(weft_ceilings *ceilings, weft_ceiling ceiling, int threads, double seconds);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

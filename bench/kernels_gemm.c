@@ -1,0 +1,310 @@
+// The GEMM's rows of `weft bench kernels`: the linear layers of Llama, column form and leaf form. Several copies of a
+// weight take turns, so that together they are larger than every cache. All rows of a weight are one row, so that every
+// column of a result must be the same and is easily checked.
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/kernels_impl.h"
+#include "core/checked.h"
+
+typedef struct {
+    int model; // WEFT_BENCH_*
+    const char *name;
+    int64_t n, k;      // outputs of one matrix, inputs
+    bool gate, leaves; // gate and up fused; is cut into leaves
+} layer;
+
+static const layer layers[] = {
+    {WEFT_BENCH_1B, "qkv", 3072, 2048, false, false},      {WEFT_BENCH_1B, "o", 2048, 2048, false, true},
+    {WEFT_BENCH_1B, "gate+up", 8192, 2048, true, false},   {WEFT_BENCH_1B, "down", 2048, 8192, false, true},
+    {WEFT_BENCH_8B, "qkv", 6144, 4096, false, false},      {WEFT_BENCH_8B, "o", 4096, 4096, false, true},
+    {WEFT_BENCH_8B, "gate+up", 14336, 4096, true, false},  {WEFT_BENCH_8B, "down", 4096, 14336, false, true},
+    {WEFT_BENCH_70B, "qkv", 10240, 8192, false, false},    {WEFT_BENCH_70B, "o", 8192, 8192, false, true},
+    {WEFT_BENCH_70B, "gate+up", 28672, 8192, true, false}, {WEFT_BENCH_70B, "down", 8192, 28672, false, true},
+};
+
+enum { COPIES_MAX = 256, FORMS = 2, COUNTS_MAX = WI_KERNEL_CASES_MAX / FORMS };
+
+// One form of a layer, packed.
+typedef struct {
+    const layer *layer;
+    weft_family family;
+    bool leaves;
+    weft_gemm_weight weight[COPIES_MAX];
+    int copies, next;
+    size_t bytes, room; // of one copy; with what fills its pages
+    void *memory;       // of all
+} form;
+
+// A layer and what its forms share.
+typedef struct {
+    const layer *layer;
+    weft_dtype type;
+    form form[FORMS]; // plain; cut into leaves
+    int forms;
+    int64_t count[COUNTS_MAX];
+    int counts;
+    float *a, *out;
+    void *scratch;
+    size_t scratch_bytes;
+    unsigned char *source; // one row, then its scales
+} gemm_bench;
+
+typedef struct {
+    gemm_bench *g;
+    form *form;
+    int64_t m;
+} gemm_rows;
+
+static void run(wi_kernel_bench *b, void *state)
+{
+    const gemm_rows *rows = state;
+    gemm_bench *g = rows->g;
+    form *f = rows->form;
+    const weft_gemm_weight *weight = &f->weight[f->next];
+    const weft_op op = {
+        .table = &b->kernels, .team = b->team, .scratch = g->scratch, .scratch_bytes = g->scratch_bytes};
+    const weft_gemm_args args = {.m = rows->m,
+                                 .a = g->a,
+                                 .a_stride = (size_t)g->layer->k,
+                                 .out = {g->out},
+                                 .out_stride = (size_t)g->layer->n,
+                                 .act = g->layer->gate ? WEFT_ACT_SILU : WEFT_ACT_NONE};
+    f->next = (f->next + 1) % f->copies;
+    weft_gemm_run(&op, weight, &args);
+}
+
+// One row of small numbers of the type; its values do not matter, but for what a result must be.
+static weft_gemm_source make_source(gemm_bench *g, int group)
+{
+    const weft_dtype type = g->type;
+    const int64_t k = g->layer->k;
+    unsigned char *row = g->source;
+    unsigned char *scales = row + weft_align_up((size_t)k * 4, 64);
+    for (int64_t i = 0; i < k; i++) {
+        const int value = (int)(i * 7 % 13) - 6;
+        const float real = (float)value * 0.125f;
+        uint32_t bits;
+        memcpy(&bits, &real, sizeof bits);
+        const uint16_t half = (uint16_t)(bits >> 16);
+        if (type == WEFT_F32) memcpy(row + 4 * i, &real, 4);
+        if (type == WEFT_BF16) memcpy(row + 2 * i, &half, 2);
+        if (type == WEFT_I8) row[i] = (unsigned char)(signed char)value;
+        if (type == WEFT_I4) row[i / 2] = (unsigned char)(i % 2 ? row[i / 2] | (value + 8) << 4 : value + 8);
+    }
+    for (int64_t i = 0; i <= k / 16; i++) memcpy(scales + 2 * i, &(uint16_t){0x3e00}, 2); // 0.125 in bf16
+    return (weft_gemm_source){.type = type,
+                              .data = row,
+                              .n = g->layer->n,
+                              .k = k,
+                              .scales = scales,
+                              .scale_type = WEFT_BF16,
+                              .group = type == WEFT_I4 ? group : 0};
+}
+
+static float activation(int64_t row, int64_t k) { return (float)((row + 3 * k) % 5 - 2) * 0.5f; }
+
+// Every column of a result is the sum that it should be.
+static weft_status check(const gemm_bench *g, const float *out, int64_t columns, int64_t m, const char *by)
+{
+    const layer *l = g->layer;
+    const bool joined = l->gate && columns == l->n;
+    for (int64_t row = 0; row<m; row += m> 8 ? m / 8 : 1) {
+        double sum = 0;
+        for (int64_t k = 0; k < l->k; k++) sum += (double)activation(row, k) * ((double)(k * 7 % 13) - 6) * 0.125;
+        if (joined) sum = sum / (1 + exp(-sum)) * sum;
+        for (int64_t n = 0; n < columns; n++) {
+            const double got = (double)out[row * columns + n];
+            if (fabs(got - sum) > 1e-4 * (fabs(sum) + 1))
+                return weft_fail(WEFT_INTERNAL, "%s, %s of %s: row %lld column %lld is %g, expected %g", by, l->name,
+                                 weft_dtype_name(g->type), (long long)row, (long long)n, got, sum);
+        }
+    }
+    return WEFT_OK;
+}
+
+static weft_status pack_form(wi_kernel_bench *b, gemm_bench *g, form *f)
+{
+    const layer *l = g->layer;
+    weft_gemm_leaves leaves = {.count = WEFT_LEAVES};
+    for (int64_t i = 0; i <= WEFT_LEAVES; i++)
+        leaves.begin[i] = i == WEFT_LEAVES ? l->k : l->k / 32 * i / WEFT_LEAVES * 32;
+    const weft_gemm_source one = make_source(g, (int)b->options->group), sources[2] = {one, one};
+    const weft_gemm_leaves *cut = f->leaves ? &leaves : NULL;
+    const weft_fuse fuse = l->gate ? WEFT_FUSE_GATE : WEFT_FUSE_STACK;
+    WEFT_TRY(weft_gemm_pack_bytes(f->family, sources, l->gate ? 2 : 1, fuse, cut, &f->bytes));
+    f->room = weft_align_up(f->bytes, 4096);
+    WEFT_TRY(wi_bench_copies(b, f->room, COPIES_MAX, &f->copies));
+    WEFT_TRY(weft_device_alloc(b->device, f->room * (size_t)f->copies, &f->memory));
+    const weft_op op = {.table = &b->kernels, .team = b->team};
+    for (int i = 0; i < f->copies; i++)
+        WEFT_TRY(weft_gemm_pack(&op, f->family, sources, l->gate ? 2 : 1, fuse, cut,
+                                (unsigned char *)f->memory + (size_t)i * f->room, &f->weight[i]));
+    return WEFT_OK;
+}
+
+static weft_status make_room(wi_kernel_bench *b, gemm_bench *g)
+{
+    int64_t m = 1;
+    for (int i = 0; i < g->counts; i++)
+        if (g->count[i] > m) m = g->count[i];
+    for (int i = 0; i < g->forms; i++) {
+        const size_t bytes = weft_gemm_scratch(&g->form[i].weight[0], m, b->threads);
+        if (bytes > g->scratch_bytes) g->scratch_bytes = bytes;
+    }
+    g->a = aligned_alloc(64, weft_align_up((size_t)(m * g->layer->k) * sizeof(float), 64));
+    g->out = aligned_alloc(64, weft_align_up((size_t)(m * g->layer->n) * sizeof(float), 64));
+    g->scratch = aligned_alloc(64, weft_align_up(g->scratch_bytes, 64));
+    if (!g->a || !g->out || !g->scratch)
+        return weft_fail(WEFT_NO_MEMORY, "no memory for %lld rows of %s", (long long)m, g->layer->name);
+    for (int64_t row = 0; row < m; row++)
+        for (int64_t k = 0; k < g->layer->k; k++) g->a[row * g->layer->k + k] = activation(row, k);
+    return WEFT_OK;
+}
+
+static weft_ceiling compute_of(const wi_kernel_bench *b, weft_family family)
+{
+    if (family == WEFT_FAMILY_AMX) return WEFT_CEILING_AMX_BF16;
+    if (family == WEFT_FAMILY_BF16_DOT) return WEFT_CEILING_BF16_DOT;
+    return b->options->isa >= WEFT_ISA_AVX512 ? WEFT_CEILING_FMA_AVX512 : WEFT_CEILING_FMA_AVX2;
+}
+
+static weft_status add_peers(wi_kernel_bench *b, gemm_bench *g, wi_kernel_case *c, int64_t m)
+{
+    for (int i = 0; i < WI_PEER_COUNT && b->peers; i++) {
+        wi_peer_gemm *peer;
+        const wi_peer_gemm_spec spec = {.peer = (wi_peer)i,
+                                        .type = g->type,
+                                        .m = m,
+                                        .n = g->form[0].weight[0].n,
+                                        .k = g->layer->k,
+                                        .a = g->a,
+                                        .row = g->source,
+                                        .copies = g->form[0].copies,
+                                        .threads = b->threads};
+        WEFT_TRY(wi_peer_gemm_create(b->peers, &spec, &peer));
+        if (!peer) continue;
+        c->peer[c->peers++] = (wi_kernel_peer){(wi_peer)i, peer, wi_peer_gemm_run};
+        wi_peer_begin(b->peers, (wi_peer)i, b->threads);
+        wi_peer_gemm_run(peer);
+        wi_peer_end(b->peers, (wi_peer)i);
+        WEFT_TRY(check(g, wi_peer_gemm_out(peer), spec.n, m, wi_peer_name((wi_peer)i)));
+    }
+    return WEFT_OK;
+}
+
+static weft_status make_case(wi_kernel_bench *b, gemm_rows *rows, wi_kernel_case *c)
+{
+    gemm_bench *g = rows->g;
+    const form *f = rows->form;
+    const weft_gemm_weight *w = &f->weight[0];
+    *c = (wi_kernel_case){.state = rows,
+                          .run = run,
+                          .operations = 2.0 * (double)(w->n * w->k) * (double)rows->m,
+                          .bytes = (double)f->bytes,
+                          .compute = compute_of(b, f->family),
+                          .read = WEFT_CEILING_READ_DRAM};
+    snprintf(c->op, sizeof c->op, "gemm %s", weft_family_name(f->family));
+    snprintf(c->shape, sizeof c->shape, "%s%s %s %lldx%lld m%lld", g->layer->name, f->leaves ? " leaves" : "",
+             weft_dtype_name(g->type), (long long)w->n, (long long)w->k, (long long)rows->m);
+    run(b, rows);
+    if (g->type != WEFT_I8 && g->type != WEFT_I4) // their scales are rounded
+        WEFT_TRY(check(g, g->out, w->columns, rows->m, "weft"));
+    return f == g->form ? add_peers(b, g, c, rows->m) : WEFT_OK;
+}
+
+static weft_status prepare(wi_kernel_bench *b, gemm_bench *g)
+{
+    static const int64_t own[] = {1, 16, 128, 512};
+    const layer *l = g->layer;
+    g->forms = l->leaves ? FORMS : 1;
+    g->counts = wi_bench_rows(b, own, 4, g->count);
+    g->source = malloc(weft_align_up((size_t)l->k * 4, 64) + (size_t)(l->k / 16 + 1) * 2);
+    if (!g->source) return weft_fail(WEFT_NO_MEMORY, "no memory to measure a GEMM");
+    for (int i = 0; i < g->forms; i++) {
+        form *f = &g->form[i];
+        f->layer = l;
+        f->leaves = i > 0;
+        f->family = weft_family_choose(&b->cpu, b->options->isa, g->type);
+        if (b->options->family) weft_family_from_name(b->options->family, &f->family);
+        WEFT_TRY(pack_form(b, g, f));
+    }
+    return make_room(b, g);
+}
+
+static weft_status measure_layer(wi_kernel_bench *b, const layer *l, weft_dtype type)
+{
+    weft_status status;
+    gemm_rows rows[WI_KERNEL_CASES_MAX];
+    wi_kernel_case cases[WI_KERNEL_CASES_MAX] = {0};
+    int count = 0;
+    gemm_bench *g = calloc(1, sizeof *g);
+    if (!g) return weft_fail(WEFT_NO_MEMORY, "no memory to measure a GEMM");
+    g->layer = l;
+    g->type = type;
+    WEFT_TRY_GOTO(prepare(b, g));
+    for (int i = 0; i < g->counts; i++)
+        for (int j = 0; j < g->forms; j++, count++) {
+            rows[count] = (gemm_rows){g, &g->form[j], g->count[i]};
+            WEFT_TRY_GOTO(make_case(b, &rows[count], &cases[count]));
+        }
+    status = wi_bench_cases(b, cases, count);
+fail:
+    for (int i = 0; i < WI_KERNEL_CASES_MAX; i++)
+        for (int j = 0; j < cases[i].peers; j++) wi_peer_gemm_destroy(cases[i].peer[j].state);
+    for (int i = 0; i < FORMS; i++)
+        weft_device_free(b->device, g->form[i].memory, g->form[i].room * (size_t)g->form[i].copies);
+    free(g->a);
+    free(g->out);
+    free(g->scratch);
+    free(g->source);
+    free(g);
+    return status;
+}
+
+static weft_status measure_types(wi_kernel_bench *b, const layer *l, weft_dtype only)
+{
+    static const weft_dtype all[] = {WEFT_BF16, WEFT_I8, WEFT_I4, WEFT_F32};
+    if (only != WEFT_DTYPE_COUNT) return measure_layer(b, l, only);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) WEFT_TRY(measure_layer(b, l, all[i]));
+    return WEFT_OK;
+}
+
+// "4096x14336"
+static bool read_shape(const char *text, layer *out)
+{
+    char *end;
+    const long long n = strtoll(text, &end, 10), k = *end == 'x' ? strtoll(end + 1, &end, 10) : 0;
+    *out = (layer){.name = "plain", .n = n, .k = k, .leaves = k >= 256};
+    return !*end && n >= 1 && n <= 1 << 20 && k >= 32 && k <= 1 << 20 && k % 32 == 0;
+}
+
+weft_status wi_bench_gemm(wi_kernel_bench *b)
+{
+    const weft_bench_kernels_options *o = b->options;
+    weft_dtype only = WEFT_DTYPE_COUNT;
+    weft_family family;
+    layer own;
+    bool found = false;
+    if (o->weights && (!weft_dtype_from_name(o->weights, &only) ||
+                       (only != WEFT_BF16 && only != WEFT_I8 && only != WEFT_I4 && only != WEFT_F32)))
+        return weft_fail(WEFT_USAGE, "weights of type \"%s\": use bf16, int8, int4 or f32", o->weights);
+    if (o->family && (!weft_family_from_name(o->family, &family) || !weft_family_native(&b->cpu, o->isa, family)))
+        return weft_fail(WEFT_UNSUPPORTED, "family \"%s\" is not on this processor at level %s", o->family,
+                         weft_isa_name(o->isa));
+    if (o->shape && strchr(o->shape, 'x')) {
+        if (!read_shape(o->shape, &own))
+            return weft_fail(WEFT_USAGE, "--shape %s: use NxK, outputs by inputs, inputs a multiple of 32", o->shape);
+        return measure_types(b, &own, only);
+    }
+    for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {
+        const layer *l = &layers[i];
+        if (o->model != WEFT_BENCH_ALL && o->model != l->model) continue;
+        if (o->shape && strcmp(o->shape, l->name) != 0) continue;
+        found = true;
+        WEFT_TRY(measure_types(b, l, only));
+    }
+    return found ? WEFT_OK
+                 : weft_fail(WEFT_USAGE, "--shape %s: use qkv, o, gate+up, down or NxK as 4096x4096", o->shape);
+}

@@ -1,0 +1,74 @@
+// engine: one replica at work. Requests come in, are admitted in order as soon as their whole text fits the cache, run
+// together in steps over ragged batches, and each ends once, which its owner is told. It names no device and no
+// transport.
+//
+// A request is a list of tokens of which some are in the cache. A step computes rows for tokens that are not: one for
+// each request that is generating, then those of prompts, in order of arrival, as many as the step has room for. When a
+// request's last token was computed the next one is drawn. So prompts in pieces, generation and starting over are one
+// thing. What a request gets does not depend on the requests beside it.
+//
+// Threads: one thread owns an engine. Callbacks come from inside weft_engine_step.
+#ifndef WEFT_ENGINE_ENGINE_H
+#define WEFT_ENGINE_ENGINE_H
+
+#include "engine/pool.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct weft_engine weft_engine;
+
+typedef enum {
+    WEFT_FINISH_STOP,     // a stop token was drawn; it is not part of the text
+    WEFT_FINISH_LENGTH,   // max_tokens were drawn
+    WEFT_FINISH_SCORED,   // a request that draws nothing has been computed
+    WEFT_FINISH_CANCELLED // by weft_engine_cancel
+} weft_finish;
+
+const char *weft_finish_name(weft_finish finish); // "stop", "length", "scored", "cancelled"
+
+// Any of them may be NULL. `arg` is the request's own.
+typedef struct {
+    void (*token)(void *arg, int32_t token, float logit);
+    // Logits of `rows` positions from `position` on, one after the other, before anything is drawn from them: of the
+    // whole prompt where the request wants that, else of the positions that are drawn from.
+    void (*logits)(void *arg, int64_t position, int rows, const float *logits, size_t vocab);
+    void (*end)(void *arg, weft_finish finish);
+} weft_request_calls;
+
+typedef struct {
+    const int32_t *tokens; // the prompt, at least one; copied
+    int token_count;
+    int max_tokens; // to draw; 0: none, the prompt is only computed
+    weft_sampling sampling;
+    bool ignore_stops;               // draw on behind the model's stop tokens
+    bool prompt_logits;              // give the logits of every position
+    const weft_request_calls *calls; // borrowed until the end
+    void *arg;
+} weft_request;
+
+typedef struct {
+    int block;           // positions in a block of the cache
+    int64_t cache_bytes; // of the pool; at least a block is taken
+    int requests;        // the most that run at once
+    int chunk;           // the most rows of a step; not above the model's
+} weft_engine_options;
+
+// The model and the device are borrowed. Local, blocking.
+weft_status weft_engine_create(const weft_op *op, weft_model *model, weft_device *device,
+                               const weft_engine_options *options, weft_engine **out);
+void weft_engine_destroy(weft_engine *engine); // its requests end unheard; accepts NULL
+
+// LIMIT where the request could never fit; INVALID for tokens outside of the vocabulary. *id is the request's number.
+weft_status weft_engine_submit(weft_engine *engine, const weft_request *request, int64_t *id);
+void weft_engine_cancel(weft_engine *engine, int64_t id); // one that has ended, or never was, is left alone
+
+// One step. *rows says how many rows were computed: 0 when there is nothing to do.
+weft_status weft_engine_step(weft_engine *engine, int *rows);
+const weft_pool *weft_engine_pool(const weft_engine *engine);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,12 @@
+// What weft info says of a model. Inside launch/ only.
+#ifndef WEFT_LAUNCH_INFO_MODEL_H
+#define WEFT_LAUNCH_INFO_MODEL_H
+
+#include <stdio.h>
+
+#include "core/status.h"
+
+// `model` is a directory, a config.json or the name of a shape.
+weft_status wi_info_model(const char *model, FILE *out);
+
+#endif

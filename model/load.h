@@ -1,0 +1,71 @@
+// The plan of a load: what is read for each slot of the weights. Inside model/ only.
+#ifndef WEFT_MODEL_LOAD_H
+#define WEFT_MODEL_LOAD_H
+
+#include "model/weights.h"
+
+enum { WI_SOURCES_MAX = 3 };
+
+// Rows of a packed matrix: a range of a tensor, whose reader and receiver it names.
+typedef struct {
+    weft_read range;
+    int64_t rows; // of the packed matrix
+    // 0: they are the range's rows. Else they are its columns (the tensor stands inputs by outputs): row i is the
+    // range's column first + i * step.
+    int64_t first, step;
+} wi_source;
+
+typedef struct {
+    weft_gemm_weight *weight; // what is made
+    weft_family family;
+    weft_dtype type;
+    int group;
+    weft_fuse fuse;
+    wi_source source[WI_SOURCES_MAX];
+    int count;
+    int64_t k;
+    bool cut; // `leaves` are given
+    weft_gemm_leaves leaves;
+    void *memory;
+    size_t bytes;
+} wi_matrix;
+
+// A vector of f32: every step-th element of a range of one row, from `first` on.
+typedef struct {
+    const float **slot; // set to where it lies; NULL for what continues the one before
+    weft_read range;
+    int64_t first, step, count;
+    float *to;
+} wi_vector;
+
+typedef struct {
+    wi_matrix *matrix;
+    size_t matrices, matrix_room;
+    wi_vector *vector;
+    size_t vectors, vector_room;
+    size_t floats; // of all vectors, each rounded up to 16
+    weft_read embedding;
+    uint64_t bytes; // of all packed matrices, vectors and the embedding
+} wi_plan;
+
+typedef struct {
+    const weft_checkpoint *checkpoint;
+    const weft_model_config *config;
+    const weft_weights_options *options;
+    const weft_op *op;
+    weft_name_style style;
+    weft_weights *weights;
+    wi_plan *plan;
+} wi_planner;
+
+// Fills the plan and weights->layer; reads nothing.
+weft_status wi_plan_make(wi_planner *p);
+void wi_plan_free(wi_plan *plan);
+
+// The type that a matrix is packed from; its source as the GEMM knows it, without data.
+weft_gemm_source wi_matrix_source(const wi_matrix *m, int index);
+
+// Packs every matrix of the plan, whose memory is there; reads the vectors and the embedding.
+weft_status wi_plan_run(const wi_planner *p);
+
+#endif

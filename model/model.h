@@ -1,0 +1,67 @@
+// A model at work: its weights, its tables of rotations and the memory of one forward pass. It knows rows of tokens and
+// where their keys and values lie; which requests they belong to, and why, is the engine's matter.
+//
+// Threads: a model runs one forward pass at a time, on its team. Nothing is allocated in a pass.
+#ifndef WEFT_MODEL_MODEL_H
+#define WEFT_MODEL_MODEL_H
+
+#include "kernels/attention.h"
+#include "model/weights.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct weft_model weft_model;
+
+typedef struct {
+    weft_weights_options weights;
+    weft_cache_type cache; // of keys and values
+    int rows;              // the most rows of one pass
+    int logit_rows;        // the most rows of one pass whose logits are wanted
+    int64_t positions;     // the most positions of a request
+} weft_model_options;
+
+// Takes the config over, also when it fails. The team and the device are borrowed. Local, blocking.
+weft_status weft_model_create(const weft_op *op, const weft_cpu *cpu, weft_device *device, weft_model_config *config,
+                              const weft_checkpoint *checkpoint, const weft_model_options *options, weft_model **out);
+void weft_model_destroy(weft_model *model); // accepts NULL
+
+const weft_model_config *weft_model_config_of(const weft_model *model);
+const weft_model_options *weft_model_options_of(const weft_model *model);
+const weft_weights *weft_model_weights_of(const weft_model *model);
+size_t weft_model_work_bytes(const weft_model *model); // held beside the weights
+const char *weft_model_attention_name(const weft_model *model);
+
+// How a pool of blocks of so many positions is cut: the view of layer i in `layers` (config.layers of them; their pool
+// is set by weft_model_forward's caller). Returns the bytes of a block, all layers together.
+size_t weft_model_cache_layout(const weft_model *model, int block, weft_cache *layers);
+
+// Rotations depend on the length of a request's prompt where the model stretches by it (dynamic, longrope): the key
+// that a request of `length` tokens has, which stays the request's own. 0 where it makes no difference. Local; computes
+// tables when the key is new. LIMIT when the request is longer than options.positions.
+weft_status weft_model_rotation(weft_model *model, int64_t length, int *key);
+// How long a request may grow that keeps the key of one of `length` tokens; longer, it starts over with another
+// (longrope: all positions are turned by the long factors then).
+int64_t weft_model_rotation_limit(const weft_model *model, int64_t length);
+
+// One pass over rows of one or more requests. Rows of a request follow each other.
+typedef struct {
+    int rows;
+    const int32_t *tokens;                  // (rows)
+    const int32_t *positions;               // (rows)
+    const weft_cache *layers;               // the cache, a view a layer
+    const weft_attention_request *requests; // [requests] queries, their lengths with these rows
+    const weft_cache_span *spans;           // [requests] where their keys and values are written
+    const int *rotation;                    // [requests] keys
+    int request_count;
+    int logit_rows;
+    const int32_t *logit_row; // (logit_rows) the rows whose logits are wanted, ascending
+    float *logits;            // (logit_rows, V)
+} weft_batch;
+void weft_model_forward(weft_model *model, const weft_batch *batch);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,80 @@
+// The weights of a model as the forward pass reads them: packed matrices, vectors in f32, the embedding's rows. They go
+// from file to packed form in one pass, each thread the panels that it will read, and nothing is held twice: beside the
+// packed weights there is a panel or two a thread.
+// Letters: H hidden, D head_dim, A heads, K kv_heads, F ffn, E experts, I expert_ffn, V vocab. A rank alone holds all.
+#ifndef WEFT_MODEL_WEIGHTS_H
+#define WEFT_MODEL_WEIGHTS_H
+
+#include "core/cpu.h"
+#include "core/device.h"
+#include "kernels/kernels.h"
+#include "model/checkpoint.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// A gated FFN: a layer's own, or one expert's. N is F or I.
+typedef struct {
+    // One WEFT_FUSE_GATE of gate and up: its run gives act(gate) * up, (m, N). With WEFT_FFN_CLAMPED_SWISH, which is no
+    // act of a GEMM, WEFT_FUSE_STACK: its run gives gate's N columns, then up's.
+    weft_gemm_weight gate_up;  // (2*N, H)
+    weft_gemm_weight down;     // (H, N), K cut into leaves
+    const float *gate_up_bias; // (2*N): gate, then up; NULL: none
+    const float *down_bias;    // (H) or NULL
+} weft_ffn_weights;
+
+typedef struct {
+    const float *input_norm;           // (H)
+    const float *after_attention_norm; // (H); NULL unless config->sandwich
+    const float *ffn_norm;             // (H)
+    const float *after_ffn_norm;       // (H); NULL unless config->sandwich
+    const float *q_norm, *k_norm;      // (D); NULL unless config->qk_norm
+    weft_gemm_weight qkv;              // (A*D + 2*K*D, H): q by heads, then k, then v
+    const float *qkv_bias;             // (A*D + 2*K*D) or NULL
+    weft_gemm_weight o;                // (H, A*D), K cut into leaves of whole heads
+    const float *o_bias;               // (H) or NULL
+    const float *sinks;                // (A) or NULL
+    weft_ffn_weights ffn;              // where the layer is dense; else zeroed
+    weft_gemm_weight router;           // (E, H); never quantized
+    const float *router_bias;          // (E) or NULL
+    weft_ffn_weights *expert;          // [E], or NULL where the layer is dense
+} weft_layer_weights;
+
+typedef struct {
+    const void *embedding; // (V, H), as weft_embed takes it; raw, without embedding_scale
+    weft_dtype embedding_type;
+    weft_layer_weights *layer;          // [layers]
+    const float *final_norm;            // (H)
+    weft_gemm_weight head;              // (V, H), column form; never quantized
+    weft_dtype type;                    // of the other matrices
+    uint64_t bytes;                     // all of it
+    struct weft_weights_memory *memory; // who owns what; for model/ alone
+} weft_weights;
+
+typedef struct {
+    bool as_stored;  // each matrix in the type of the checkpoint's embedding; else:
+    weft_dtype type; // f32, bf16, f16, int8 or int4
+    int group;       // int8, int4: columns that share a scale, 32, 64 or 128; 0: the row (int8)
+    bool has_family; // multiply by `family` instead of by what weft_family_choose says for each type
+    weft_family family;
+    const weft_cpu *cpu; // for weft_family_choose, with the table's level
+    // Told now and then by the calling thread; may be NULL.
+    void (*progress)(void *arg, uint64_t done, uint64_t total);
+    void *progress_arg;
+} weft_weights_options;
+
+// Reads and packs all weights by op->team. The checkpoint may be closed afterwards; the device must outlive the
+// weights. Local, blocking. Sizes are known and compared with the memory that is there before anything is allocated.
+weft_status weft_weights_load(const weft_checkpoint *checkpoint, const weft_model_config *config,
+                              const weft_weights_options *options, const weft_op *op, weft_device *device,
+                              weft_weights *out);
+void weft_weights_free(weft_weights *weights); // accepts a zeroed one
+
+// K in units (a head; 32 columns or a quantization group of an FFN), unit u of U in leaf floor(u * V / U); all held.
+weft_gemm_leaves weft_leaves_of_units(int64_t k, int64_t unit);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,300 @@
+// The load itself: each thread reads the rows of its panels, turns them into the type that is packed, and packs them.
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/load.h"
+
+// What one thread needs beside the weights.
+typedef struct {
+    void *raw;     // a panel's rows as stored, or a whole slice whose columns are rows
+    void *turned;  // a panel's rows, where they were columns
+    float *floats; // a panel's rows in f32, or in the type that is packed
+    void *codes;
+    float *scales;
+} staging;
+
+typedef struct {
+    const wi_planner *p;
+    staging *thread; // [threads]
+    unsigned char *embedding;
+    atomic_uint_least64_t done; // packed bytes
+    atomic_int error;           // errno of the first failure
+    _Atomic(const weft_read *) failed;
+} loading;
+
+static size_t size_of(weft_dtype type) { return (size_t)weft_dtype_bits(type) / 8; }
+
+static void note_failure(loading *l, const weft_read *range)
+{
+    const weft_read *none = NULL;
+    const int error = errno;
+    if (atomic_compare_exchange_strong(&l->failed, &none, range)) atomic_store(&l->error, error);
+}
+
+// ---- a panel ----
+
+// `rows` rows from row `begin` of a source to `to`, as stored; from s->raw where the source stands the other way round.
+static bool fetch(const loading *l, staging *s, const wi_source *source, int64_t begin, int64_t rows, int64_t k,
+                  void *to)
+{
+    const size_t size = size_of(source->range.tensor->type);
+    weft_read range = source->range;
+    if (source->step == 0) {
+        range.row += begin;
+        range.rows = rows;
+        range.to = to;
+        range.to_stride = (size_t)k * size;
+        return weft_checkpoint_read_range(l->p->checkpoint, &range);
+    }
+    const size_t width = (size_t)range.columns;
+    for (int64_t i = 0; i < k; i++)
+        for (int64_t r = 0; r < rows; r++) {
+            const size_t column = (size_t)(source->first + (begin + r) * source->step);
+            memcpy((char *)to + ((size_t)r * (size_t)k + (size_t)i) * size,
+                   (const char *)s->raw + ((size_t)i * width + column) * size, size);
+        }
+    return true;
+}
+
+// Rows as stored become what the pack takes: the same type, another one, or codes with scales. `at` is the number of
+// rows of the panel before them.
+static void turn(const wi_planner *p, staging *s, const wi_matrix *m, weft_dtype stored, const void *rows, int64_t at,
+                 int64_t count, weft_gemm_source *out)
+{
+    const weft_op op = {.table = p->op->table};
+    const size_t elements = (size_t)(count * m->k), width = (size_t)m->k;
+    out->n = count;
+    out->data = rows;
+    if (m->type == WEFT_I8 || m->type == WEFT_I4) {
+        const size_t groups = m->group ? (width + (size_t)m->group - 1) / (size_t)m->group : 1;
+        const float *floats = rows;
+        if (stored != WEFT_F32) {
+            op.table->rows.convert(&op, s->floats, WEFT_F32, rows, stored, elements);
+            floats = s->floats;
+        }
+        out->data = (char *)s->codes + (size_t)at * out->row_bytes;
+        out->scales = s->scales + (size_t)at * groups;
+        out->scale_row_bytes = groups * sizeof(float);
+        op.table->rows.quantize(&op, &(weft_quantize){.in = floats,
+                                                      .in_stride = width,
+                                                      .codes = (char *)s->codes + (size_t)at * out->row_bytes,
+                                                      .code_stride = out->row_bytes,
+                                                      .type = m->type,
+                                                      .scales = s->scales + (size_t)at * groups,
+                                                      .scale_stride = groups,
+                                                      .group = (size_t)m->group,
+                                                      .rows = (size_t)count,
+                                                      .width = width});
+    } else if (stored != m->type) {
+        void *to = (char *)s->floats + (size_t)at * out->row_bytes;
+        op.table->rows.convert(&op, to, m->type, rows, stored, elements);
+        out->data = to;
+    }
+}
+
+static bool pack_panel(loading *l, staging *s, const wi_matrix *m, int64_t panel)
+{
+    const bool gate = m->fuse == WEFT_FUSE_GATE;
+    const int64_t lanes = gate ? WEFT_GEMM_PANEL / 2 : WEFT_GEMM_PANEL;
+    int64_t first = panel * lanes, last = first + lanes, at = 0;
+    weft_gemm_source parts[WI_SOURCES_MAX];
+    int count = 0;
+    for (int i = 0; i < m->count; i++) {
+        const wi_source *source = &m->source[i];
+        const int64_t begin = first < 0 ? 0 : first, end = last < source->rows ? last : source->rows,
+                      rows = end - begin;
+        if (!gate) {
+            first -= source->rows;
+            last -= source->rows;
+        }
+        if (rows <= 0) continue;
+        const weft_dtype stored = source->range.tensor->type;
+        // Columns lie in s->raw, and become rows beside it.
+        char *to = (char *)(source->step ? s->turned : s->raw) + (size_t)(at * m->k) * size_of(stored);
+        if (!fetch(l, s, source, begin, rows, m->k, to)) {
+            note_failure(l, &source->range);
+            return false;
+        }
+        parts[count] = wi_matrix_source(m, i);
+        turn(l->p, s, m, stored, to, at, rows, &parts[count++]);
+        at += rows;
+    }
+    weft_gemm_pack_panel(m->weight, panel, parts, count);
+    return true;
+}
+
+// ---- a thread ----
+
+static void report(loading *l, int thread, uint64_t bytes)
+{
+    const weft_weights_options *o = l->p->options;
+    const uint64_t done = atomic_fetch_add(&l->done, bytes) + bytes;
+    if (thread == 0 && o->progress) o->progress(o->progress_arg, done, l->p->plan->bytes);
+}
+
+// A matrix whose rows stand as columns is read whole, by one thread.
+static bool pack_turned(loading *l, int thread, const wi_matrix *m)
+{
+    staging *s = &l->thread[thread];
+    weft_read range = m->source[0].range; // all sources are columns of one slice
+    range.to = s->raw;
+    range.to_stride = (size_t)range.columns * size_of(range.tensor->type);
+    if (!weft_checkpoint_read_range(l->p->checkpoint, &range)) {
+        note_failure(l, &m->source[0].range);
+        return false;
+    }
+    for (int64_t panel = 0; panel < weft_gemm_panels(m->weight); panel++)
+        if (!pack_panel(l, s, m, panel)) return false;
+    report(l, thread, m->bytes);
+    return true;
+}
+
+static bool pack_share(loading *l, const wi_matrix *m, int thread, int threads)
+{
+    int64_t begin, end;
+    const int64_t panels = weft_gemm_panels(m->weight);
+    weft_team_share(panels, 1, thread, threads, &begin, &end);
+    for (int64_t panel = begin; panel < end; panel++)
+        if (!pack_panel(l, &l->thread[thread], m, panel)) return false;
+    report(l, thread, m->bytes / (uint64_t)panels * (uint64_t)(end - begin));
+    return true;
+}
+
+static bool read_embedding(loading *l, int thread, int threads)
+{
+    const wi_planner *p = l->p;
+    const weft_op op = {.table = p->op->table};
+    const weft_dtype stored = p->plan->embedding.tensor->type, type = p->weights->embedding_type;
+    const size_t width = (size_t)p->config->hidden, row = width * size_of(type);
+    weft_read range = p->plan->embedding;
+    int64_t begin, end;
+    weft_team_share(p->config->vocab, 1, thread, threads, &begin, &end);
+    for (int64_t at = begin; at < end; at += WEFT_GEMM_PANEL) {
+        void *to = l->embedding + (size_t)at * row;
+        range.row = at;
+        range.rows = end - at < WEFT_GEMM_PANEL ? end - at : WEFT_GEMM_PANEL;
+        range.to = stored == type ? to : l->thread[thread].raw;
+        range.to_stride = width * size_of(stored);
+        if (!weft_checkpoint_read_range(p->checkpoint, &range)) {
+            note_failure(l, &p->plan->embedding);
+            return false;
+        }
+        if (stored != type) op.table->rows.convert(&op, to, type, range.to, stored, (size_t)range.rows * width);
+    }
+    report(l, thread, (uint64_t)(end - begin) * row);
+    return true;
+}
+
+static void load_share(void *arg, int thread, int threads)
+{
+    loading *l = arg;
+    const wi_plan *plan = l->p->plan;
+    if (!read_embedding(l, thread, threads)) return;
+    for (size_t i = 0; i < plan->matrices && !atomic_load(&l->failed); i++) {
+        const wi_matrix *m = &plan->matrix[i];
+        if (m->source[0].step == 0) {
+            if (!pack_share(l, m, thread, threads)) return;
+        } else if ((int)(i % (size_t)threads) == thread) {
+            if (!pack_turned(l, thread, m)) return;
+        }
+    }
+}
+
+// ---- vectors ----
+
+static weft_status read_vectors(const wi_planner *p, staging *s)
+{
+    const weft_op op = {.table = p->op->table};
+    for (size_t i = 0; i < p->plan->vectors; i++) {
+        const wi_vector *v = &p->plan->vector[i];
+        const weft_dtype stored = v->range.tensor->type;
+        weft_read range = v->range;
+        range.to = s->raw;
+        range.to_stride = (size_t)range.columns * size_of(stored);
+        if (!weft_checkpoint_read_range(p->checkpoint, &range))
+            return weft_checkpoint_read_failure(p->checkpoint, &range);
+        op.table->rows.convert(&op, s->floats, WEFT_F32, s->raw, stored, (size_t)range.columns);
+        for (int64_t e = 0; e < v->count; e++) v->to[e] = s->floats[v->first + e * v->step];
+    }
+    return WEFT_OK;
+}
+
+// ---- staging ----
+
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+static void measure_staging(const wi_planner *p, size_t *raw, size_t *turned, size_t *rows)
+{
+    *raw = (size_t)WEFT_GEMM_PANEL * (size_t)p->config->hidden * sizeof(float);
+    *rows = *raw;
+    *turned = 0;
+    for (size_t i = 0; i < p->plan->matrices; i++) {
+        const wi_matrix *m = &p->plan->matrix[i];
+        const weft_read *range = &m->source[0].range;
+        const size_t panel = (size_t)WEFT_GEMM_PANEL * (size_t)m->k * sizeof(float);
+        const size_t slice = (size_t)(range->rows * range->columns) * size_of(range->tensor->type);
+        *rows = larger(*rows, panel);
+        *raw = larger(*raw, m->source[0].step ? slice : panel);
+        if (m->source[0].step) *turned = larger(*turned, panel);
+    }
+    for (size_t i = 0; i < p->plan->vectors; i++) {
+        const size_t bytes = (size_t)p->plan->vector[i].range.columns * sizeof(float);
+        *raw = larger(*raw, bytes);
+        *rows = larger(*rows, bytes);
+    }
+}
+
+static void free_staging(staging *thread, int threads)
+{
+    for (int i = 0; thread && i < threads; i++) {
+        free(thread[i].raw);
+        free(thread[i].turned);
+        free(thread[i].floats);
+        free(thread[i].codes);
+        free(thread[i].scales);
+    }
+    free(thread);
+}
+
+static weft_status make_staging(const wi_planner *p, int threads, staging **out)
+{
+    size_t raw, turned, rows;
+    staging *thread = calloc((size_t)threads, sizeof *thread);
+    measure_staging(p, &raw, &turned, &rows);
+    for (int i = 0; thread && i < threads; i++) {
+        staging *s = &thread[i];
+        s->raw = malloc(raw);
+        s->turned = malloc(turned + 1);
+        s->floats = malloc(rows);
+        s->codes = malloc(rows / 4 + 1);
+        s->scales = malloc(rows / 16 + WEFT_GEMM_PANEL * sizeof(float)); // a scale for 16 columns at most
+        if (s->raw && s->turned && s->floats && s->codes && s->scales) continue;
+        free_staging(thread, threads);
+        thread = NULL;
+    }
+    if (!thread) return weft_fail(WEFT_NO_MEMORY, "no memory to read weights through");
+    *out = thread;
+    return WEFT_OK;
+}
+
+weft_status wi_plan_run(const wi_planner *p)
+{
+    const int threads = p->op->team ? weft_team_threads(p->op->team) : 1;
+    loading l = {.p = p, .embedding = (unsigned char *)(uintptr_t)p->weights->embedding};
+    weft_status status;
+    WEFT_TRY_GOTO(make_staging(p, threads, &l.thread));
+    WEFT_TRY_GOTO(read_vectors(p, &l.thread[0]));
+    if (p->op->team)
+        weft_team_run(p->op->team, load_share, &l);
+    else
+        load_share(&l, 0, 1);
+    if (atomic_load(&l.failed)) {
+        errno = atomic_load(&l.error);
+        status = weft_checkpoint_read_failure(p->checkpoint, atomic_load(&l.failed));
+    }
+fail:
+    free_staging(l.thread, threads);
+    return status;
+}
