@@ -14,6 +14,7 @@ static const struct {
     weft_status (*measure)(wi_kernel_bench *bench);
 } ops[] = {
     {"gemm", wi_bench_gemm},
+    {"attention", wi_bench_attention},
 };
 
 static const double CEILING_SECONDS = 0.02, CASE_SECONDS = 0.01;

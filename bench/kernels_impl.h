@@ -56,5 +56,6 @@ int wi_bench_rows(const wi_kernel_bench *bench, const int64_t *own, int count, i
 weft_status wi_bench_copies(wi_kernel_bench *bench, size_t bytes, int most, int *out);
 
 weft_status wi_bench_gemm(wi_kernel_bench *bench);
+weft_status wi_bench_attention(wi_kernel_bench *bench);
 
 #endif

@@ -24,7 +24,7 @@ typedef struct {
     const unsigned char *v[TILES]; // 32 positions each: (16, columns, 2) bf16
     uint32_t wild;                 // v tiles that hold an inf or a NaN which not every row sees
     size_t k_size, columns;        // k_size in whole 32
-    uint16_t *queries, *staged_k, *staged_v, *weights;
+    uint16_t *queries, *staged_k, *staged_v;
     float *scores, *o;
 } chunk_tiles;
 
@@ -47,8 +47,7 @@ static chunk_tiles lay_out(tile *t, int64_t chunk)
     chunk_tiles c = {.t = t, .first = chunk * CHUNK, .columns = t->columns};
     c.k_size = whole_32((size_t)t->a->cache->k_size);
     c.scores = (void *)t->work;
-    c.weights = (void *)(c.scores + 2 * SUB_ROWS * SCORE_STRIDE);
-    c.queries = c.weights + 2 * SUB_ROWS * WEIGHT_STRIDE;
+    c.queries = (void *)(c.scores + 2 * SUB_ROWS * CHUNK);
     c.staged_k = c.queries + TILE_ROWS * c.k_size;
     c.staged_v = c.staged_k + CHUNK * c.k_size;
     c.o = (void *)(c.staged_v + CHUNK * c.columns);
@@ -161,211 +160,15 @@ static void take_values(chunk_tiles *c, int number, int all_begin, int all_end)
         c->wild |= 1U << number;
 }
 
-// 2^x to 9e-5, twenty times what bf16 keeps; 0 for -inf.
-LANE vf v_exp2(vf x)
-{
-    const vf f = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
-    vf p = v_fma(v_set(0x1.3baaaep-4F), f, v_set(0x1.d23782p-3F));
-    p = v_fma(p, f, v_set(0x1.63e65ap-1F));
-    p = v_fma(p, f, v_set(1));
-    return _mm512_scalef_ps(p, x);
-}
+#include "kernels/cpu/amx/attention_weights.inc"
 
-// Lanes of the sixteen positions from `at` on that lie in begin..end-1.
-LANE vm lanes_in(int at, int begin, int end)
-{
-    const int low = begin > at ? begin - at : 0, high = end < at + LANES ? end - at : LANES;
-    return m_of(((1U << high) - 1) & ~((1U << low) - 1));
-}
-
-LANE float top_score(const float *s, int begin, int end)
-{
-    const vf nothing = v_set(-INFINITY);
-    const int inner = (begin + LANES - 1) / LANES * LANES, outer = end / LANES * LANES;
-    vf a = nothing, b = nothing;
-    if (inner > begin) a = v_pick(lanes_in(inner - LANES, begin, end), v_load(s + inner - LANES), nothing);
-    int i = inner;
-    for (; i + 2 * LANES <= outer; i += 2 * LANES) {
-        a = v_max(v_load(s + i), a);
-        b = v_max(v_load(s + i + LANES), b);
-    }
-    if (i < outer) a = v_max(v_load(s + i), a);
-    if (outer < end && outer >= inner) b = v_pick(lanes_in(outer, begin, end), v_max(v_load(s + outer), b), b);
-    return v_top(v_max(a, b));
-}
-
-typedef struct {
-    const tile *t;
-    int64_t first; // position of the chunk
-    float *s;
-    uint16_t *weights;
-    vf slope, less;
-} softening;
-
-LANE vf weigh_lanes(const softening *f, int i, bool scaled, vm in, vf sum)
-{
-    vf p = v_pick(in, v_exp2(v_fma(v_load(f->s + i), f->slope, f->less)), v_set(0));
-    sum = v_add(sum, p);
-    if (scaled) p = v_pick(in, v_mul(p, v_load(chunk_scales(f->t, f->first + i, true))), v_set(0));
-    _mm256_storeu_si256((void *)(f->weights + i), (__m256i)_mm512_cvtneps_pbh(p));
-    return sum;
-}
-
-// The weights of begin..end-1; the sum goes up the positions.
-LANE vf weigh_scores(const softening *f, int begin, int end, bool scaled)
-{
-    const int inner = (begin + LANES - 1) / LANES * LANES, outer = end / LANES * LANES;
-    const vm all = m_of(0xffff);
-    vf sum = v_set(0);
-    if (inner > begin) sum = weigh_lanes(f, inner - LANES, scaled, lanes_in(inner - LANES, begin, end), sum);
-    int i = inner;
-    for (; i + 4 * LANES <= outer; i += 4 * LANES) {
-#pragma GCC unroll 4
-        for (int u = 0; u < 4; u++) sum = weigh_lanes(f, i + u * LANES, scaled, all, sum);
-    }
-    for (; i < outer; i += LANES) sum = weigh_lanes(f, i, scaled, all, sum);
-    if (outer < end && outer >= inner) sum = weigh_lanes(f, outer, scaled, lanes_in(outer, begin, end), sum);
-    return sum;
-}
-
-// As soften() of the other families, into bf16 weights; zeros up to whole tiles from `from` to `to`.
-LANE row_part soften_row(const tile *t, float *s, uint16_t *weights, int64_t first, int begin, int end, int from,
-                         int to)
-{
-    const weft_attention *a = t->a;
-    const bool scaled = a->cache->type == WEFT_CACHE_INT8, plain = !scaled && !(a->softcap > 0) && a->scale > 0;
-    for (int i = begin / LANES * LANES; !plain && i < end; i += LANES) {
-        vf x = v_load(s + i);
-        if (scaled) x = v_mul(x, v_load(chunk_scales(t, first + i, false)));
-        x = v_mul(x, v_set(a->scale));
-        if (a->softcap > 0) x = v_cap(x, a->softcap);
-        v_store(s + i, x);
-    }
-    const float unit = plain ? a->scale : 1, m = top_score(s, begin, end) * unit + 0.0F;
-    const softening f = {.t = t,
-                         .first = first,
-                         .s = s,
-                         .weights = weights,
-                         .slope = v_set(unit * WI_EXP_LOG2E),
-                         .less = v_set(m == -INFINITY ? 0 : -(m * WI_EXP_LOG2E))};
-    const int low = begin / LANES * LANES, high = (end + LANES - 1) / LANES * LANES;
-    for (int i = from * 32; i < low; i += LANES) _mm256_storeu_si256((void *)(weights + i), _mm256_setzero_si256());
-    for (int i = high; i < to * 32; i += LANES) _mm256_storeu_si256((void *)(weights + i), _mm256_setzero_si256());
-    const float l = v_sum(scaled ? weigh_scores(&f, begin, end, true) : weigh_scores(&f, begin, end, false));
-    return (row_part){.m = m, .l = m == -INFINITY ? l * 0 : l};
-}
-
-// Rows `row`.. of one sub-tile.
+// Up to SUB_ROWS rows of the tile, which go through the products together.
 typedef struct {
     int row, rows, from, to; // from..to-1: tiles of 32 positions that some row sees
-    float *scores;
-    uint16_t *weights;
+    float *scores;           // (rows / 16, CHUNK / 16) tiles
 } sub_tile;
 
-// What goes on beside the tiles: the weights of another sub-tile, row by row, for the tile unit works alone; and what
-// the next chunk needs is fetched.
-typedef struct {
-    const chunk_tiles *c;
-    const sub_tile *s;
-    slot to;
-    int row; // the next one
-} side_work;
-
-static void side_row(side_work *w);
-
-LANE void side_step(side_work *w)
-{
-    if (w->row < w->s->rows) side_row(w);
-}
-
-// Scores of 16 * n rows with sixteen keys. Tiles: 0..3 sums of n times sixteen rows, 4 and 5 rows, 6 keys.
-LANE void score_tiles(const uint16_t *q, int n, const unsigned char *k, size_t k_size, float *s, side_work *w)
-{
-    const size_t row = k_size * 2, s_row = SCORE_STRIDE * sizeof(float);
-    _tile_zero(0);
-    if (n > 1) {
-        _tile_zero(1);
-    }
-    if (n > 2) {
-        _tile_zero(2);
-    }
-    if (n > 3) {
-        _tile_zero(3);
-    }
-    for (size_t d = 0; d < k_size; d += 32) {
-        _tile_loadd(6, k + d * 32, 64);
-        _tile_loadd(4, q + d, row);
-        _tile_dpbf16ps(0, 4, 6);
-        if (n > 1) {
-            _tile_loadd(5, q + 16 * k_size + d, row);
-            _tile_dpbf16ps(1, 5, 6);
-        }
-        if (n > 2) {
-            _tile_loadd(4, q + 32 * k_size + d, row);
-            _tile_dpbf16ps(2, 4, 6);
-        }
-        if (n > 3) {
-            _tile_loadd(5, q + 48 * k_size + d, row);
-            _tile_dpbf16ps(3, 5, 6);
-        }
-        side_step(w);
-    }
-    _tile_stored(0, s, s_row);
-    if (n > 1) {
-        _tile_stored(1, s + 16 * SCORE_STRIDE, s_row);
-    }
-    if (n > 2) {
-        _tile_stored(2, s + 32 * SCORE_STRIDE, s_row);
-    }
-    if (n > 3) {
-        _tile_stored(3, s + 48 * SCORE_STRIDE, s_row);
-    }
-}
-
-// O of 16 * n rows and sixteen columns, over tiles first..last-1 of 32 positions.
-LANE void value_tiles(const chunk_tiles *c, const uint16_t *p, int n, int first, int last, size_t column, float *o,
-                      side_work *w)
-{
-    const size_t row = WEIGHT_STRIDE * 2, v_row = c->columns * 4, o_row = c->columns * sizeof(float);
-    _tile_zero(0);
-    if (n > 1) {
-        _tile_zero(1);
-    }
-    if (n > 2) {
-        _tile_zero(2);
-    }
-    if (n > 3) {
-        _tile_zero(3);
-    }
-    for (int i = first; i < last; i++) {
-        _tile_loadd(6, c->v[i] + column * 4, v_row);
-        _tile_loadd(4, p + i * 32, row);
-        _tile_dpbf16ps(0, 4, 6);
-        if (n > 1) {
-            _tile_loadd(5, p + 16 * WEIGHT_STRIDE + i * 32, row);
-            _tile_dpbf16ps(1, 5, 6);
-        }
-        if (n > 2) {
-            _tile_loadd(4, p + 32 * WEIGHT_STRIDE + i * 32, row);
-            _tile_dpbf16ps(2, 4, 6);
-        }
-        if (n > 3) {
-            _tile_loadd(5, p + 48 * WEIGHT_STRIDE + i * 32, row);
-            _tile_dpbf16ps(3, 5, 6);
-        }
-        side_step(w);
-    }
-    _tile_stored(0, o, o_row);
-    if (n > 1) {
-        _tile_stored(1, o + 16 * c->columns, o_row);
-    }
-    if (n > 2) {
-        _tile_stored(2, o + 32 * c->columns, o_row);
-    }
-    if (n > 3) {
-        _tile_stored(3, o + 48 * c->columns, o_row);
-    }
-}
+#include "kernels/cpu/amx/attention_tiles.inc"
 
 static sub_tile sub_at(const chunk_tiles *c, int row)
 {
@@ -380,8 +183,7 @@ static sub_tile sub_at(const chunk_tiles *c, int row)
     }
     s.from = begin / 32;
     s.to = (end + 31) / 32;
-    s.scores = c->scores + parity * SUB_ROWS * SCORE_STRIDE;
-    s.weights = c->weights + parity * SUB_ROWS * WEIGHT_STRIDE;
+    s.scores = c->scores + parity * SUB_ROWS * CHUNK;
     return s;
 }
 
@@ -400,50 +202,6 @@ static void fetch_ahead(const chunk_tiles *c, int group)
     for (size_t i = 0; i < GROUP * v_row; i += 64) _mm_prefetch((const char *)v + i, _MM_HINT_T1);
 }
 
-// Scores in tiles of sixteen keys; those of a pair of which only half may be seen are not looked at.
-LANE void score_groups(const chunk_tiles *c, const sub_tile *s, int n, side_work *w)
-{
-    const uint16_t *q = c->queries + (size_t)s->row * c->k_size;
-    const int low = c->begin / GROUP, high = (c->end + GROUP - 1) / GROUP;
-    for (int g = s->from * 2; g < s->to * 2; g++) {
-        if (g < low || g >= high) continue;
-        score_tiles(q, n, c->k[g], c->k_size, s->scores + g * GROUP, w);
-        if (s->row == 0) fetch_ahead(c, g);
-    }
-    for (int g = 0; s->row == 0 && g < HALF; g++)
-        if (g < s->from * 2 || g >= s->to * 2) fetch_ahead(c, g);
-}
-
-static void sub_scores(const chunk_tiles *c, const sub_tile *s, side_work *w)
-{
-    if (s->rows > 48)
-        score_groups(c, s, 4, w);
-    else if (s->rows > 32)
-        score_groups(c, s, 3, w);
-    else if (s->rows > 16)
-        score_groups(c, s, 2, w);
-    else
-        score_groups(c, s, 1, w);
-}
-
-LANE void value_columns(const chunk_tiles *c, const sub_tile *s, int n, float *o, side_work *w)
-{
-    for (size_t column = 0; column < c->columns; column += 16)
-        value_tiles(c, s->weights, n, s->from, s->to, column, o + column, w);
-}
-
-static void values_into(const chunk_tiles *c, const sub_tile *s, float *o, side_work *w)
-{
-    if (s->rows > 48)
-        value_columns(c, s, 4, o, w);
-    else if (s->rows > 32)
-        value_columns(c, s, 3, o, w);
-    else if (s->rows > 16)
-        value_columns(c, s, 2, o, w);
-    else
-        value_columns(c, s, 1, o, w);
-}
-
 // V holds an inf or a NaN that some rows do not see, and zero times that is no zero: each row gets a V of its own.
 static void wild_values(const chunk_tiles *c, const sub_tile *s, slot to, side_work *w)
 {
@@ -453,17 +211,9 @@ static void wild_values(const chunk_tiles *c, const sub_tile *s, slot to, side_w
         if (t->begin[row] >= t->end[row]) continue;
         for (int v = s->from; v < s->to; v++)
             if (c->wild >> v & 1) stage_values(c, v, t->begin[row], t->end[row]);
-        values_into(c, s, c->o, w);
+        sub_values(c, s, c->o, w);
         memcpy(to.o + (size_t)row * c->columns, c->o + (size_t)i * c->columns, c->columns * sizeof(float));
     }
-}
-
-static void sub_values(const chunk_tiles *c, const sub_tile *s, slot to, side_work *w)
-{
-    if (c->wild)
-        wild_values(c, s, to, w);
-    else
-        values_into(c, s, to.o + (size_t)s->row * c->columns, w);
 }
 
 static void side_row(side_work *w)
@@ -473,14 +223,54 @@ static void side_row(side_work *w)
     const sub_tile *s = w->s;
     const int i = w->row++, row = s->row + i;
     row_part p = {.m = -INFINITY};
-    if (t->begin[row] < t->end[row])
-        p = soften_row(t, s->scores + i * SCORE_STRIDE, s->weights + i * WEIGHT_STRIDE, c->first, t->begin[row],
-                       t->end[row], s->from, s->to);
+    if (t->begin[row] < t->end[row]) {
+        const soft_row r = {.t = t,
+                            .first = c->first,
+                            .s = s->scores + i / 16 * 16 * CHUNK + i % 16 * 16,
+                            .begin = t->begin[row],
+                            .end = t->end[row]};
+        p = soften_row(&r, s->from, s->to);
+    }
     w->to.m[row] = p.m;
     w->to.l[row] = p.l;
 }
 
-// The weights of a sub-tile are made while the tile unit takes the scores of the next one and O of the one before.
+static bool quad_fits(const side_work *w)
+{
+    const tile *t = w->c->t;
+    const sub_tile *s = w->s;
+    if (w->row % QUAD != 0 || w->row + QUAD > s->rows || s->from >= s->to || !scores_are_plain(t->a)) return false;
+    for (int row = s->row + w->row; row < s->row + w->row + QUAD; row++)
+        if (t->begin[row] > s->from * 32 || t->end[row] < s->to * 32) return false;
+    return true;
+}
+
+static void side_step(side_work *w)
+{
+    const sub_tile *s = w->s;
+    const float scale = w->c->t->a->scale;
+    if (w->row >= s->rows) return;
+    if (w->step == 0) {
+        if (!quad_fits(w)) {
+            side_row(w);
+            return;
+        }
+        w->quad.s = s->scores + w->row / 16 * 16 * CHUNK + w->row % 16 * 16;
+        quad_begin(&w->quad, scale, s->from, s->to);
+    } else {
+        quad_weigh(&w->quad, scale, s->from + w->step - 1);
+    }
+    if (w->step++ < s->to - s->from) return;
+    for (int r = 0; r < QUAD; r++) {
+        const row_part p = part_of_row(w->quad.m[r], w->quad.sum[r]);
+        w->to.m[s->row + w->row + r] = p.m;
+        w->to.l[s->row + w->row + r] = p.l;
+    }
+    w->row += QUAD;
+    w->step = 0;
+}
+
+// The weights of a sub-tile are made while the tile unit takes O of the one before and the scores of the next one.
 static void run_subs(const chunk_tiles *c, slot to)
 {
     sub_tile sub[2] = {{0}};
@@ -492,9 +282,13 @@ static void run_subs(const chunk_tiles *c, slot to)
             sub[now] = sub_at(c, row);
             sub_scores(c, &sub[now], before);
         }
+        while (before->row < sub[!now].rows) side_step(before);
         mine->row = 0;
-        while (before->row < sub[!now].rows) side_row(before);
-        if (row > 0) sub_values(c, &sub[!now], to, mine);
+        if (row == 0) continue;
+        if (c->wild)
+            wild_values(c, &sub[!now], to, mine);
+        else
+            sub_values(c, &sub[!now], to.o + (size_t)sub[!now].row * c->columns, mine);
     }
 }
 
@@ -511,6 +305,7 @@ static void family_chunk(tile *t, int64_t chunk, slot *to)
     seen_by_all(t, &all_begin, &all_end);
     for (int g = c.begin / GROUP; g * GROUP < c.end; g++) take_keys(&c, g);
     for (int v = c.begin / 32; v * 32 < c.end; v++) take_values(&c, v, all_begin, all_end);
+    for (int g = 0; g < HALF; g++) fetch_ahead(&c, g);
     run_subs(&c, *to);
 }
 
