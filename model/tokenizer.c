@@ -121,9 +121,6 @@ static weft_status normalize(weft_encoder *encoder)
         if (piece.id < 0) {
             WEFT_TRY(wi_normalize(&tokenizer->normalizers, &encoder->matcher, encoder->text + piece.begin, piece.length,
                                   encoder->scratch, out, &kept_begin));
-            if (out->used > WI_TEXT_MAX)
-                return weft_fail(WEFT_LIMIT, "tokenizer: the normalized text is longer than %d bytes; give it in parts",
-                                 WI_TEXT_MAX);
             piece = (wi_piece){(uint32_t)begin, (uint32_t)(out->used - begin), -1, piece.first && kept_begin};
             if (piece.length == 0) continue;
         }

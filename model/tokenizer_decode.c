@@ -174,12 +174,13 @@ static weft_status strip(weft_detokenizer *to, int at, const char *text, size_t 
         here->cut--;
     }
     size_t end = bytes;
-    while (step->stop > 0 && end - begin >= n && memcmp(text + end - n, step->mark, n) == 0) end -= n;
+    int64_t marks = 0;
+    for (; step->stop > 0 && end - begin >= n && memcmp(text + end - n, step->mark, n) == 0; end -= n) marks++;
     if (end > begin) {
         for (; here->waiting > 0; here->waiting--) WEFT_TRY(give(to, at + 1, step->mark, n, false));
         WEFT_TRY(give(to, at + 1, text + begin, end - begin, false));
     }
-    here->waiting += (int64_t)((bytes - end) / n);
+    here->waiting += marks;
     if (!ends) return WEFT_OK;
     for (; here->waiting > step->stop; here->waiting--) WEFT_TRY(give(to, at + 1, step->mark, n, false));
     here->waiting = 0;

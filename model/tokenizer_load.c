@@ -83,6 +83,38 @@ static weft_status expect_item(weft_json_cursor *cursor, const char *name, const
     return more ? WEFT_OK : weft_fail(WEFT_FORMAT, "%s: %s of two is expected", name, what);
 }
 
+// A score as the field's library reads it: all digits as one integer of 64 bits, rounded to a double, divided by a
+// power of ten. That may be one unit beside the nearest double, and decides where sums of scores tie.
+static weft_status read_score(weft_json_cursor *cursor, double *out)
+{
+    static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                    1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+    weft_json_cursor copy = *cursor;
+    const char *text;
+    size_t bytes, places = 0;
+    uint64_t value = 0;
+    bool point = false, plain = true;
+    WEFT_TRY(weft_json_cursor_real(cursor, out));
+    WEFT_TRY(weft_json_cursor_skip(&copy, &text, &bytes));
+    for (size_t i = text[0] == '-'; i < bytes && plain; i++) {
+        uint64_t next;
+        if (text[i] == '.') {
+            point = true;
+            continue;
+        }
+        plain = text[i] >= '0' && text[i] <= '9';
+        bool fits = !__builtin_mul_overflow(value, 10, &next) &&
+                    !__builtin_add_overflow(next, (uint64_t)(text[i] - '0'), &next);
+        if (!fits && point) break; // further digits are dropped
+        plain = plain && fits;
+        value = next;
+        places += point;
+    }
+    if (!plain || !point || places > 22) return WEFT_OK;
+    *out = (double)value / powers[places] * (text[0] == '-' ? -1 : 1);
+    return WEFT_OK;
+}
+
 static weft_status read_vocab_list(reader *in, weft_json_cursor *cursor, weft_tokenizer *to)
 {
     static const char what[] = "model.vocab: a list [token, score]";
@@ -98,7 +130,7 @@ static weft_status read_vocab_list(reader *in, weft_json_cursor *cursor, weft_to
         WEFT_TRY(expect_item(cursor, in->name, what));
         WEFT_TRY(weft_json_cursor_string(cursor, &text, &bytes));
         WEFT_TRY(expect_item(cursor, in->name, what));
-        WEFT_TRY(weft_json_cursor_real(cursor, &in->scores[in->entry_count]));
+        WEFT_TRY(read_score(cursor, &in->scores[in->entry_count]));
         WEFT_TRY(close_list(cursor, in->name, what));
         WEFT_TRY(add_token(in, to, text, bytes, (int64_t)in->entry_count));
     }

@@ -207,6 +207,9 @@ weft_status wi_normalize(const wi_normalizers *normalizers, wi_matcher *matcher,
         if (to != out) to->used = 0;
         WEFT_TRY(wi_bytes_reserve(to, bytes + 1));
         WEFT_TRY(apply(&normalizers->steps[i], matcher, text, bytes, to, kept_begin));
+        if (to->used > WI_TEXT_MAX)
+            return weft_fail(WEFT_LIMIT, "tokenizer: the normalized text is longer than %d bytes; give it in parts",
+                             WI_TEXT_MAX);
         text = to->data;
         bytes = to->used;
     }

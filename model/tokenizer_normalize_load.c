@@ -8,28 +8,31 @@
 static const char known[] = "NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Prepend, Replace, Nmt, ByteLevel, "
                             "Precompiled, BertNormalizer, Sequence";
 
-static weft_status add_step(wi_normalizers *out, const char *name, wi_normalizer_kind kind, wi_normalizer **step)
+static weft_status check_room(const wi_normalizers *out, const char *name)
 {
-    if (out->count >= WI_STEPS_MAX)
-        return weft_fail(WEFT_LIMIT, "%s: normalizer: more than %d steps", name, WI_STEPS_MAX);
-    *step = &out->steps[out->count++];
-    (*step)->kind = kind;
+    if (out->count < WI_STEPS_MAX) return WEFT_OK;
+    return weft_fail(WEFT_LIMIT, "%s: normalizer: more than %d steps", name, WI_STEPS_MAX);
+}
+
+static weft_status add_step(wi_normalizers *out, const char *name, wi_normalizer_kind kind)
+{
+    WEFT_TRY(check_room(out, name));
+    out->steps[out->count++].kind = kind;
     return WEFT_OK;
 }
 
 static weft_status load_bert(const weft_json *json, const char *name, wi_normalizers *out)
 {
     bool clean, chinese, lowercase, accents;
-    wi_normalizer *step = NULL;
     WEFT_TRY(weft_json_bool(json, "clean_text", true, &clean));
     WEFT_TRY(weft_json_bool(json, "handle_chinese_chars", true, &chinese));
     WEFT_TRY(weft_json_bool(json, "lowercase", true, &lowercase));
     WEFT_TRY(weft_json_bool(json, "strip_accents", lowercase, &accents));
-    if (clean) WEFT_TRY(add_step(out, name, WI_CLEAN, &step));
-    if (chinese) WEFT_TRY(add_step(out, name, WI_CHINESE, &step));
-    if (accents) WEFT_TRY(add_step(out, name, WI_NFD, &step));
-    if (accents) WEFT_TRY(add_step(out, name, WI_STRIP_NONSPACING, &step));
-    if (lowercase) WEFT_TRY(add_step(out, name, WI_LOWERCASE, &step));
+    if (clean) WEFT_TRY(add_step(out, name, WI_CLEAN));
+    if (chinese) WEFT_TRY(add_step(out, name, WI_CHINESE));
+    if (accents) WEFT_TRY(add_step(out, name, WI_NFD));
+    if (accents) WEFT_TRY(add_step(out, name, WI_STRIP_NONSPACING));
+    if (lowercase) WEFT_TRY(add_step(out, name, WI_LOWERCASE));
     return WEFT_OK;
 }
 
@@ -75,7 +78,6 @@ static weft_status load_one(const weft_json *json, const char *name, int depth, 
                  {"ByteLevel", WI_BYTES},
                  {"Precompiled", WI_CHARSMAP}};
     const char *type;
-    wi_normalizer *step = NULL;
     WEFT_TRY(weft_json_string(json, "type", "", &type));
     if (strcmp(type, "Sequence") == 0) {
         const weft_json *list = weft_json_get(json, "normalizers");
@@ -87,8 +89,8 @@ static weft_status load_one(const weft_json *json, const char *name, int depth, 
     if (strcmp(type, "BertNormalizer") == 0) return load_bert(json, name, out);
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         if (strcmp(type, types[i].type) != 0) continue;
-        WEFT_TRY(add_step(out, name, types[i].kind, &step));
-        return load_options(json, name, step);
+        WEFT_TRY(add_step(out, name, types[i].kind));
+        return load_options(json, name, &out->steps[out->count - 1]);
     }
     return wi_unknown(name, "normalizer", type, known);
 }

@@ -142,10 +142,10 @@ static void test_refusals(void)
     memset(deep, '[', sizeof deep - 1);
     deep[sizeof deep - 1] = 0;
     CHECK_FAILS(walk(deep), WEFT_LIMIT, "64 levels");
-    memcpy(buffer, "[\"\xC3\x28\"]", 7);
+    snprintf(buffer, sizeof buffer, "[\"\xC3\x28\"]");
     CHECK_FAILS(weft_json_cursor_init(buffer, 6, "t.json", NULL, &cursor), WEFT_FORMAT, "byte 2");
     CHECK_FAILS(weft_json_cursor_init(buffer, 6, "t.json", &small, &cursor), WEFT_LIMIT, "more than the 4");
-    memcpy(buffer, "\xEF\xBB\xBF[]", 5);
+    snprintf(buffer, sizeof buffer, "\xEF\xBB\xBF[]");
     CHECK_FAILS(weft_json_cursor_init(buffer, 5, "t.json", NULL, &cursor), WEFT_FORMAT, "byte order mark");
 }
 

@@ -28,30 +28,34 @@ typedef struct {
     size_t count;
 } id_list;
 
-static text take_text(weft_json_cursor *cursor)
+static void take_text(weft_json_cursor *cursor, text *out)
 {
     const char *data;
     text taken;
+    free(out->data);
     CHECK_OK(weft_json_cursor_string(cursor, &data, &taken.bytes));
     taken.data = malloc(taken.bytes + 1);
     CHECK(taken.data);
     memcpy(taken.data, data, taken.bytes);
     taken.data[taken.bytes] = 0;
-    return taken;
+    *out = taken;
 }
 
-static id_list take_ids(weft_json_cursor *cursor)
+static void take_ids(weft_json_cursor *cursor, id_list *out)
 {
-    id_list taken = {malloc(100000 * sizeof(int32_t)), 0};
-    CHECK(taken.at);
+    enum { IDS_MAX = 100000 };
+    free(out->at);
+    out->at = malloc(IDS_MAX * sizeof *out->at);
+    out->count = 0;
+    CHECK(out->at);
     CHECK_OK(weft_json_cursor_enter(cursor, WEFT_JSON_ARRAY));
     for (bool more;;) {
         int64_t id;
         CHECK_OK(weft_json_cursor_next(cursor, &more));
-        if (!more) return taken;
+        if (!more) return;
         CHECK_OK(weft_json_cursor_int(cursor, &id));
-        CHECK(taken.count < 100000);
-        taken.at[taken.count++] = (int32_t)id;
+        CHECK(out->count < IDS_MAX);
+        out->at[out->count++] = (int32_t)id;
     }
 }
 
@@ -64,6 +68,17 @@ typedef struct {
 static golden read_golden(char *line, size_t bytes)
 {
     golden out = {0};
+    const struct {
+        const char *key;
+        text *text;
+        id_list *ids;
+    } members[] = {{"text", &out.text, NULL},
+                   {"ids", NULL, &out.ids},
+                   {"bare", NULL, &out.bare},
+                   {"decoded", &out.decoded, NULL},
+                   {"plain", &out.plain, NULL},
+                   {"part", NULL, &out.part},
+                   {"part_decoded", &out.part_decoded, NULL}};
     weft_json_cursor cursor;
     const char *key;
     size_t length;
@@ -71,31 +86,17 @@ static golden read_golden(char *line, size_t bytes)
     CHECK_OK(weft_json_cursor_enter(&cursor, WEFT_JSON_OBJECT));
     for (bool more;;) {
         CHECK_OK(weft_json_cursor_next(&cursor, &more));
-        if (!more) return out;
+        if (!more) break;
         CHECK_OK(weft_json_cursor_key(&cursor, &key, &length));
-        switch (length * 256 + (unsigned char)key[length == 7 ? 0 : 1]) {
-        case 4 * 256 + 'e':
-            out.text = take_text(&cursor);
-            break;
-        case 3 * 256 + 'd':
-            out.ids = take_ids(&cursor);
-            break;
-        case 4 * 256 + 'a':
-            if (key[0] == 'b')
-                out.bare = take_ids(&cursor);
-            else
-                out.part = take_ids(&cursor);
-            break;
-        case 7 * 256 + 'd':
-            out.decoded = take_text(&cursor);
-            break;
-        case 5 * 256 + 'l':
-            out.plain = take_text(&cursor);
-            break;
-        default:
-            out.part_decoded = take_text(&cursor);
+        for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
+            if (strlen(members[i].key) != length || memcmp(members[i].key, key, length) != 0) continue;
+            if (members[i].text) take_text(&cursor, members[i].text);
+            if (members[i].ids) take_ids(&cursor, members[i].ids);
         }
     }
+    CHECK(out.text.data && out.decoded.data && out.plain.data && out.part_decoded.data);
+    CHECK(out.ids.at && out.bare.at && out.part.at);
+    return out;
 }
 
 static void free_golden(golden *line)
@@ -125,10 +126,9 @@ static void check_ids(weft_encoder *encoder, const char *folder, text given, boo
 // All pieces are whole characters and, together, the text.
 static void check_text(weft_detokenizer *detokenizer, const char *folder, id_list ids, text expected)
 {
-    char *all = malloc(expected.bytes + 1);
     size_t used = 0, bytes;
     const char *piece;
-    CHECK(all);
+    CHECK(expected.data);
     for (size_t i = 0; i <= ids.count; i++) {
         if (i < ids.count)
             CHECK_OK(weft_detokenizer_push(detokenizer, ids.at[i], &piece, &bytes));
@@ -141,7 +141,6 @@ static void check_text(weft_detokenizer *detokenizer, const char *folder, id_lis
         used += bytes;
     }
     if (used != expected.bytes) CHECK_FAIL("%s: %zu bytes of \"%s\"", folder, used, expected.data);
-    free(all);
 }
 
 static void check_folder(const char *folder)
