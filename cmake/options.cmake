@@ -7,6 +7,7 @@ foreach(backend MPI CUDA NCCL UCX)
     message(FATAL_ERROR "WEFT_${backend}=${WEFT_${backend}}: must be AUTO, ON or OFF")
   endif()
 endforeach()
+option(WEFT_FUZZ "Build the fuzz targets, which need clang: cmake --preset fuzz" OFF)
 set(WEFT_SANITIZE "" CACHE STRING "Sanitizers, as -fsanitize takes them: address,undefined or thread")
 
 set(CMAKE_C_STANDARD 17)

@@ -84,8 +84,9 @@ static void refuses_json(void)
     // deeper than any stack
     enum { DEEP = 100000 };
     char *deep = malloc(DEEP + 6);
-    memcpy(deep, "{\"a\":", 5);
-    memset(deep + 5, '[', DEEP);
+    CHECK(deep);
+    memset(deep, '[', DEEP + 6);
+    for (int i = 0; i < 5; i++) deep[i] = "{\"a\":"[i];
     CHECK_FAILS(weft_safetensors_parse(deep, DEEP + 5, DEEP + 13, "m.safetensors", &file), WEFT_LIMIT, "nested deeper");
     free(deep);
 }

@@ -195,53 +195,86 @@ static void check_elements(const char *name, weft_device *device, const weft_cpu
     printf("%s\n", name);
 }
 
-// `o` of layer 0, packed at once from the whole tensor.
-static void check_bytes(weft_device *device, const weft_cpu *cpu, weft_dtype type, int group, weft_family family)
+// A whole tensor in a type, as a source of a pack; codes and scales are the caller's to free.
+typedef struct {
+    weft_gemm_source source;
+    unsigned char *codes;
+    float *scales;
+} whole_tensor;
+
+static whole_tensor convert_tensor(const weft_tensor_entry *t, weft_dtype type, int group)
 {
-    const weft_tensor_entry *t = find(WEFT_PART_O, 0, -1);
     const int64_t n = t->shape[0], k = t->shape[1];
     const size_t groups = group ? (size_t)((k + group - 1) / group) : 1,
                  row = (size_t)k * (size_t)weft_dtype_bits(type) / 8;
-    weft_weights w = {0};
-    const weft_weights_options options = {
-        .type = type, .group = group, .cpu = cpu, .has_family = true, .family = family};
-    CHECK_OK(weft_weights_load(checkpoint, config, &options, &op, device, &w));
-    float *floats = read_tensor(t), *scales = malloc((size_t)n * groups * sizeof *scales);
-    unsigned char *codes = malloc((size_t)n * row);
-    CHECK(scales && codes);
+    whole_tensor w = {.codes = malloc((size_t)n * row), .scales = malloc((size_t)n * groups * sizeof(float))};
+    float *floats = read_tensor(t);
+    CHECK(w.codes && w.scales);
     if (type == WEFT_I8 || type == WEFT_I4)
         table.rows.quantize(&op, &(weft_quantize){.in = floats,
                                                   .in_stride = (size_t)k,
-                                                  .codes = codes,
+                                                  .codes = w.codes,
                                                   .code_stride = row,
                                                   .type = type,
-                                                  .scales = scales,
+                                                  .scales = w.scales,
                                                   .scale_stride = groups,
                                                   .group = (size_t)group,
                                                   .rows = (size_t)n,
                                                   .width = (size_t)k});
     else
-        table.rows.convert(&op, codes, type, floats, WEFT_F32, (size_t)(n * k));
-    weft_gemm_source source = {.type = type,
-                               .data = codes,
-                               .n = n,
-                               .k = k,
-                               .row_bytes = row,
-                               .scales = scales,
-                               .scale_type = WEFT_F32,
-                               .scale_row_bytes = groups * sizeof(float),
-                               .group = group};
-    weft_gemm_leaves leaves = weft_leaves_of_units(k, config->head_dim);
+        table.rows.convert(&op, w.codes, type, floats, WEFT_F32, (size_t)(n * k));
+    free(floats);
+    w.source = (weft_gemm_source){.type = type,
+                                  .data = w.codes,
+                                  .n = n,
+                                  .k = k,
+                                  .row_bytes = row,
+                                  .scales = w.scales,
+                                  .scale_type = WEFT_F32,
+                                  .scale_row_bytes = groups * sizeof(float),
+                                  .group = group};
+    return w;
+}
+
+// The bytes of a loaded weight are those of packing the whole tensors at once.
+static void check_packed(const weft_gemm_weight *weight, const weft_weights_options *how, weft_fuse fuse,
+                         const weft_part *parts, int count, const weft_gemm_leaves *leaves)
+{
+    whole_tensor tensor[3];
+    weft_gemm_source source[3];
     weft_gemm_weight whole;
     size_t bytes;
-    CHECK_OK(weft_gemm_pack_bytes(family, &source, 1, WEFT_FUSE_STACK, &leaves, &bytes));
+    for (int i = 0; i < count; i++) {
+        tensor[i] = convert_tensor(find(parts[i], 0, 0), how->type, how->group);
+        source[i] = tensor[i].source;
+    }
+    CHECK_OK(weft_gemm_pack_bytes(how->family, source, count, fuse, leaves, &bytes));
     void *memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    CHECK_OK(weft_gemm_pack(&op, family, &source, 1, WEFT_FUSE_STACK, &leaves, memory, &whole));
-    CHECK_BYTES(w.layer[0].o.data, memory, bytes);
+    CHECK_OK(weft_gemm_pack(&op, how->family, source, count, fuse, leaves, memory, &whole));
+    CHECK_BYTES(weight->data, memory, bytes);
     free(memory);
-    free(codes);
-    free(scales);
-    free(floats);
+    for (int i = 0; i < count; i++) {
+        free(tensor[i].codes);
+        free(tensor[i].scales);
+    }
+}
+
+static void check_bytes(weft_device *device, const weft_cpu *cpu, weft_dtype type, int group, weft_family family)
+{
+    static const weft_part o[] = {WEFT_PART_O}, qkv[] = {WEFT_PART_Q, WEFT_PART_K, WEFT_PART_V},
+                           dense[] = {WEFT_PART_GATE, WEFT_PART_UP}, down[] = {WEFT_PART_DOWN},
+                           expert[] = {WEFT_PART_EXPERT_GATE, WEFT_PART_EXPERT_UP};
+    weft_weights w = {0};
+    const weft_weights_options how = {.type = type, .group = group, .cpu = cpu, .has_family = true, .family = family};
+    CHECK_OK(weft_weights_load(checkpoint, config, &how, &op, device, &w));
+    const weft_gemm_leaves heads = weft_leaves_of_units(config->heads * config->head_dim, config->head_dim),
+                           units = weft_leaves_of_units(config->ffn, 32);
+    check_packed(&w.layer[0].o, &how, WEFT_FUSE_STACK, o, 1, &heads);
+    if (find(WEFT_PART_Q, 0, -1)) check_packed(&w.layer[0].qkv, &how, WEFT_FUSE_STACK, qkv, 3, NULL);
+    if (find(WEFT_PART_GATE, 0, -1)) check_packed(&w.layer[0].ffn.gate_up, &how, WEFT_FUSE_GATE, dense, 2, NULL);
+    if (find(WEFT_PART_DOWN, 0, -1)) check_packed(&w.layer[0].ffn.down, &how, WEFT_FUSE_STACK, down, 1, &units);
+    if (find(WEFT_PART_EXPERT_GATE, 0, 0))
+        check_packed(&w.layer[0].expert[0].gate_up, &how, WEFT_FUSE_GATE, expert, 2, NULL);
     weft_weights_free(&w);
 }
 
