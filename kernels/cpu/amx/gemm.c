@@ -200,15 +200,6 @@ static inline void multiply_two(const unsigned char *codes, const unsigned char 
     }
 }
 
-static inline void step_one(const unsigned char *codes, const unsigned char *low, size_t stride)
-{
-    _tile_loadd(4, codes, WI_LINE);
-    _tile_loadd(6, low, stride);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(5, codes + STEP_BYTES / 2, WI_LINE);
-    _tile_dpbf16ps(2, 5, 6);
-}
-
 // One tile of rows: bound by the weights, which are fetched far ahead.
 static void multiply_one(const unsigned char *codes, const unsigned char *low, int64_t columns, int64_t steps,
                          bool fetch)
@@ -247,14 +238,16 @@ static void multiply_one_i4(const run *r, const span *s, unsigned char *room, co
 {
     const int64_t width = WI_STEP * WI_STEPS_I4;
     const unsigned char *codes = s->codes;
-    int before = 0, place = 0;
+    waiting before = {.low = low, .stride = (size_t)columns * 4};
+    int place = 0;
     for (int64_t k = s->begin; k < s->end; k += width, codes += WI_PANEL * WI_LINE, place = !place) {
-        const int now = expand_steps_i4(r->w, s, k, codes, room + place * WI_STEPS_I4 * STEP_BYTES);
-        multiply_one(room + !place * WI_STEPS_I4 * STEP_BYTES, low, columns, before, false);
-        low += (size_t)(before * TILE * columns) * 4;
-        before = now;
+        unsigned char *to = room + place * WI_STEPS_I4 * STEP_BYTES;
+        const int steps = expand_steps_i4(r->w, s, k, codes, to, &before);
+        before.low += (size_t)before.steps * TILE * before.stride;
+        before.codes = to;
+        before.steps = steps;
     }
-    multiply_one(room + !place * WI_STEPS_I4 * STEP_BYTES, low, columns, before, false);
+    multiply_one(before.codes, before.low, columns, before.steps, false);
 }
 
 static void multiply_few(const run *r, const span *s, unsigned char *room, const unsigned char *codes,
