@@ -37,6 +37,7 @@ static void thread_begin(const run *r)
         config.rows[i] = TILE;
         config.row_bytes[i] = (uint16_t)(i == 4 || i == 5 ? WI_STEP * 2 : tile_columns(r) * 4);
     }
+    __asm__ volatile("" : : "r"(&config) : "memory"); // the intrinsic names only its first bytes as read
     _tile_loadconfig(&config);
 }
 
@@ -51,45 +52,66 @@ static unsigned char *packed_at(const run *r, int64_t row, int64_t at, int64_t s
 
 static int64_t steps_of(int64_t begin, int64_t end) { return (end - begin + WI_STEP - 1) / WI_STEP; }
 
+// A tile of rows or less: codes expand step by step, beside the tiles at work.
+static bool expands_beside(const run *r) { return r->w->type != WEFT_BF16 && r->chunk_rows <= TILE; }
+
 static const unsigned char *prepare(const run *r, const span *s, unsigned char *room)
 {
-    switch (r->w->type) {
-    case WEFT_I8:
+    if (r->w->type == WEFT_BF16) return s->codes;
+    if (expands_beside(r)) return room;
+    if (r->w->type == WEFT_I8)
         expand_i8(r->w, s, room);
-        return room;
-    case WEFT_I4:
+    else
         expand_i4(r->w, s, room);
-        return room;
-    default:
-        return s->codes;
+    return room;
+}
+
+// Blocks of two tiles take turns between tiles 0 to 3 and 4 to 7 for their sums: those of the next block are loaded
+// before those of this one are stored, for a load that follows a store to the same place in another page waits for it.
+// `turned` says which four hold the sums, the other four are for operands.
+static inline void load_four(const float *tile, bool turned)
+{
+    if (turned) {
+        _tile_loadd(4, tile, WI_LINE);
+        _tile_loadd(6, tile + TILE * TILE, WI_LINE);
+        _tile_loadd(5, tile + 2 * TILE * TILE, WI_LINE);
+        _tile_loadd(7, tile + 3 * TILE * TILE, WI_LINE);
+    } else {
+        _tile_loadd(0, tile, WI_LINE);
+        _tile_loadd(2, tile + TILE * TILE, WI_LINE);
+        _tile_loadd(1, tile + 2 * TILE * TILE, WI_LINE);
+        _tile_loadd(3, tile + 3 * TILE * TILE, WI_LINE);
     }
 }
 
-static void load_sums(const float *tile, int64_t columns, bool two, bool zero)
+static inline void zero_four(bool turned)
 {
-    const size_t stride = (size_t)columns * 4;
-    if (zero) {
+    if (turned) {
+        _tile_zero(4);
+        _tile_zero(5);
+        _tile_zero(6);
+        _tile_zero(7);
+    } else {
         _tile_zero(0);
         _tile_zero(1);
         _tile_zero(2);
         _tile_zero(3);
-        return;
     }
-    _tile_loadd(0, tile, stride);
-    _tile_loadd(2, tile + TILE * columns, stride);
-    if (!two) return;
-    _tile_loadd(1, tile + 2 * TILE * TILE, stride);
-    _tile_loadd(3, tile + 3 * TILE * TILE, stride);
 }
 
-static void store_sums(float *tile, int64_t columns, bool two)
+static inline void store_four(float *tile, bool turned)
 {
-    const size_t stride = (size_t)columns * 4;
-    _tile_stored(0, tile, stride);
-    _tile_stored(2, tile + TILE * columns, stride);
-    if (!two) return;
-    _tile_stored(1, tile + 2 * TILE * TILE, stride);
-    _tile_stored(3, tile + 3 * TILE * TILE, stride);
+    if (turned) {
+        _tile_stored(4, tile, WI_LINE);
+        _tile_stored(6, tile + TILE * TILE, WI_LINE);
+        _tile_stored(5, tile + 2 * TILE * TILE, WI_LINE);
+        _tile_stored(7, tile + 3 * TILE * TILE, WI_LINE);
+    } else {
+        _tile_stored(0, tile, WI_LINE);
+        _tile_stored(2, tile + TILE * TILE, WI_LINE);
+        _tile_stored(1, tile + 2 * TILE * TILE, WI_LINE);
+        _tile_stored(3, tile + 3 * TILE * TILE, WI_LINE);
+    }
 }
 
 static inline void fetch_ahead(const unsigned char *p)
@@ -139,9 +161,34 @@ static fetches fetches_of(const run *r, const span *s, int64_t row, int64_t rows
 }
 
 // Two tiles of rows: the weights stay in L1 from one block of rows to the next, the rows pass through.
-static void multiply_two(const unsigned char *codes, const unsigned char *low, const unsigned char *high, int64_t steps,
-                         fetches f)
+static inline void step_two(const unsigned char *codes, const unsigned char *low, const unsigned char *high,
+                            bool turned)
 {
+    if (turned) {
+        _tile_loadd(0, codes, WI_LINE);
+        _tile_loadd(1, codes + STEP_BYTES / 2, WI_LINE);
+        _tile_stream_loadd(2, low, WI_LINE);
+        _tile_dpbf16ps(4, 0, 2);
+        _tile_dpbf16ps(6, 1, 2);
+        _tile_stream_loadd(3, high, WI_LINE);
+        _tile_dpbf16ps(5, 0, 3);
+        _tile_dpbf16ps(7, 1, 3);
+    } else {
+        _tile_loadd(4, codes, WI_LINE);
+        _tile_loadd(5, codes + STEP_BYTES / 2, WI_LINE);
+        _tile_stream_loadd(6, low, WI_LINE);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_stream_loadd(7, high, WI_LINE);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+}
+
+static inline void multiply_two(const unsigned char *codes, const unsigned char *low, int64_t steps, fetches f,
+                                bool turned)
+{
+    const unsigned char *high = low + steps * TILE * WI_LINE;
     for (int64_t i = 0; i < steps; i++, codes += STEP_BYTES, low += TILE * WI_LINE, high += TILE * WI_LINE) {
         fetch_lines(&f.codes, f.code_lines);
         fetch_lines(&f.rows, f.row_lines);
@@ -149,42 +196,109 @@ static void multiply_two(const unsigned char *codes, const unsigned char *low, c
             _mm_prefetch((const char *)f.out, _MM_HINT_T0);
             _mm_prefetch((const char *)(f.out + WI_LINE / 4), _MM_HINT_T0);
         }
-        _tile_loadd(4, codes, WI_LINE);
-        _tile_stream_loadd(6, low, WI_LINE);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_stream_loadd(7, high, WI_LINE);
-        _tile_dpbf16ps(1, 4, 7);
-        _tile_loadd(5, codes + STEP_BYTES / 2, WI_LINE);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
+        step_two(codes, low, high, turned);
     }
 }
 
 // One tile of rows: bound by the weights, which are fetched far ahead.
-static void multiply_one(const unsigned char *codes, const unsigned char *low, int64_t columns, int64_t steps)
+static void multiply_one(const unsigned char *codes, const unsigned char *low, int64_t columns, int64_t steps,
+                         bool fetch)
 {
     const size_t stride = (size_t)columns * 4;
     for (int64_t i = 0; i < steps; i++, codes += STEP_BYTES, low += TILE * stride) {
-        fetch_ahead(codes);
-        _tile_loadd(4, codes, WI_LINE);
-        _tile_loadd(6, low, stride);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(5, codes + STEP_BYTES / 2, WI_LINE);
-        _tile_dpbf16ps(2, 5, 6);
+        if (fetch) fetch_ahead(codes);
+        step_one(codes, low, stride);
     }
 }
 
-static void multiply(const run *r, const span *s, const unsigned char *codes, int64_t row, int64_t rows, float *tile)
+// The same from codes. What is expanded is multiplied one turn later: a tile that is loaded right behind its stores
+// would wait for them.
+static void multiply_one_i8(const run *r, const span *s, unsigned char *room, const unsigned char *low, int64_t columns)
 {
-    const int64_t columns = tile_columns(r), steps = steps_of(s->begin, s->end);
-    const unsigned char *low = packed_at(r, row, s->at, steps);
-    load_sums(tile, columns, rows > TILE, s->first);
-    if (rows > TILE) {
-        multiply_two(codes, low, low + steps * TILE * WI_LINE, steps, fetches_of(r, s, row, rows, steps));
-    } else {
-        multiply_one(codes, low, columns, steps);
+    enum { PLACES = 4 };
+    const weft_gemm_weight *w = r->w;
+    const size_t stride = (size_t)columns * 4;
+    const unsigned char *codes = s->codes, *before = NULL;
+    group_values values = {.group = -1};
+    int place = 0;
+    for (int64_t k = s->begin; k < s->end; k += WI_STEP, codes += WI_PANEL * WI_STEP, place = (place + 1) % PLACES) {
+        if (group_of(w, k) != values.group) load_group(w, s->panel, group_of(w, k), &values);
+        unsigned char *to = room + place * STEP_BYTES;
+        expand_step_i8(w, codes, &values, to);
+        if (before) {
+            step_one(before, low, stride);
+            low += TILE * stride;
+        }
+        before = to;
     }
-    store_sums(tile, columns, rows > TILE);
+    step_one(before, low, stride);
+}
+
+static void multiply_one_i4(const run *r, const span *s, unsigned char *room, const unsigned char *low, int64_t columns)
+{
+    const int64_t width = WI_STEP * WI_STEPS_I4;
+    const unsigned char *codes = s->codes;
+    waiting before = {.low = low, .stride = (size_t)columns * 4};
+    int place = 0;
+    for (int64_t k = s->begin; k < s->end; k += width, codes += WI_PANEL * WI_LINE, place = !place) {
+        unsigned char *to = room + place * WI_STEPS_I4 * STEP_BYTES;
+        const int steps = expand_steps_i4(r->w, s, k, codes, to, &before);
+        before.low += (size_t)before.steps * TILE * before.stride;
+        before.codes = to;
+        before.steps = steps;
+    }
+    multiply_one(before.codes, before.low, columns, before.steps, false);
+}
+
+static void multiply_few(const run *r, const span *s, unsigned char *room, const unsigned char *codes,
+                         const unsigned char *low, int64_t steps, float *tile)
+{
+    const int64_t columns = tile_columns(r);
+    const size_t stride = (size_t)columns * 4;
+    if (s->first) {
+        _tile_zero(0);
+        _tile_zero(2);
+    } else {
+        _tile_loadd(0, tile, stride);
+        _tile_loadd(2, tile + TILE * columns, stride);
+    }
+    if (!expands_beside(r))
+        multiply_one(codes, low, columns, steps, r->w->type == WEFT_BF16);
+    else if (r->w->type == WEFT_I8)
+        multiply_one_i8(r, s, room, low, columns);
+    else
+        multiply_one_i4(r, s, room, low, columns);
+    _tile_stored(0, tile, stride);
+    _tile_stored(2, tile + TILE * columns, stride);
+}
+
+static inline void multiply_block(const run *r, const span *s, const unsigned char *codes, int64_t row, int64_t rows,
+                                  float *tile, int64_t rows_after, bool turned)
+{
+    const int64_t steps = steps_of(s->begin, s->end);
+    if (s->first)
+        zero_four(turned);
+    else if (!s->loaded)
+        load_four(tile, turned);
+    multiply_two(codes, packed_at(r, row, s->at, steps), steps, fetches_of(r, s, row, rows, steps), turned);
+    if (rows_after > TILE && !s->first) load_four(tile + ROW_BLOCK * WI_PANEL, !turned);
+    store_four(tile, turned);
+}
+
+static void multiply(const run *r, span *s, unsigned char *room, const unsigned char *codes, int64_t row, int64_t rows,
+                     float *tile, int64_t rows_after)
+{
+    const int64_t steps = steps_of(s->begin, s->end);
+    if (rows <= TILE) {
+        multiply_few(r, s, room, codes, packed_at(r, row, s->at, steps), steps, tile);
+        return;
+    }
+    if (s->turned)
+        multiply_block(r, s, codes, row, rows, tile, rows_after, true);
+    else
+        multiply_block(r, s, codes, row, rows, tile, rows_after, false);
+    s->turned = !s->turned;
+    s->loaded = true;
 }
 
 static void end_leaf(const run *r, const span *s, int64_t row, int64_t rows, float *tile) {}
