@@ -56,7 +56,7 @@ static void on_token(void *arg, int32_t token, float logit)
 static void on_logits(void *arg, int64_t position, int rows, const float *logits, size_t vocab)
 {
     result *r = arg;
-    if (!r->logits) return;
+    if (!r->logits || r->count > 0) return; // of the prompt alone
     CHECK_INT(position, r->positions);
     memcpy(r->logits + (size_t)position * vocab, logits, (size_t)rows * vocab * sizeof *logits);
     r->positions += rows;
