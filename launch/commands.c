@@ -55,6 +55,8 @@ const wi_entry *const wi_entries[] = {
     &wi_doctor_entry,
     &wi_bench_comm_entry,
     &wi_bench_kernels_entry,
+    &wi_bench_prefill_entry,
+    &wi_bench_decode_entry,
     NULL,
 };
 // clang-format on

@@ -39,6 +39,9 @@ typedef struct {
 extern const weft_request_calls rig_calls; // their arg is a result
 void rig_run(rig *r);                      // steps until there is nothing to do
 
+// Where the golden checkpoints are: those of the tree, or GOLDEN_DIR.
+const char *golden_root(void);
+
 // case.json and logits.npy of a golden checkpoint.
 typedef struct {
     int32_t prompt[256], greedy[64];

@@ -1,1 +1,202 @@
-int main(void) { return 0; }
+// What may not show in bits: how a prompt is cut, who shares the batch, threads, the size of a block, the level of the
+// processor inside a family. And what happens to requests: order, limits, cancelling, one end for each.
+#include "tests/check.h"
+#include "tests/engine/rig.h"
+
+static int64_t compared;
+
+static weft_request request_of(const golden *g, int prompt, int draw, float temperature, result *out)
+{
+    return (weft_request){.tokens = g->prompt,
+                          .token_count = prompt,
+                          .max_tokens = draw,
+                          .sampling = {.temperature = temperature, .top_p = 0.95F, .seed = 11},
+                          .ignore_stops = true,
+                          .prompt_logits = out->logits != NULL,
+                          .calls = &rig_calls,
+                          .arg = out};
+}
+
+static void submit(rig *r, const golden *g, int prompt, int draw, float temperature, result *out)
+{
+    int64_t id;
+    const weft_request request = request_of(g, prompt, draw, temperature, out);
+    CHECK_OK(weft_engine_submit(r->engine, &request, &id));
+}
+
+static result with_logits(const golden *g)
+{
+    result r = {.logits = calloc((size_t)g->prompt_count * g->vocab, sizeof(float)), .vocab = g->vocab};
+    CHECK(r.logits);
+    return r;
+}
+
+// The prompt's logits and 24 drawn tokens of one request, among `beside` others.
+static result run_one(const char *name, const golden *g, const rig_options *options, int beside)
+{
+    rig r;
+    result others[8] = {0}, out = with_logits(g);
+    rig_open(&r, name, options);
+    for (int i = 0; i < beside; i++) submit(&r, g, 1 + 9 * i % g->prompt_count, 5 + 7 * i, (float)(i % 2), &others[i]);
+    // It comes when the others are in the middle of their work.
+    for (int i = 0, rows; i < 3 && beside > 0; i++) CHECK_OK(weft_engine_step(r.engine, &rows));
+    submit(&r, g, g->prompt_count, 24, 0.9F, &out);
+    rig_run(&r);
+    for (int i = 0; i < beside; i++) CHECK_INT(others[i].ends, 1);
+    CHECK_INT(out.ends, 1);
+    CHECK_INT(out.count, 24);
+    CHECK_INT(weft_pool_free_blocks(weft_engine_pool(r.engine)), weft_pool_blocks(weft_engine_pool(r.engine)));
+    rig_close(&r);
+    return out;
+}
+
+// Logits behind the prompt are given too, one a drawn token; only the prompt's are kept by a result of that size.
+static void expect_same(const char *what, const char *name, const golden *g, const result *got, const result *want)
+{
+    const size_t count = (size_t)g->prompt_count * g->vocab;
+    for (size_t i = 0; i < count; i++, compared++)
+        if (memcmp(&got->logits[i], &want->logits[i], sizeof(float)) != 0)
+            CHECK_FAIL("%s, %s: logit %zu of position %zu is %a, was %a", name, what, i % g->vocab, i / g->vocab,
+                       (double)got->logits[i], (double)want->logits[i]);
+    for (int i = 0; i < want->count; i++, compared++) CHECK_INT(got->tokens[i], want->tokens[i]);
+}
+
+static void check_bits(const char *name, weft_dtype type, int group, weft_cache_type cache)
+{
+    golden g;
+    rig_options o = rig_defaults();
+    golden_read(name, &g);
+    o.type = type;
+    o.group = group;
+    o.cache = cache;
+    result want = run_one(name, &g, &o, 0);
+    const struct {
+        const char *what;
+        int chunk, block, threads, beside;
+    } ways[] = {{"rows one by one", 1, 16, 1, 0}, {"chunks of 7", 7, 16, 1, 0},  {"three threads", 64, 16, 3, 0},
+                {"blocks of 64", 64, 64, 1, 0},   {"five beside", 64, 16, 1, 5}, {"all at once", 13, 32, 2, 6},
+                {"chunks of 33", 33, 128, 2, 0}};
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        o.chunk = ways[i].chunk;
+        o.block = ways[i].block;
+        o.threads = ways[i].threads;
+        result got = run_one(name, &g, &o, ways[i].beside);
+        expect_same(ways[i].what, name, &g, &got, &want);
+        free(got.logits);
+    }
+    // Levels share the family of f32, of weights and of the cache.
+    for (int isa = WEFT_ISA_REF; type == WEFT_F32 && cache == WEFT_CACHE_F32 && isa <= (int)rig_defaults().isa; isa++) {
+        o = rig_defaults();
+        o.isa = (weft_isa)isa;
+        o.cache = cache;
+        result got = run_one(name, &g, &o, 0);
+        expect_same(weft_isa_name(o.isa), name, &g, &got, &want);
+        free(got.logits);
+    }
+    free(want.logits);
+    golden_free(&g);
+}
+
+// Three blocks of 16: the second request waits for the first, and the third is not let past it.
+static void check_order(void)
+{
+    rig r;
+    golden g;
+    int64_t id, wide;
+    rig_options o = rig_defaults();
+    golden_read("llama-plain", &g);
+    rig_open(&r, "llama-plain", &o);
+    const size_t block = weft_pool_block_bytes(weft_engine_pool(r.engine));
+    rig_close(&r);
+    o.cache_bytes = (int64_t)(3 * block);
+    rig_open(&r, "llama-plain", &o);
+    CHECK_INT(weft_pool_blocks(weft_engine_pool(r.engine)), 3);
+    result out[4] = {0};
+    submit(&r, &g, 20, 5, 0, &out[0]);
+    submit(&r, &g, 30, 4, 0, &out[1]);
+    submit(&r, &g, 2, 2, 0, &out[2]);
+    int rows;
+    CHECK_OK(weft_engine_step(r.engine, &rows));
+    CHECK_INT(rows, 20);
+    CHECK_OK(weft_engine_step(r.engine, &rows));
+    CHECK_INT(rows, 1);
+    while (!out[0].ends) CHECK_OK(weft_engine_step(r.engine, &rows));
+    CHECK_INT(out[2].count, 0);
+    rig_run(&r);
+    for (int i = 0; i < 3; i++) CHECK_INT(out[i].ends, 1);
+    CHECK_INT(out[1].count, 4);
+
+    // 48 tokens are 3 blocks, since the last one drawn is never computed; 49 would need a fourth.
+    weft_request request = request_of(&g, 40, 9, 0, &out[3]);
+    CHECK_OK(weft_engine_submit(r.engine, &request, &wide));
+    request.max_tokens = 10;
+    CHECK_FAILS(weft_engine_submit(r.engine, &request, &id), WEFT_LIMIT, "the cache has room for 48");
+    const int32_t beyond[] = {1, 128};
+    request = (weft_request){.tokens = beyond, .token_count = 2, .calls = &rig_calls};
+    CHECK_FAILS(weft_engine_submit(r.engine, &request, &id), WEFT_INVALID, "token 1 is 128");
+    request.token_count = 0;
+    CHECK_FAILS(weft_engine_submit(r.engine, &request, &id), WEFT_INVALID, "without tokens");
+    for (int i = 0; i < 3; i++) CHECK_OK(weft_engine_step(r.engine, &rows));
+    weft_engine_cancel(r.engine, wide);
+    weft_engine_cancel(r.engine, 12345);
+    rig_run(&r);
+    CHECK_INT(out[3].ends, 1);
+    CHECK_INT(out[3].finish, WEFT_FINISH_CANCELLED);
+    CHECK_INT(out[3].count, 3);
+    CHECK_INT(weft_pool_free_blocks(weft_engine_pool(r.engine)), 3);
+    // What is left over when the engine goes is given back unheard.
+    submit(&r, &g, 20, 5, 0, &out[3]);
+    CHECK_OK(weft_engine_step(r.engine, &rows));
+    rig_close(&r);
+    CHECK_INT(out[3].ends, 1);
+    golden_free(&g);
+}
+
+// A text that grows over the length from which it is rotated in another way gives what it gives from scratch.
+static void check_longer(void)
+{
+    rig r;
+    golden g;
+    rig_options o = rig_defaults();
+    golden_read("phi3-longrope", &g);
+    rig_open(&r, "phi3-longrope", &o);
+    result grown = {0}, fresh = {0};
+    submit(&r, &g, 25, 20, 0, &grown); // its rotations change at 32
+    rig_run(&r);
+    CHECK_INT(grown.count, 20);
+    int32_t text[45];
+    memcpy(text, g.prompt, 25 * sizeof *text);
+    memcpy(text + 25, grown.tokens, 20 * sizeof *text);
+    for (int at = 33; at < 45; at++) {
+        int64_t id;
+        fresh.count = 0;
+        CHECK_OK(weft_engine_submit(r.engine,
+                                    &(weft_request){.tokens = text,
+                                                    .token_count = at,
+                                                    .max_tokens = 1,
+                                                    .ignore_stops = true,
+                                                    .calls = &rig_calls,
+                                                    .arg = &fresh},
+                                    &id));
+        rig_run(&r);
+        CHECK_INT(fresh.tokens[0], text[at]);
+        compared++;
+    }
+    rig_close(&r);
+    golden_free(&g);
+}
+
+int main(void)
+{
+    check_bits("llama-llama3", WEFT_F32, 0, WEFT_CACHE_F32);
+    check_bits("llama-plain", WEFT_BF16, 0, WEFT_CACHE_BF16);
+    check_bits("gemma3", WEFT_BF16, 0, WEFT_CACHE_F32);
+    check_bits("gpt-oss", WEFT_BF16, 0, WEFT_CACHE_BF16);
+    check_bits("qwen3-moe", WEFT_F32, 0, WEFT_CACHE_INT8);
+    check_bits("mistral", WEFT_I8, 0, WEFT_CACHE_INT8);
+    check_bits("llama-dynamic", WEFT_I4, 32, WEFT_CACHE_BF16);
+    check_order();
+    check_longer();
+    printf("%lld values compared to the bit\n", (long long)compared);
+    return 0;
+}

@@ -6,6 +6,8 @@
 #include "tests/check.h"
 #include "tests/engine/rig.h"
 
+static int farther; // cases whose bf16 is too far from f32: all are seen before the test fails
+
 static double largest(const float *x, size_t count)
 {
     double most = 0;
@@ -126,7 +128,10 @@ static void check_case(const char *name)
            "(transformers %.3f); from transformers' bf16: KL %.2e, best agree %.3f\n",
            name, worst, ours, theirs, agree, theirs_agree, between, beside);
     CHECK(fabs(theirs - g.kl_mean) <= 1e-6 + 1e-3 * g.kl_mean);
-    if (!(ours <= theirs)) CHECK_FAIL("%s: bf16 is farther from f32 than transformers is: %g, %g", name, ours, theirs);
+    if (!(ours <= theirs)) {
+        printf("%s: bf16 is farther from f32 than transformers is: %g, %g\n", name, ours, theirs);
+        farther++;
+    }
     free(logits);
     rig_close(&r);
     golden_free(&g);
@@ -138,9 +143,9 @@ int main(int argc, char **argv)
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (argc > 1) {
         check_case(argv[1]);
-        return 0;
+        return farther > 0;
     }
-    DIR *folder = opendir(WEFT_GOLDEN);
+    DIR *folder = opendir(golden_root());
     CHECK(folder);
     for (struct dirent *entry; (entry = readdir(folder));) {
         if (entry->d_name[0] == '.') continue;
@@ -149,5 +154,6 @@ int main(int argc, char **argv)
     }
     closedir(folder);
     CHECK(count >= 19);
+    CHECK_INT(farther, 0);
     return 0;
 }

@@ -1,0 +1,199 @@
+// Prompts and steps of one token, timed by turns with the ceiling that binds them: arithmetic for prompts, reading
+// memory for steps.
+#include "bench/generate.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/ceilings.h"
+#include "core/clock.h"
+
+enum { WARM_STEPS = 3, ROUNDS_MAX = 1000 };
+#define CEILING_SECONDS 0.1
+
+int64_t weft_bench_generate_positions(const weft_bench_generate_options *o)
+{
+    return o->tokens + (o->decode ? WARM_STEPS + o->steps * o->rounds + 2 : 0);
+}
+
+// Additions and multiplications of the linear layers for one token, the head apart.
+static double operations_of(const weft_model *model)
+{
+    const weft_model_config *c = weft_model_config_of(model);
+    const weft_weights *w = weft_model_weights_of(model);
+    double all = 0;
+    for (int64_t i = 0; i < c->layers; i++) {
+        const weft_layer_weights *l = &w->layer[i];
+        const weft_ffn_weights *ffn = l->expert ? &l->expert[0] : &l->ffn;
+        const double times = l->expert ? (double)c->experts_used : 1;
+        all += 2 * ((double)l->qkv.n * (double)l->qkv.k + (double)l->o.n * (double)l->o.k);
+        all +=
+            2 * times * ((double)ffn->gate_up.n * (double)ffn->gate_up.k + (double)ffn->down.n * (double)ffn->down.k);
+        if (l->expert) all += 2 * (double)l->router.n * (double)l->router.k;
+    }
+    return all;
+}
+
+// Of one step: all weights but the embedding's rows, and the keys and values of all requests.
+static double bytes_of(const weft_bench_generate_options *o, const weft_bench_subject *s, double positions)
+{
+    const weft_model_config *c = weft_model_config_of(s->model);
+    const weft_weights *w = weft_model_weights_of(s->model);
+    const weft_pool *pool = weft_engine_pool(s->engine);
+    const double embedding = (double)c->vocab * (double)c->hidden * weft_dtype_bits(w->embedding_type) / 8;
+    const double cached = (double)weft_pool_block_bytes(pool) / weft_pool_block(pool);
+    return (double)w->bytes - embedding + cached * positions * (double)o->batch;
+}
+
+static const weft_request_calls no_calls;
+
+static weft_status submit(const weft_bench_generate_options *o, const weft_bench_subject *s, int32_t *tokens)
+{
+    int64_t id;
+    const int64_t vocab = weft_model_config_of(s->model)->vocab;
+    for (int64_t b = 0; b < o->batch; b++) {
+        for (int64_t i = 0; i < o->tokens; i++) tokens[i] = (int32_t)((i * 7919 + b * 104729 + 1) % vocab);
+        const weft_request request = {.tokens = tokens,
+                                      .token_count = (int)o->tokens,
+                                      .max_tokens = o->decode ? (int)(weft_bench_generate_positions(o) - o->tokens) : 0,
+                                      .ignore_stops = true,
+                                      .calls = &no_calls};
+        WEFT_TRY(weft_engine_submit(s->engine, &request, &id));
+    }
+    return WEFT_OK;
+}
+
+static weft_status run_steps(const weft_bench_subject *s, int64_t steps)
+{
+    int rows = 1;
+    for (int64_t i = 0; i < steps && rows > 0; i++) WEFT_TRY(weft_engine_step(s->engine, &rows));
+    return WEFT_OK;
+}
+
+// Prompts are computed, and every request has drawn its first tokens.
+static weft_status warm_up(const weft_bench_generate_options *o, const weft_bench_subject *s)
+{
+    int rows;
+    do WEFT_TRY(weft_engine_step(s->engine, &rows));
+    while (rows > o->batch);
+    return run_steps(s, WARM_STEPS - 1);
+}
+
+static weft_ceiling ceiling_of(const weft_bench_generate_options *o, const weft_bench_subject *s)
+{
+    if (o->decode) return WEFT_CEILING_READ_DRAM;
+    switch (weft_model_weights_of(s->model)->layer[0].qkv.family) {
+    case WEFT_FAMILY_AMX:
+        return WEFT_CEILING_AMX_BF16;
+    case WEFT_FAMILY_BF16_DOT:
+        return WEFT_CEILING_BF16_DOT;
+    default:
+        return s->isa >= WEFT_ISA_AVX512 ? WEFT_CEILING_FMA_AVX512 : WEFT_CEILING_FMA_AVX2;
+    }
+}
+
+typedef struct {
+    double seconds[ROUNDS_MAX], tokens[ROUNDS_MAX], share[ROUNDS_MAX]; // of a step or of the prompts; a second; %
+    double ceiling;                                                    // the mean
+} samples;
+
+static weft_status measure(const weft_bench_generate_options *o, const weft_bench_subject *s, weft_ceilings *ceilings,
+                           int32_t *tokens, samples *out)
+{
+    const int threads = weft_team_threads(s->team);
+    const weft_ceiling ceiling = ceiling_of(o, s);
+    if (o->decode) {
+        WEFT_TRY(submit(o, s, tokens));
+        WEFT_TRY(warm_up(o, s));
+    }
+    for (int64_t round = 0; round < o->rounds; round++) {
+        const double rate = weft_ceiling_measure(ceilings, ceiling, threads, CEILING_SECONDS);
+        double work;
+        if (!o->decode) WEFT_TRY(submit(o, s, tokens));
+        const int64_t began = weft_clock_ns();
+        WEFT_TRY(run_steps(s, o->decode ? o->steps : INT64_MAX));
+        const double seconds = (double)(weft_clock_ns() - began) * 1e-9;
+        if (o->decode) {
+            const double positions = (double)(o->tokens + WARM_STEPS + round * o->steps) + (double)o->steps / 2;
+            work = bytes_of(o, s, positions) * (double)o->steps;
+            out->tokens[round] = (double)(o->batch * o->steps) / seconds;
+            out->seconds[round] = seconds / (double)o->steps;
+        } else {
+            work = operations_of(s->model) * (double)(o->tokens * o->batch);
+            out->tokens[round] = (double)(o->batch * o->tokens) / seconds;
+            out->seconds[round] = seconds;
+        }
+        out->share[round] = rate > 0 ? 100 * work / seconds / rate : 0;
+        out->ceiling += rate / (double)o->rounds;
+    }
+    return run_steps(s, INT64_MAX);
+}
+
+static void report(weft_record *record, FILE *table, const char *name, const char *unit, double *values, size_t count)
+{
+    weft_stats stats;
+    double sorted[ROUNDS_MAX];
+    memcpy(sorted, values, count * sizeof *values);
+    weft_stats_of(sorted, count, &stats);
+    weft_record_result_begin(record, name, unit);
+    weft_record_result_end(record, values, count, &stats);
+    if (table) fprintf(table, "%-18s %10.2f %-9s [%.2f %.2f]\n", name, stats.median, unit, stats.p10, stats.p90);
+}
+
+static void write_settings(weft_record *record, const weft_bench_generate_options *o, const weft_bench_subject *s)
+{
+    const weft_weights *w = weft_model_weights_of(s->model);
+    weft_json_write_string(&record->json, "model", s->name);
+    weft_json_write_string(&record->json, "weights", weft_dtype_name(w->type));
+    weft_json_write_string(&record->json, "family", weft_family_name(w->layer[0].qkv.family));
+    weft_json_write_string(&record->json, "attention", weft_model_attention_name(s->model));
+    weft_json_write_int(&record->json, "weight_bytes", (int64_t)w->bytes);
+    weft_json_write_int(&record->json, "threads", weft_team_threads(s->team));
+    weft_json_write_int(&record->json, "tokens", o->tokens);
+    weft_json_write_int(&record->json, "batch", o->batch);
+    if (o->decode) weft_json_write_int(&record->json, "steps", o->steps);
+    weft_json_write_int(&record->json, "rounds", o->rounds);
+}
+
+weft_status weft_bench_generate(weft_job *job, const weft_bench_generate_options *o, const weft_bench_subject *s,
+                                FILE *out)
+{
+    weft_status status;
+    weft_record record;
+    weft_ceilings *ceilings = NULL;
+    const weft_weights *w = weft_model_weights_of(s->model);
+    const size_t rounds = (size_t)o->rounds;
+    FILE *table = o->json && strcmp(o->json, "-") == 0 ? NULL : out;
+    int32_t *tokens = malloc((size_t)o->tokens * sizeof *tokens);
+    samples *all = calloc(1, sizeof *all);
+    const weft_ceiling ceiling = ceiling_of(o, s);
+    WEFT_TRY_GOTO(tokens && all ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory for the samples"));
+    WEFT_TRY_GOTO(weft_ceilings_create(s->team, s->cpu, s->isa, &ceilings));
+    WEFT_TRY_GOTO(measure(o, s, ceilings, tokens, all));
+    weft_record_begin(&record, o->decode ? "decode" : "prefill", job);
+    write_settings(&record, o, s);
+    weft_record_results(&record);
+    if (table)
+        fprintf(table,
+                "%s: %.2f GB of weights (%s, %s; attention %s), %d threads, %lld requests of %lld tokens; median [p10 "
+                "p90] of %lld rounds\n",
+                s->name, (double)w->bytes * 1e-9, weft_dtype_name(w->type), weft_family_name(w->layer[0].qkv.family),
+                weft_model_attention_name(s->model), weft_team_threads(s->team), (long long)o->batch,
+                (long long)o->tokens, (long long)o->rounds);
+    for (size_t i = 0; i < rounds; i++) all->seconds[i] *= 1e3;
+    report(&record, table, o->decode ? "step" : "prompts", "ms", all->seconds, rounds);
+    report(&record, table, "tokens", "1/s", all->tokens, rounds);
+    report(&record, table, o->decode ? "of DRAM bandwidth" : "of the peak", "%", all->share, rounds);
+    if (table)
+        fprintf(table, "ceiling: %s, %.1f %s, measured between the rounds\n", weft_ceiling_name(ceiling),
+                all->ceiling * 1e-9, weft_ceiling_unit(ceiling));
+    if (o->json)
+        status = weft_record_end(&record, o->json);
+    else
+        weft_json_writer_fini(&record.json);
+fail:
+    weft_ceilings_destroy(ceilings);
+    free(tokens);
+    free(all);
+    return status;
+}
