@@ -347,6 +347,7 @@ static weft_status run_run(weft_job *job, const wi_call *call)
     for (int i = 0; i < o->n; i++) WEFT_TRY_GOTO(submit(&r, i));
     WEFT_TRY_GOTO(generate(&r));
     if (r.shows) putchar('\n');
+    fflush(stdout); // before the figures, wherever both go
     if (o->digest)
         print_digest(&r);
     else if (!r.shows && !json_out)

@@ -57,9 +57,9 @@ weft_status wi_model_begin(weft_job *job, const wi_call *call, const char *path,
     *out = (wi_model){.cpu = weft_cpu_detect()};
     if (weft_comm_size(weft_job_world(job)) > 1)
         return weft_fail(WEFT_UNSUPPORTED,
-                         "%s computes on one rank in this version, and there are %d: start it without -n, mpirun or "
-                         "srun, and give --threads",
-                         call->launcher->mpi ? "this command" : "it", weft_comm_size(weft_job_world(job)));
+                         "a model is computed on one rank in this version, and there are %d: start without -n, mpirun "
+                         "and srun, and give --threads",
+                         weft_comm_size(weft_job_world(job)));
     WEFT_TRY(weft_isa_choose(&out->cpu, &isa));
     WEFT_TRY(weft_topology_read(&out->topology));
     WEFT_TRY(weft_model_config_read(path, &out->config));
