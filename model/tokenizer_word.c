@@ -21,6 +21,7 @@ static weft_status remember(weft_encoder *encoder, uint32_t hash, const char *te
 {
     wi_cache *cache = &encoder->cache;
     size_t count = encoder->id_count - from, slot = hash & (CACHE_SLOTS - 1);
+    if (count == 0) return WEFT_OK; // nothing covers it, and no unknown token stands for it
     if (cache->count >= CACHE_WORDS_MAX) {
         memset(cache->slots, 0, CACHE_SLOTS * sizeof *cache->slots);
         cache->count = cache->keys.used = cache->ids.used = 0;

@@ -297,6 +297,26 @@ static void test_limits_of_patterns(void)
     weft_tokenizer_destroy(tokenizer);
 }
 
+// A word that nothing covers, where no unknown token stands for it, gives nothing, however often it comes.
+static void test_words_without_ids(void)
+{
+    const char *json = "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}";
+    weft_tokenizer *tokenizer;
+    weft_encoder *encoder;
+    const int32_t *ids;
+    size_t count;
+    CHECK_OK(weft_tokenizer_parse(json, strlen(json), "t.json", &tokenizer));
+    CHECK_OK(weft_encoder_create(tokenizer, &encoder));
+    for (int i = 0; i < 3; i++) {
+        CHECK_OK(weft_encoder_run(encoder, "xyz", 3, true, &ids, &count));
+        CHECK_INT(count, 0);
+    }
+    CHECK_OK(weft_encoder_run(encoder, "a", 1, true, &ids, &count));
+    CHECK_INT(count, 1);
+    weft_encoder_destroy(encoder);
+    weft_tokenizer_destroy(tokenizer);
+}
+
 static void test_questions(void)
 {
     weft_tokenizer *tokenizer = open_tokenizer("llama3");
@@ -324,6 +344,7 @@ int main(void)
     test_malformed_files();
     test_bad_texts();
     test_limits_of_patterns();
+    test_words_without_ids();
     test_questions();
     return 0;
 }
