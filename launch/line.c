@@ -17,7 +17,7 @@ static const weft_command program = {
     .name = "",
     .summary = "Runs large language models on the ranks of mpirun, of srun, or of weft itself.",
     .usage = "weft [-n N] COMMAND [flags]",
-    .examples = "weft -n 2 doctor\nmpirun -np 2 weft doctor\nweft info",
+    .examples = "weft run demo -p 'She was' --temperature 0.8\nweft -n 2 doctor\nmpirun -np 2 weft doctor\nweft info",
     .flags = program_flags,
     .common = wi_common_flags,
 };
@@ -192,7 +192,7 @@ static void list_commands(char *text, size_t capacity)
     size_t used = (size_t)snprintf(text, capacity, "Commands:");
     for (int i = 0; wi_entries[i] && used < capacity; i++) {
         const weft_command *command = wi_entries[i]->command;
-        used += (size_t)snprintf(text + used, capacity - used, "\n  %-12s %s", command->name, command->summary);
+        used += (size_t)snprintf(text + used, capacity - used, "\n  %-14s %s", command->name, command->summary);
     }
     if (used < capacity)
         snprintf(text + used, capacity - used, "\n\nweft COMMAND --help shows a command's flags, and examples.");
