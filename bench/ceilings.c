@@ -119,14 +119,21 @@ void weft_ceilings_destroy(weft_ceilings *c)
     free(c);
 }
 
-enum { PIECE = 1 << 20 }; // bytes between two looks at the clock, of a large span or of a small one many times
+// Bytes between two looks at the clock, of a large span or of a small one many times. DRAM is read in several streams
+// at once: one alone leaves a third of the bandwidth unused, for the processor looks ahead page by page.
+enum { PIECE = 1 << 20, STREAMS = 8, STEP = 512 };
 
 static uint64_t read_span(const weft_ceilings *c, const unsigned char *from, size_t span, double *done)
 {
+    const bool far = c->running == WEFT_CEILING_READ_DRAM && span % PIECE == 0;
     uint64_t sum = 0;
     for (size_t at = 0; weft_clock_ns() < c->until; at = at + PIECE < span ? at + PIECE : 0) {
         const size_t bytes = span - at < PIECE ? span - at : PIECE;
-        for (size_t again = 0; again < PIECE; again += bytes, *done += (double)bytes) sum += c->read(from + at, bytes);
+        for (size_t i = 0; far && i < PIECE / STREAMS; i += STEP)
+            for (size_t k = 0; k < STREAMS; k++) sum += c->read(from + at + k * (PIECE / STREAMS) + i, STEP);
+        if (far) *done += PIECE;
+        for (size_t again = 0; !far && again < PIECE; again += bytes, *done += (double)bytes)
+            sum += c->read(from + at, bytes);
     }
     return sum;
 }

@@ -14,7 +14,7 @@ double wi_peak_chain_avx512(int64_t rounds);
 double wi_peak_bf16_amx(int64_t rounds);
 double wi_peak_int8_amx(int64_t rounds);
 
-// Reads the bytes, a multiple of 1024 that is aligned to 64, once.
+// Reads the bytes, a multiple of 512 that is aligned to 64, once.
 uint64_t wi_read_ref(const void *data, size_t bytes);
 uint64_t wi_read_avx2(const void *data, size_t bytes);
 uint64_t wi_read_avx512(const void *data, size_t bytes);
