@@ -12,17 +12,24 @@
 extern "C" {
 #endif
 
-// X(NAME, name, unit): operations are multiplications and additions, each counted
+// X(NAME, name, unit): operations are multiplications and additions, each counted. A chain's every fma
+// waits for the one before. A copy's bytes are those that move between the core and where the data lies: L1 reads and
+// writes each once; from farther away the line that is written is fetched before, so each copied byte counts three.
 #define WEFT_CEILING_LIST(X)                                                                                           \
     X(FMA_AVX2, "fma f32, avx2", "GFLOP/s")                                                                            \
     X(FMA_AVX512, "fma f32, avx512", "GFLOP/s")                                                                        \
     X(BF16_DOT, "bf16 dot, avx512", "GFLOP/s")                                                                         \
     X(AMX_BF16, "amx bf16", "GFLOP/s")                                                                                 \
     X(AMX_INT8, "amx int8", "GOP/s")                                                                                   \
+    X(FMA_CHAIN, "fma f32, one chain", "GFLOP/s")                                                                      \
     X(READ_L1, "read L1", "GB/s")                                                                                      \
     X(READ_L2, "read L2", "GB/s")                                                                                      \
     X(READ_L3, "read L3", "GB/s")                                                                                      \
-    X(READ_DRAM, "read DRAM", "GB/s")
+    X(READ_DRAM, "read DRAM", "GB/s")                                                                                  \
+    X(COPY_L1, "copy L1", "GB/s")                                                                                      \
+    X(COPY_L2, "copy L2", "GB/s")                                                                                      \
+    X(COPY_L3, "copy L3", "GB/s")                                                                                      \
+    X(COPY_DRAM, "copy DRAM", "GB/s")
 
 typedef enum {
 #define WEFT_CEILING_ENUM(name, text, unit) WEFT_CEILING_##name,

@@ -15,6 +15,7 @@ static const struct {
 } ops[] = {
     {"gemm", wi_bench_gemm},
     {"attention", wi_bench_attention},
+    {"rows", wi_bench_row_ops},
 };
 
 static const double CEILING_SECONDS = 0.02, CASE_SECONDS = 0.01;
@@ -61,10 +62,10 @@ static double time_case(wi_kernel_bench *b, const wi_kernel_case *c)
 {
     const int64_t began = weft_clock_ns(), until = began + (int64_t)(CASE_SECONDS * 1e9);
     int runs = 0;
-    do {
-        c->run(b, c->state);
-        runs++;
-    } while (weft_clock_ns() < until);
+    for (int more = 1; runs == 0 || weft_clock_ns() < until; more += more < 64) { // the clock takes its time too
+        for (int i = 0; i < more; i++) c->run(b, c->state);
+        runs += more;
+    }
     return seconds_since(began, runs);
 }
 

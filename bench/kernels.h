@@ -8,7 +8,7 @@
 extern "C" {
 #endif
 
-#define WEFT_BENCH_OPS "ceilings, gemm, attention"
+#define WEFT_BENCH_OPS "ceilings, gemm, attention, rows"
 
 enum { WEFT_BENCH_1B, WEFT_BENCH_8B, WEFT_BENCH_70B, WEFT_BENCH_MODELS, WEFT_BENCH_ALL = WEFT_BENCH_MODELS };
 

@@ -57,5 +57,6 @@ weft_status wi_bench_copies(wi_kernel_bench *bench, size_t bytes, int most, int 
 
 weft_status wi_bench_gemm(wi_kernel_bench *bench);
 weft_status wi_bench_attention(wi_kernel_bench *bench);
+weft_status wi_bench_row_ops(wi_kernel_bench *bench);
 
 #endif

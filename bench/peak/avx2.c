@@ -44,3 +44,26 @@ uint64_t wi_read_avx2(const void *data, size_t bytes)
     const __m256i all = _mm256_xor_si256(_mm256_xor_si256(sum[0], sum[1]), _mm256_xor_si256(sum[2], sum[3]));
     return (uint64_t)_mm256_extract_epi64(all, 0) ^ (uint64_t)_mm256_extract_epi64(all, 2);
 }
+
+double wi_peak_chain_avx2(int64_t rounds)
+{
+    const __m256 x = _mm256_set1_ps(1.0f), y = _mm256_set1_ps(0.5f);
+    __m256 sum = x;
+    for (int64_t n = 0; n < rounds; n++) {
+        sum = _mm256_fmadd_ps(x, y, sum);
+        __asm__ volatile("" : "+x"(sum));
+    }
+    return (double)rounds * 8 * 2;
+}
+
+void wi_copy_avx2(void *to, const void *from, size_t bytes)
+{
+    char *out = to;
+    const char *in = from;
+    for (size_t i = 0; i < bytes; i += 256) {
+#pragma GCC unroll 8
+        for (size_t j = 0; j < 8; j++)
+            _mm256_store_si256((__m256i *)(void *)(out + i + 32 * j),
+                               _mm256_load_si256((const __m256i *)(const void *)(in + i + 32 * j)));
+    }
+}

@@ -74,3 +74,24 @@ uint64_t wi_read_avx512(const void *data, size_t bytes)
     const __m512i all = _mm512_xor_si512(_mm512_xor_si512(sum[0], sum[1]), _mm512_xor_si512(sum[2], sum[3]));
     return (uint64_t)_mm512_reduce_add_epi64(all);
 }
+
+double wi_peak_chain_avx512(int64_t rounds)
+{
+    const __m512 x = _mm512_set1_ps(1.0f), y = _mm512_set1_ps(0.5f);
+    __m512 sum = x;
+    for (int64_t n = 0; n < rounds; n++) {
+        sum = _mm512_fmadd_ps(x, y, sum);
+        __asm__ volatile("" : "+v"(sum));
+    }
+    return (double)rounds * 16 * 2;
+}
+
+void wi_copy_avx512(void *to, const void *from, size_t bytes)
+{
+    char *out = to;
+    const char *in = from;
+    for (size_t i = 0; i < bytes; i += 512) {
+#pragma GCC unroll 8
+        for (size_t j = 0; j < 8; j++) _mm512_store_si512(out + i + 64 * j, _mm512_load_si512(in + i + 64 * j));
+    }
+}

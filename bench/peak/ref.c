@@ -9,3 +9,11 @@ uint64_t wi_read_ref(const void *data, size_t bytes)
     for (int lane = 0; lane < 8; lane++) sum ^= sums[lane];
     return sum;
 }
+
+void wi_copy_ref(void *to, const void *from, size_t bytes)
+{
+    uint64_t *out = to;
+    const uint64_t *in = from;
+    for (size_t i = 0; i < bytes / sizeof *in; i += 8)
+        for (int lane = 0; lane < 8; lane++) out[i + (size_t)lane] = in[i + (size_t)lane];
+}
