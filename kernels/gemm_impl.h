@@ -10,7 +10,7 @@
 //             ascending; code of level nearest 0 behind the end
 // AMX has the weight on the left, so that a row's codes lie side by side and one table per row serves a permute:
 //   BF16      [step][row][32], a step being 32 columns of a leaf, padded with zeros
-//   I8        [step][row][32]
+//   I8        [step][row/2][16] words of 32 bits: columns j and 16 + j of the even row, then those of the odd row
 //   I4        [4 steps][row][32] words of 16 bits: column j of the 4 steps in the 4 nibbles of word j, ascending
 // Scales and zeros: [group][row], the groups that hold a column, or one for the row.
 #ifndef WEFT_KERNELS_GEMM_IMPL_H
@@ -27,6 +27,13 @@ enum {
     WI_K_BLOCK = 512,  // columns that a panel keeps in L1 while it meets many rows; a multiple of every group
     WI_LINE = 64,
 };
+
+// The place of a code of I8 in the layout of AMX, from a padded column.
+static inline int64_t wi_gemm_tile_i8(int row, int64_t at)
+{
+    const int64_t column = at % WI_STEP, half = WI_STEP / 2;
+    return at / WI_STEP * WI_STEP * WI_PANEL + row / 2 * WI_LINE + column % half * 4 + row % 2 * 2 + column / half;
+}
 
 // How a run is cut: what a thread holds in its caches.
 typedef struct {

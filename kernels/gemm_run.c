@@ -49,7 +49,7 @@ wi_gemm_cut wi_gemm_cut_of(const weft_gemm_weight *w, int64_t m, int threads)
         if (w->leaf[l].depth >= cut.slots) cut.slots = w->leaf[l].depth + 1;
     const size_t sums_bytes = (size_t)rows * WI_PANEL * sizeof(float);
     const bool expands = w->family == WEFT_FAMILY_AMX && w->type != WEFT_BF16;
-    if (rows <= FEW_ROWS && !expands)
+    if (rows <= (expands ? WI_TILE_ROWS : FEW_ROWS))
         cut.k_block = INT64_MAX / 2;
     else if ((size_t)rows * row_bytes > L2_ROWS && sums_bytes * (size_t)cut.slots < L2_SUMS)
         cut.group = (int64_t)(L2_SUMS / (sums_bytes * (size_t)cut.slots));

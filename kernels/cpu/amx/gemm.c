@@ -114,11 +114,6 @@ static inline void store_four(float *tile, bool turned)
     }
 }
 
-static inline void fetch_ahead(const unsigned char *p)
-{
-    for (int i = 0; i < STEP_BYTES; i += WI_LINE) _mm_prefetch((const char *)p + AHEAD + i, _MM_HINT_T0);
-}
-
 // What a block of rows fetches while it multiplies, a few lines a step: its part of the next panel's codes, its part of
 // the packed rows of the next span, and the lines of the result that are written after the last span.
 typedef struct {
@@ -200,77 +195,7 @@ static inline void multiply_two(const unsigned char *codes, const unsigned char 
     }
 }
 
-// One tile of rows: bound by the weights, which are fetched far ahead.
-static void multiply_one(const unsigned char *codes, const unsigned char *low, int64_t columns, int64_t steps,
-                         bool fetch)
-{
-    const size_t stride = (size_t)columns * 4;
-    for (int64_t i = 0; i < steps; i++, codes += STEP_BYTES, low += TILE * stride) {
-        if (fetch) fetch_ahead(codes);
-        step_one(codes, low, stride);
-    }
-}
-
-// The same from codes. What is expanded is multiplied one turn later: a tile that is loaded right behind its stores
-// would wait for them.
-static void multiply_one_i8(const run *r, const span *s, unsigned char *room, const unsigned char *low, int64_t columns)
-{
-    enum { PLACES = 4 };
-    const weft_gemm_weight *w = r->w;
-    const size_t stride = (size_t)columns * 4;
-    const unsigned char *codes = s->codes, *before = NULL;
-    group_values values = {.group = -1};
-    int place = 0;
-    for (int64_t k = s->begin; k < s->end; k += WI_STEP, codes += WI_PANEL * WI_STEP, place = (place + 1) % PLACES) {
-        if (group_of(w, k) != values.group) load_group(w, s->panel, group_of(w, k), &values);
-        unsigned char *to = room + place * STEP_BYTES;
-        expand_step_i8(w, codes, &values, to);
-        if (before) {
-            step_one(before, low, stride);
-            low += TILE * stride;
-        }
-        before = to;
-    }
-    step_one(before, low, stride);
-}
-
-static void multiply_one_i4(const run *r, const span *s, unsigned char *room, const unsigned char *low, int64_t columns)
-{
-    const int64_t width = WI_STEP * WI_STEPS_I4;
-    const unsigned char *codes = s->codes;
-    waiting before = {.low = low, .stride = (size_t)columns * 4};
-    int place = 0;
-    for (int64_t k = s->begin; k < s->end; k += width, codes += WI_PANEL * WI_LINE, place = !place) {
-        unsigned char *to = room + place * WI_STEPS_I4 * STEP_BYTES;
-        const int steps = expand_steps_i4(r->w, s, k, codes, to, &before);
-        before.low += (size_t)before.steps * TILE * before.stride;
-        before.codes = to;
-        before.steps = steps;
-    }
-    multiply_one(before.codes, before.low, columns, before.steps, false);
-}
-
-static void multiply_few(const run *r, const span *s, unsigned char *room, const unsigned char *codes,
-                         const unsigned char *low, int64_t steps, float *tile)
-{
-    const int64_t columns = tile_columns(r);
-    const size_t stride = (size_t)columns * 4;
-    if (s->first) {
-        _tile_zero(0);
-        _tile_zero(2);
-    } else {
-        _tile_loadd(0, tile, stride);
-        _tile_loadd(2, tile + TILE * columns, stride);
-    }
-    if (!expands_beside(r))
-        multiply_one(codes, low, columns, steps, r->w->type == WEFT_BF16);
-    else if (r->w->type == WEFT_I8)
-        multiply_one_i8(r, s, room, low, columns);
-    else
-        multiply_one_i4(r, s, room, low, columns);
-    _tile_stored(0, tile, stride);
-    _tile_stored(2, tile + TILE * columns, stride);
-}
+#include "kernels/cpu/amx/few.inc"
 
 static inline void multiply_block(const run *r, const span *s, const unsigned char *codes, int64_t row, int64_t rows,
                                   float *tile, int64_t rows_after, bool turned)

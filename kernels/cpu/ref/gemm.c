@@ -44,7 +44,7 @@ static float level_at(packed_row r, int64_t at)
     case WEFT_BF16:
         return read_as(WEFT_BF16, codes, tiles ? in_step : (at / 2 * WI_PANEL + r.lane) * 2 + at % 2);
     case WEFT_I8:
-        return read_as(WEFT_I8, codes, tiles ? in_step : at * WI_PANEL + r.lane);
+        return read_as(WEFT_I8, codes, tiles ? wi_gemm_tile_i8(r.lane, at) : at * WI_PANEL + r.lane);
     case WEFT_I4:
         if (tiles) {
             const int64_t four = at / (WI_STEP * WI_STEPS_I4), inside = at % (WI_STEP * WI_STEPS_I4);
