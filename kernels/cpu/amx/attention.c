@@ -5,7 +5,7 @@
 
 #include "kernels/cpu/avx512/lanes.inc"
 
-enum { ROWS = 128 };
+enum { ROWS = 256 };
 
 #include "kernels/cpu/attention_parts.inc"
 
@@ -137,7 +137,7 @@ static bool is_wild(const uint16_t *v, size_t count)
 static void seen_by_all(const tile *t, int *begin, int *end)
 {
     *begin = 0, *end = CHUNK;
-    for (int i = 0; i < t->rows; i++) {
+    for (int i = 0; i < t->rows; i += t->heads) {
         *begin = t->begin[i] > *begin ? t->begin[i] : *begin;
         *end = t->end[i] < *end ? t->end[i] : *end;
     }
@@ -173,7 +173,7 @@ typedef struct {
 static sub_tile sub_at(const chunk_tiles *c, int row)
 {
     const tile *t = c->t;
-    const int left = t->rows - row, parity = row / SUB_ROWS % 2;
+    const int left = t->rows - row, parity = 0;
     sub_tile s = {.row = row, .rows = left < SUB_ROWS ? left : SUB_ROWS};
     int begin = CHUNK, end = 0;
     for (int i = row; i < row + s.rows; i++) {
@@ -187,41 +187,25 @@ static sub_tile sub_at(const chunk_tiles *c, int row)
     return s;
 }
 
-// Sixteen positions of the next chunk, K and V, towards the processor.
-static void fetch_ahead(const chunk_tiles *c, int group)
-{
-    const tile *t = c->t;
-    const weft_cache *cache = t->a->cache;
-    const int64_t position = t->next * CHUNK + group * GROUP;
-    if (t->next < 0 || position + GROUP <= t->low || position >= t->high) return;
-    const size_t e = cache_element(cache->type), at = (size_t)(position % cache->block);
-    const size_t k_row = (size_t)cache->k_size * e, v_row = c->columns * e;
-    const unsigned char *k = cache_k(cache, block_of(t, position), t->kv_head) + at * k_row;
-    const unsigned char *v = cache_v(cache, block_of(t, position), t->kv_head) + at * v_row;
-    for (size_t i = 0; i < GROUP * k_row; i += 64) _mm_prefetch((const char *)k + i, _MM_HINT_T1);
-    for (size_t i = 0; i < GROUP * v_row; i += 64) _mm_prefetch((const char *)v + i, _MM_HINT_T1);
-}
-
 // V holds an inf or a NaN that some rows do not see, and zero times that is no zero: each row gets a V of its own.
-static void wild_values(const chunk_tiles *c, const sub_tile *s, slot to, side_work *w)
+static void wild_values(const chunk_tiles *c, const sub_tile *s, float *o)
 {
+    float *one = c->o + SUB_ROWS * c->columns;
     const tile *t = c->t;
     for (int i = 0; i < s->rows; i++) {
         const int row = s->row + i;
         if (t->begin[row] >= t->end[row]) continue;
         for (int v = s->from; v < s->to; v++)
             if (c->wild >> v & 1) stage_values(c, v, t->begin[row], t->end[row]);
-        sub_values(c, s, c->o, w);
-        memcpy(to.o + (size_t)row * c->columns, c->o + (size_t)i * c->columns, c->columns * sizeof(float));
+        sub_values(c, s, one);
+        memcpy(o + (size_t)i * c->columns, one + (size_t)i * c->columns, c->columns * sizeof(float));
     }
 }
 
-static void side_row(side_work *w)
+static void one_row(const chunk_tiles *c, const sub_tile *s, int i, slot to)
 {
-    const chunk_tiles *c = w->c;
     const tile *t = c->t;
-    const sub_tile *s = w->s;
-    const int i = w->row++, row = s->row + i;
+    const int row = s->row + i;
     row_part p = {.m = -INFINITY};
     if (t->begin[row] < t->end[row]) {
         const soft_row r = {.t = t,
@@ -231,64 +215,59 @@ static void side_row(side_work *w)
                             .end = t->end[row]};
         p = soften_row(&r, s->from, s->to);
     }
-    w->to.m[row] = p.m;
-    w->to.l[row] = p.l;
+    to.m[row] = p.m;
+    to.l[row] = p.l;
 }
 
-static bool quad_fits(const side_work *w)
+static void side_by_side(const chunk_tiles *c, const sub_tile *s, int i, int n, slot to)
 {
-    const tile *t = w->c->t;
-    const sub_tile *s = w->s;
-    if (w->row % QUAD != 0 || w->row + QUAD > s->rows || s->from >= s->to || !scores_are_plain(t->a)) return false;
-    for (int row = s->row + w->row; row < s->row + w->row + QUAD; row++)
-        if (t->begin[row] > s->from * 32 || t->end[row] < s->to * 32) return false;
-    return true;
-}
-
-static void side_step(side_work *w)
-{
-    const sub_tile *s = w->s;
-    const float scale = w->c->t->a->scale;
-    if (w->row >= s->rows) return;
-    if (w->step == 0) {
-        if (!quad_fits(w)) {
-            side_row(w);
-            return;
-        }
-        w->quad.s = s->scores + w->row / 16 * 16 * CHUNK + w->row % 16 * 16;
-        quad_begin(&w->quad, scale, s->from, s->to);
-    } else {
-        quad_weigh(&w->quad, scale, s->from + w->step - 1);
+    const tile *t = c->t;
+    const int row = s->row + i;
+    soft_rows q = {.begin = t->begin + row,
+                   .end = t->end + row,
+                   .s = s->scores + i / 16 * 16 * CHUNK + i % 16 * 16,
+                   .scale = t->a->scale,
+                   .from = s->from,
+                   .to = s->to};
+    int begin = 0, end = CHUNK;
+    for (int r = 0; r < n; r++) {
+        begin = q.begin[r] > begin ? q.begin[r] : begin;
+        end = q.end[r] < end ? q.end[r] : end;
     }
-    if (w->step++ < s->to - s->from) return;
-    for (int r = 0; r < QUAD; r++) {
-        const row_part p = part_of_row(w->quad.m[r], w->quad.sum[r]);
-        w->to.m[s->row + w->row + r] = p.m;
-        w->to.l[s->row + w->row + r] = p.l;
-    }
-    w->row += QUAD;
-    w->step = 0;
+    q.whole_from = (begin + 31) / 32;
+    q.whole_to = end / 32;
+    q.whole_from = q.whole_from < q.to ? q.whole_from : q.to;
+    q.whole_to = q.whole_to > q.whole_from ? q.whole_to : q.whole_from;
+    if (n == SIDE)
+        soften_8(&q, to.m + row, to.l + row);
+    else
+        soften_4(&q, to.m + row, to.l + row);
 }
 
-// The weights of a sub-tile are made while the tile unit takes O of the one before and the scores of the next one.
-static void run_subs(const chunk_tiles *c, slot to)
+static void sub_weights(const chunk_tiles *c, const sub_tile *s, slot to)
 {
-    sub_tile sub[2] = {{0}};
-    side_work side[2] = {{.c = c, .s = &sub[0], .to = to}, {.c = c, .s = &sub[1], .to = to}};
-    for (int row = 0, now = 0; row < c->t->rows + SUB_ROWS; row += SUB_ROWS, now = !now) {
-        side_work *mine = &side[now], *before = &side[!now];
-        sub[now] = (sub_tile){0};
-        if (row < c->t->rows) {
-            sub[now] = sub_at(c, row);
-            sub_scores(c, &sub[now], before);
-        }
-        while (before->row < sub[!now].rows) side_step(before);
-        mine->row = 0;
-        if (row == 0) continue;
-        if (c->wild)
-            wild_values(c, &sub[!now], to, mine);
+    const bool plain = scores_are_plain(c->t->a);
+    for (int i = 0, n; i < s->rows; i += n) {
+        n = !plain ? 1 : i + SIDE <= s->rows ? SIDE : i + 4 <= s->rows ? 4 : 1;
+        if (n == 1)
+            one_row(c, s, i, to);
         else
-            sub_values(c, &sub[!now], to.o + (size_t)sub[!now].row * c->columns, mine);
+            side_by_side(c, s, i, n, to);
+    }
+}
+
+static void run_subs(const chunk_tiles *c, slot *to)
+{
+    for (int row = 0; row < c->t->rows; row += SUB_ROWS) {
+        const sub_tile sub = sub_at(c, row);
+        sub_scores(c, &sub);
+        sub_weights(c, &sub, *to);
+        float *o = c->t->joins > 0 ? c->o : to->o + (size_t)row * c->columns;
+        if (c->wild)
+            wild_values(c, &sub, o);
+        else
+            sub_values(c, &sub, o);
+        rows_done(c->t, to, o, row, sub.rows);
     }
 }
 
@@ -297,7 +276,7 @@ static void family_chunk(tile *t, int64_t chunk, slot *to)
     chunk_tiles c = lay_out(t, chunk);
     int all_begin, all_end;
     c.begin = CHUNK;
-    for (int i = 0; i < t->rows; i++) {
+    for (int i = 0; i < t->rows; i += t->heads) {
         if (t->begin[i] >= t->end[i]) continue;
         c.begin = t->begin[i] < c.begin ? t->begin[i] : c.begin;
         c.end = t->end[i] > c.end ? t->end[i] : c.end;
@@ -305,8 +284,7 @@ static void family_chunk(tile *t, int64_t chunk, slot *to)
     seen_by_all(t, &all_begin, &all_end);
     for (int g = c.begin / GROUP; g * GROUP < c.end; g++) take_keys(&c, g);
     for (int v = c.begin / 32; v * 32 < c.end; v++) take_values(&c, v, all_begin, all_end);
-    for (int g = 0; g < HALF; g++) fetch_ahead(&c, g);
-    run_subs(&c, *to);
+    run_subs(&c, to);
 }
 
 #include "kernels/cpu/levels.h"
