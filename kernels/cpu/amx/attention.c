@@ -5,7 +5,7 @@
 
 #include "kernels/cpu/avx512/lanes.inc"
 
-enum { ROWS = 256 };
+enum { ROWS = 512 };
 
 #include "kernels/cpu/attention_parts.inc"
 
@@ -47,7 +47,7 @@ static chunk_tiles lay_out(tile *t, int64_t chunk)
     chunk_tiles c = {.t = t, .first = chunk * CHUNK, .columns = t->columns};
     c.k_size = whole_32((size_t)t->a->cache->k_size);
     c.scores = (void *)t->work;
-    c.queries = (void *)(c.scores + 2 * SUB_ROWS * CHUNK);
+    c.queries = (void *)(c.scores + SUB_ROWS * CHUNK);
     c.staged_k = c.queries + TILE_ROWS * c.k_size;
     c.staged_v = c.staged_k + CHUNK * c.k_size;
     c.o = (void *)(c.staged_v + CHUNK * c.columns);
@@ -173,7 +173,7 @@ typedef struct {
 static sub_tile sub_at(const chunk_tiles *c, int row)
 {
     const tile *t = c->t;
-    const int left = t->rows - row, parity = 0;
+    const int left = t->rows - row;
     sub_tile s = {.row = row, .rows = left < SUB_ROWS ? left : SUB_ROWS};
     int begin = CHUNK, end = 0;
     for (int i = row; i < row + s.rows; i++) {
@@ -183,7 +183,7 @@ static sub_tile sub_at(const chunk_tiles *c, int row)
     }
     s.from = begin / 32;
     s.to = (end + 31) / 32;
-    s.scores = c->scores + parity * SUB_ROWS * CHUNK;
+    s.scores = c->scores;
     return s;
 }
 
