@@ -5,7 +5,7 @@
 
 #include "kernels/cpu/avx512/lanes.inc"
 
-enum { ROWS = 256 };
+enum { ROWS = 512 };
 
 #include "kernels/cpu/attention_parts.inc"
 
@@ -168,12 +168,14 @@ typedef struct {
     float *scores;           // (rows / 16, CHUNK / 16) tiles
 } sub_tile;
 
+LANE float *score_row(const sub_tile *s, int i) { return s->scores + i / 16 * 16 * CHUNK + i % 16 * 16; }
+
 #include "kernels/cpu/amx/attention_tiles.inc"
 
 static sub_tile sub_at(const chunk_tiles *c, int row)
 {
     const tile *t = c->t;
-    const int left = t->rows - row, parity = 0;
+    const int left = t->rows - row;
     sub_tile s = {.row = row, .rows = left < SUB_ROWS ? left : SUB_ROWS};
     int begin = CHUNK, end = 0;
     for (int i = row; i < row + s.rows; i++) {
@@ -183,13 +185,14 @@ static sub_tile sub_at(const chunk_tiles *c, int row)
     }
     s.from = begin / 32;
     s.to = (end + 31) / 32;
-    s.scores = c->scores + parity * SUB_ROWS * CHUNK;
+    s.scores = c->scores + row / SUB_ROWS % 2 * SUB_ROWS * CHUNK;
     return s;
 }
 
 // V holds an inf or a NaN that some rows do not see, and zero times that is no zero: each row gets a V of its own.
 static void wild_values(const chunk_tiles *c, const sub_tile *s, float *o)
 {
+    side_work none = {0};
     float *one = c->o + SUB_ROWS * c->columns;
     const tile *t = c->t;
     for (int i = 0; i < s->rows; i++) {
@@ -197,7 +200,7 @@ static void wild_values(const chunk_tiles *c, const sub_tile *s, float *o)
         if (t->begin[row] >= t->end[row]) continue;
         for (int v = s->from; v < s->to; v++)
             if (c->wild >> v & 1) stage_values(c, v, t->begin[row], t->end[row]);
-        sub_values(c, s, one);
+        sub_values(c, s, one, &none);
         memcpy(o + (size_t)i * c->columns, one + (size_t)i * c->columns, c->columns * sizeof(float));
     }
 }
@@ -208,11 +211,8 @@ static void one_row(const chunk_tiles *c, const sub_tile *s, int i, slot to)
     const int row = s->row + i;
     row_part p = {.m = -INFINITY};
     if (t->begin[row] < t->end[row]) {
-        const soft_row r = {.t = t,
-                            .first = c->first,
-                            .s = s->scores + i / 16 * 16 * CHUNK + i % 16 * 16,
-                            .begin = t->begin[row],
-                            .end = t->end[row]};
+        const soft_row r = {
+            .t = t, .first = c->first, .s = score_row(s, i), .begin = t->begin[row], .end = t->end[row]};
         p = soften_row(&r, s->from, s->to);
     }
     to.m[row] = p.m;
@@ -225,7 +225,7 @@ static void side_by_side(const chunk_tiles *c, const sub_tile *s, int i, int n, 
     const int row = s->row + i;
     soft_rows q = {.begin = t->begin + row,
                    .end = t->end + row,
-                   .s = s->scores + i / 16 * 16 * CHUNK + i % 16 * 16,
+                   .s = score_row(s, i),
                    .scale = t->a->scale,
                    .from = s->from,
                    .to = s->to};
@@ -244,11 +244,11 @@ static void side_by_side(const chunk_tiles *c, const sub_tile *s, int i, int n, 
         soften_4(&q, to.m + row, to.l + row);
 }
 
-static void sub_weights(const chunk_tiles *c, const sub_tile *s, slot to)
+static void sub_weights(const chunk_tiles *c, const sub_tile *s, int from, slot to)
 {
     const bool plain = scores_are_plain(c->t->a);
-    for (int i = 0, n; i < s->rows; i += n) {
-        n = !plain ? 1 : i + SIDE <= s->rows ? SIDE : i + 4 <= s->rows ? 4 : 1;
+    for (int i = from, n; i < s->rows; i += n) {
+        n = !plain ? 1 : i % SIDE == 0 && i + SIDE <= s->rows ? SIDE : i + 4 <= s->rows ? 4 : 1;
         if (n == 1)
             one_row(c, s, i, to);
         else
@@ -256,18 +256,36 @@ static void sub_weights(const chunk_tiles *c, const sub_tile *s, slot to)
     }
 }
 
+static side_work side_begin(const chunk_tiles *c, const sub_tile *s, slot to)
+{
+    const tile *t = c->t;
+    side_work w = {.s = s, .m = to.m + s->row, .l = to.l + s->row, .scale = t->a->scale};
+    w.fits = s->rows > 0 && scores_are_plain(t->a);
+    for (int i = s->row; i < s->row + s->rows; i++) w.fits &= t->begin[i] == 0 && t->end[i] == CHUNK;
+    return w;
+}
+
+// Some of the weights of a sub-tile are made while the tile unit takes O of the one before and the scores of the next.
 static void run_subs(const chunk_tiles *c, slot *to)
 {
-    for (int row = 0; row < c->t->rows; row += SUB_ROWS) {
-        const sub_tile sub = sub_at(c, row);
-        sub_scores(c, &sub);
-        sub_weights(c, &sub, *to);
+    sub_tile sub[2] = {sub_at(c, 0)};
+    side_work none = {0}, side = side_begin(c, &sub[0], *to), next;
+    sub_scores(c, &sub[0], &none);
+    for (int row = 0, now = 0; row < c->t->rows; row += SUB_ROWS, now = !now, side = next) {
+        const bool more = row + SUB_ROWS < c->t->rows;
+        next = (side_work){0};
+        if (more) {
+            sub[!now] = sub_at(c, row + SUB_ROWS);
+            sub_scores(c, &sub[!now], &side);
+            next = side_begin(c, &sub[!now], *to);
+        }
+        sub_weights(c, &sub[now], side.row, *to);
         float *o = c->t->joins > 0 ? c->o : to->o + (size_t)row * c->columns;
         if (c->wild)
-            wild_values(c, &sub, o);
+            wild_values(c, &sub[now], o);
         else
-            sub_values(c, &sub, o);
-        rows_done(c->t, to, o, row, sub.rows);
+            sub_values(c, &sub[now], o, &next);
+        rows_done(c->t, to, o, row, sub[now].rows);
     }
 }
 
