@@ -154,10 +154,10 @@ static void gather(const weft_op *op, const wi_row_work *w, unsigned char *copy)
 enum { CHOICE = sizeof(weft_choice), ROUNDING = 10 };
 
 const wi_row_op wi_row_ops[] = {
-    {"norm", WI_ROW_WIDTH, 2, norm, 4, 4, 0, 3, .chains = true, .result = 1},
-    {"norm to bf16", WI_ROW_WIDTH, 2, norm_last, 4, 4, 0, 3 + ROUNDING, .result = 1},
-    {"norm bf16 to bf16", WI_ROW_WIDTH, 2, norm_both, 4, 4, 0, 3 + 2 * ROUNDING, .result = 1},
-    {"norm residual", WI_ROW_WIDTH, 3, norm_add, 4, 4, 4, 4, .chains = true, .result = 1},
+    {"norm", WI_ROW_WIDTH, 2, norm, 4, 4, 0, 3, .weighs = true, .chains = true, .result = 1},
+    {"norm to bf16", WI_ROW_WIDTH, 2, norm_last, 4, 4, 0, 3 + ROUNDING, .weighs = true, .result = 1},
+    {"norm bf16 to bf16", WI_ROW_WIDTH, 2, norm_both, 4, 4, 0, 3 + 2 * ROUNDING, .weighs = true, .result = 1},
+    {"norm residual", WI_ROW_WIDTH, 3, norm_add, 4, 4, 4, 4, .weighs = true, .chains = true, .result = 1},
     {"rope", WI_ROW_HEADS, 1, rope, 0, 0, 4, 2, .result = 0},
     {"rope interleaved", WI_ROW_HEADS, 1, rope_pairs, 0, 0, 4, 4, .result = 0},
     {"gate silu", WI_ROW_INNER, 3, gate_silu, 8, 4, 0, 19, .result = 1},

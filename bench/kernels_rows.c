@@ -142,7 +142,8 @@ static weft_status level_of(wi_kernel_bench *b, const row_bench *g, int threads,
 {
     weft_topology t;
     WEFT_TRY(weft_topology_read(&t));
-    const double all = (double)g->room * g->copies, each = all / threads;
+    const double weight = g->what->weighs ? (double)g->work.width * sizeof(float) : 0;
+    const double all = (double)g->room * g->copies + weight, each = all / threads;
     if (each <= 0.75 * (double)t.l1d)
         *out = 0;
     else if (each <= 0.75 * (double)t.l2)
@@ -159,6 +160,7 @@ static void count_work(const wi_kernel_bench *b, const row_bench *g, int level, 
     const bool moves = what->write > 0 || what->change > 0;
     const double written = what->write * (level > 0 ? 2 : 1) + what->change * 2;
     c->bytes = elements * (what->read + written);
+    if (what->weighs && g->work.rows < 4) c->bytes += elements * sizeof(float); // else it stays near
     c->read = (weft_ceiling)((moves ? WEFT_CEILING_COPY_L1 : WEFT_CEILING_READ_L1) + level);
     c->compute = b->options->isa >= WEFT_ISA_AVX512 ? WEFT_CEILING_FMA_AVX512 : WEFT_CEILING_FMA_AVX2;
     c->operations = elements * 2 * what->steps;

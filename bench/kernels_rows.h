@@ -33,6 +33,7 @@ typedef struct {
     int slots;
     void (*run)(const weft_op *op, const wi_row_work *work, unsigned char *copy);
     double read, write, change, steps;
+    bool weighs;            // reads a weight a column too
     bool chains;            // fewer than four rows wait for their sum's chain
     bool alone, splits;     // takes no team; shares even one row among it
     size_t result;          // the slot that a result lies in

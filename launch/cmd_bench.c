@@ -82,7 +82,8 @@ static const weft_flag kernels_flags[] = {
     {.name = "shape",
      .kind = WEFT_FLAG_STRING,
      .offset = FIELD(shape),
-     .help = "one shape alone: qkv, o, gate+up or down of the model, any as NxK, outputs by inputs; prefill or decode"},
+     .help = "one shape alone: qkv, o, gate+up or down of the model, any as NxK, outputs by inputs; prefill or decode; "
+             "of rows the op, as norm"},
     {.name = "rows",
      .kind = WEFT_FLAG_STRING,
      .offset = FIELD(rows),
