@@ -124,6 +124,12 @@ static void *keep(sources *s, int slot, size_t bytes)
     return (char *)s->memory[slot] + (slot % 3 == 0); // weights stand unaligned
 }
 
+static void clear_signs(unsigned char *floats, weft_dtype type, size_t count)
+{
+    const size_t size = (size_t)weft_dtype_bits(type) / 8;
+    for (size_t i = 0; i < count; i++) floats[(i + 1) * size - 1] &= 0x7f;
+}
+
 static void make_source(sources *s, int index, int64_t rows)
 {
     const weight_case *c = &s->what;
@@ -148,6 +154,7 @@ static void make_source(sources *s, int index, int64_t rows)
     out->scale_rows = c->scale_rows;
     out->group = c->group;
     for (size_t i = 0; i < scale_rows * groups; i++) put(s->memory[3 * index + 1], c->scale_type, i, PLAIN, 0.01f);
+    if (c->positive) clear_signs(s->memory[3 * index + 1], c->scale_type, scale_rows * groups);
     if (c->codebook) out->codebook = s->codebook;
     if (!c->zeros) return;
     out->zeros = keep(s, 3 * index + 2, scale_rows * groups * 4);

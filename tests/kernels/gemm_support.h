@@ -12,6 +12,7 @@ typedef struct {
     weft_dtype type, scale_type, zero_type;
     int64_t n, k;
     int group, scale_rows;
+    bool positive; // scales
     bool zeros, codebook, permuted, gate;
     int sources; // stacked; 0 is 1
     values kind;
