@@ -59,13 +59,16 @@ static void end(weft_engine *e, active *a, weft_finish finish)
     active_free(e, a);
 }
 
-// Blocks for all tokens that the request may come to: the last one drawn is never computed.
+// How many tokens the request may come to that are computed: the last one drawn never is.
+static int64_t computed_of(const active *a)
+{
+    return (int64_t)a->request.token_count + (a->request.max_tokens > 0 ? a->request.max_tokens - 1 : 0);
+}
+
 static int blocks_of(const weft_engine *e, const active *a)
 {
     const int block = weft_pool_block(e->pool);
-    const int64_t tokens =
-        (int64_t)a->request.token_count + (a->request.max_tokens > 0 ? a->request.max_tokens - 1 : 0);
-    return (int)((tokens + block - 1) / block);
+    return (int)((computed_of(a) + block - 1) / block);
 }
 
 weft_status weft_engine_submit(weft_engine *e, const weft_request *request, int64_t *id)
@@ -91,9 +94,11 @@ weft_status weft_engine_submit(weft_engine *e, const weft_request *request, int6
     if (a->block_count > weft_pool_blocks(e->pool))
         status = weft_fail(WEFT_LIMIT, "a request of up to %lld tokens: the cache has room for %lld; use --cache-bytes",
                            (long long)most, (long long)(weft_pool_blocks(e->pool) * weft_pool_block(e->pool)));
+    if (status == WEFT_OK && computed_of(a) > weft_model_options_of(e->model)->positions)
+        status = weft_fail(WEFT_LIMIT, "a request of up to %lld tokens: the model was opened for %lld positions",
+                           (long long)most, (long long)weft_model_options_of(e->model)->positions);
     if (status == WEFT_OK) status = weft_model_rotation(e->model, a->count, &a->rotation);
     if (status != WEFT_OK) {
-        a->blocks = NULL;
         active_free(e, a);
         return status;
     }

@@ -152,6 +152,24 @@ static void check_order(void)
     golden_free(&g);
 }
 
+// Rotations are made for so many positions and no more.
+static void check_positions(void)
+{
+    rig r;
+    golden g;
+    int64_t id;
+    rig_options o = rig_defaults();
+    golden_read("llama-plain", &g);
+    rig_open(&r, "llama-plain", &o);
+    result out = {0};
+    weft_request request = request_of(&g, 13, 501, 0, &out);
+    CHECK_FAILS(weft_engine_submit(r.engine, &request, &id), WEFT_LIMIT, "for 512 positions");
+    request.max_tokens = 500;
+    CHECK_OK(weft_engine_submit(r.engine, &request, &id));
+    rig_close(&r);
+    golden_free(&g);
+}
+
 // A text that grows over the length from which it is rotated in another way gives what it gives from scratch.
 static void check_longer(void)
 {
@@ -196,6 +214,7 @@ int main(void)
     check_bits("mistral", WEFT_I8, 0, WEFT_CACHE_INT8);
     check_bits("llama-dynamic", WEFT_I4, 32, WEFT_CACHE_BF16);
     check_order();
+    check_positions();
     check_longer();
     printf("%lld values compared to the bit\n", (long long)compared);
     return 0;
