@@ -279,10 +279,7 @@ weft_status weft_engine_create(const weft_op *op, weft_model *model, weft_device
     e->options = *options;
     if (e->options.chunk > limits->rows) e->options.chunk = limits->rows;
     e->logit_rows = limits->logit_rows;
-    weft_cache *layers = calloc((size_t)weft_model_config_of(model)->layers, sizeof *layers);
-    WEFT_TRY_GOTO(layers ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory for an engine"));
-    const int64_t block_bytes = (int64_t)weft_model_cache_layout(model, options->block, layers);
-    free(layers);
+    const int64_t block_bytes = (int64_t)weft_model_cache_layout(model, options->block, NULL);
     const int64_t blocks = options->cache_bytes / block_bytes;
     WEFT_TRY_GOTO(weft_pool_create(model, device, options->block, blocks < 1 ? 1 : blocks, &e->pool));
     WEFT_TRY_GOTO(make_buffers(e, limits->rows));

@@ -124,10 +124,7 @@ weft_status wi_model_load(wi_model *m, const wi_call *call, const wi_model_flags
     if (model.rows < needs->requests) model.rows = engine.chunk = needs->requests;
     if (model.logit_rows > model.rows) model.logit_rows = model.rows;
     WEFT_TRY(weft_model_create(&m->op, &m->cpu, m->device, &m->config, m->checkpoint, &model, &m->model));
-    weft_cache *layers = calloc((size_t)weft_model_config_of(m->model)->layers, sizeof *layers);
-    if (!layers) return weft_fail(WEFT_NO_MEMORY, "no memory for a view of each layer");
-    const int64_t block = (int64_t)weft_model_cache_layout(m->model, CACHE_BLOCK, layers);
-    free(layers);
+    const int64_t block = (int64_t)weft_model_cache_layout(m->model, CACHE_BLOCK, NULL);
     engine.cache_bytes = (needs->positions + CACHE_BLOCK - 1) / CACHE_BLOCK * block * needs->requests;
     if (flags->cache_bytes) engine.cache_bytes = flags->cache_bytes;
     WEFT_TRY(weft_engine_create(&m->op, m->model, m->device, &engine, &m->engine));

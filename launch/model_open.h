@@ -60,7 +60,6 @@ typedef struct {
     int64_t positions; // of the longest request
     int requests;      // at once
     int logit_rows;    // of a step
-    bool no_tokenizer; // ids alone are used
 } wi_model_needs;
 
 typedef struct {

@@ -18,17 +18,22 @@ static void embed(weft_model *m, const weft_batch *b)
     m->op.table->rows.embed(&m->op, &args);
 }
 
-static void norm(weft_model *m, float *out, const float *in, const float *weight, int rows)
+// The width of a row of qkv: queries, keys, values.
+static size_t qkv_width(const weft_model_config *c) { return (size_t)((c->heads + 2 * c->kv_heads) * c->head_dim); }
+
+// Norms `heads` pieces of `width` in each row, every one on its own.
+static void norm_pieces(weft_model *m, float *out, const float *in, const float *weight, int rows, size_t stride,
+                        int64_t heads, int64_t width)
 {
-    const size_t width = (size_t)m->config.hidden;
     const weft_norm args = {.out = out,
                             .in = in,
                             .weight = weight,
-                            .out_stride = width,
-                            .in_stride = width,
+                            .out_stride = stride,
+                            .in_stride = stride,
+                            .head_stride = (size_t)width,
                             .rows = (size_t)rows,
-                            .heads = 1,
-                            .width = width,
+                            .heads = (size_t)heads,
+                            .width = (size_t)width,
                             .eps = (float)m->config.eps,
                             .one_plus = m->config.norm == WEFT_NORM_ONE_PLUS,
                             .before = WEFT_F32,
@@ -36,32 +41,22 @@ static void norm(weft_model *m, float *out, const float *in, const float *weight
     m->op.table->rows.norm(&m->op, &args);
 }
 
+static void norm(weft_model *m, float *out, const float *in, const float *weight, int rows)
+{
+    norm_pieces(m, out, in, weight, rows, (size_t)m->config.hidden, 1, m->config.hidden);
+}
+
 // Norms each head of `heads` that stand at x in rows of qkv.
 static void norm_heads(weft_model *m, float *x, const float *weight, int rows, int64_t heads)
 {
-    const weft_model_config *c = &m->config;
-    const size_t stride = (size_t)((c->heads + 2 * c->kv_heads) * c->head_dim);
-    const weft_norm args = {.out = x,
-                            .in = x,
-                            .weight = weight,
-                            .out_stride = stride,
-                            .in_stride = stride,
-                            .head_stride = (size_t)c->head_dim,
-                            .rows = (size_t)rows,
-                            .heads = (size_t)heads,
-                            .width = (size_t)c->head_dim,
-                            .eps = (float)c->eps,
-                            .one_plus = c->norm == WEFT_NORM_ONE_PLUS,
-                            .before = WEFT_F32,
-                            .after = WEFT_F32};
-    m->op.table->rows.norm(&m->op, &args);
+    norm_pieces(m, x, x, weight, rows, qkv_width(&m->config), heads, m->config.head_dim);
 }
 
 // Queries and keys stand side by side, so one call turns both. Neighbouring requests with one key are turned together.
 static void rotate(weft_model *m, const weft_batch *b, int rope)
 {
     const weft_model_config *c = &m->config;
-    const size_t stride = (size_t)((c->heads + 2 * c->kv_heads) * c->head_dim);
+    const size_t stride = qkv_width(c);
     for (int first = 0, next; first < b->request_count; first = next) {
         for (next = first + 1; next < b->request_count && b->rotation[next] == b->rotation[first];) next++;
         const int row = b->requests[first].row;
@@ -86,7 +81,7 @@ static void attend(weft_model *m, const weft_batch *b, const weft_layer_config *
                    const weft_cache *cache)
 {
     const weft_model_config *c = &m->config;
-    const size_t stride = (size_t)((c->heads + 2 * c->kv_heads) * c->head_dim);
+    const size_t stride = qkv_width(c);
     const float *k = m->qkv + c->heads * c->head_dim, *v = k + c->kv_heads * c->head_dim;
     const weft_cache_write write = {.cache = cache,
                                     .k = k,

@@ -13,7 +13,7 @@ static void fini_rotation(wi_rotation *r)
     *r = (wi_rotation){0};
 }
 
-weft_status wi_rotation_make(const weft_model *model, int rope, int64_t length, wi_rotation *out)
+static weft_status make_rotation(const weft_model *model, int rope, int64_t length, wi_rotation *out)
 {
     const weft_rope_config *r = &model->config.ropes[rope];
     const size_t half = (size_t)r->rotary / 2, positions = (size_t)model->options.positions;
@@ -33,7 +33,7 @@ weft_status wi_rotation_make(const weft_model *model, int rope, int64_t length, 
             sine[p * half + i] = sinf(angle) * factor;
         }
     }
-    *out = (wi_rotation){.rope = rope, .length = length, .cos = table, .sin = sine};
+    *out = (wi_rotation){.cos = table, .sin = sine};
     return WEFT_OK;
 }
 
@@ -73,8 +73,7 @@ weft_status weft_model_rotation(weft_model *model, int64_t length, int *key)
         return weft_fail(WEFT_LIMIT, "requests of more than %d lengths, each rotated in its own way", WI_ROTATIONS_MAX);
     const int next = model->rotations;
     for (int i = 0; i < WEFT_ROPES_MAX; i++)
-        if (model->config.ropes[i].rotary > 0)
-            WEFT_TRY(wi_rotation_make(model, i, alike, &model->rotation[next].rope[i]));
+        if (model->config.ropes[i].rotary > 0) WEFT_TRY(make_rotation(model, i, alike, &model->rotation[next].rope[i]));
     model->rotation[next].length = alike;
     model->rotations = next + 1;
     *key = next;
@@ -86,7 +85,7 @@ size_t weft_model_cache_layout(const weft_model *model, int block, weft_cache *l
     const weft_model_config *c = &model->config;
     size_t at = 0;
     for (int64_t i = 0; i < c->layers; i++) {
-        weft_cache *l = &layers[i];
+        weft_cache own, *l = layers ? &layers[i] : &own;
         *l = (weft_cache){.type = model->options.cache,
                           .block = block,
                           .heads = (int)c->kv_heads,
@@ -96,7 +95,7 @@ size_t weft_model_cache_layout(const weft_model *model, int block, weft_cache *l
         l->v_offset = at += weft_cache_k_bytes(l);
         at += weft_cache_v_bytes(l);
     }
-    for (int64_t i = 0; i < c->layers; i++) layers[i].block_bytes = at;
+    for (int64_t i = 0; layers && i < c->layers; i++) layers[i].block_bytes = at;
     return at;
 }
 
@@ -218,8 +217,6 @@ const weft_model_config *weft_model_config_of(const weft_model *model) { return 
 const weft_model_options *weft_model_options_of(const weft_model *model) { return &model->options; }
 
 const weft_weights *weft_model_weights_of(const weft_model *model) { return &model->weights; }
-
-size_t weft_model_work_bytes(const weft_model *model) { return model->memory_bytes; }
 
 const char *weft_model_attention_name(const weft_model *model)
 {

@@ -30,11 +30,10 @@ void weft_model_destroy(weft_model *model); // accepts NULL
 const weft_model_config *weft_model_config_of(const weft_model *model);
 const weft_model_options *weft_model_options_of(const weft_model *model);
 const weft_weights *weft_model_weights_of(const weft_model *model);
-size_t weft_model_work_bytes(const weft_model *model); // held beside the weights
 const char *weft_model_attention_name(const weft_model *model);
 
 // How a pool of blocks of so many positions is cut: the view of layer i in `layers` (config.layers of them; their pool
-// is set by weft_model_forward's caller). Returns the bytes of a block, all layers together.
+// is set by weft_model_forward's caller); NULL: only measure. Returns the bytes of a block, all layers together.
 size_t weft_model_cache_layout(const weft_model *model, int block, weft_cache *layers);
 
 // Rotations depend on the length of a request's prompt where the model stretches by it (dynamic, longrope): the key

@@ -8,8 +8,6 @@ enum { WI_ROTATIONS_MAX = 64 }; // keys that live at once
 
 // cos and sin of one rope for requests of one key.
 typedef struct {
-    int rope;
-    int64_t length;   // 0: of any
     float *cos, *sin; // (positions, rotary / 2)
 } wi_rotation;
 
@@ -42,7 +40,5 @@ struct weft_model {
     void *memory; // all of these
     size_t memory_bytes;
 };
-
-weft_status wi_rotation_make(const weft_model *model, int rope, int64_t length, wi_rotation *out);
 
 #endif
