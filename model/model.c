@@ -85,7 +85,7 @@ size_t weft_model_cache_layout(const weft_model *model, int block, weft_cache *l
     const weft_model_config *c = &model->config;
     size_t at = 0;
     for (int64_t i = 0; i < c->layers; i++) {
-        weft_cache own, *l = layers ? &layers[i] : &own;
+        weft_cache own = {0}, *l = layers ? &layers[i] : &own;
         *l = (weft_cache){.type = model->options.cache,
                           .block = block,
                           .heads = (int)c->kv_heads,
