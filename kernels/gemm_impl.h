@@ -42,6 +42,7 @@ typedef struct {
     int64_t group;        // panels done at once
     int n_parts, m_parts; // threads along the panels, and along the rows of a chunk
     int slots;            // depth of the stack of leaves
+    unsigned passing;     // bits: leaves of one span that are merged at once and need no slot
     int64_t segments;     // sums of activations a row; 0 without zeros
     // scratch: packed rows, then sums, then for each thread `slots` accumulators and an expanded panel
     size_t sums_at, threads_at, slot_bytes, expanded_bytes, thread_bytes, bytes;

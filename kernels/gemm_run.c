@@ -5,7 +5,7 @@
 enum {
     FEW_ROWS = 32,     // so few rows meet a panel once, in one pass over K
     L2_ROWS = 1 << 20, // bytes of packed rows that may stay in L2 beside a panel
-    L2_SUMS = 3 << 18, // bytes of accumulators that may
+    L2_SUMS = 3 << 18, // bytes of accumulators that may; twice as many of a stack, most of which is idle
     MANY_PANELS_A_THREAD = 8,
 };
 
@@ -38,21 +38,37 @@ static int64_t segments_of(const weft_gemm_weight *w)
     return count;
 }
 
+// Whether a leaf is one span, counted as the driver counts, and merged as soon as it is done.
+static bool passes(const weft_gemm_weight *w, int64_t k_block, int leaf)
+{
+    const int64_t from = w->family == WEFT_FAMILY_AMX ? w->leaf[leaf].begin : -w->k_first;
+    const int64_t first = (w->leaf[leaf].begin - from) / k_block, last = (w->leaf[leaf].end - 1 - from) / k_block;
+    return w->leaf[leaf].merges > 0 && first == last;
+}
+
+static void cut_stack(const weft_gemm_weight *w, wi_gemm_cut *cut)
+{
+    cut->slots = 1;
+    for (int l = 0; l < w->leaves; l++) {
+        if (passes(w, cut->k_block, l))
+            cut->passing |= 1u << l;
+        else if (w->leaf[l].depth >= cut->slots)
+            cut->slots = w->leaf[l].depth + 1;
+    }
+}
+
 wi_gemm_cut wi_gemm_cut_of(const weft_gemm_weight *w, int64_t m, int threads)
 {
     const int64_t rows = m < WI_CHUNK ? (m + WI_TILE_ROWS - 1) / WI_TILE_ROWS * WI_TILE_ROWS : WI_CHUNK;
     const size_t size = w->family == WEFT_FAMILY_FMA ? 4 : 2, row_bytes = (size_t)w->padded * size;
-    wi_gemm_cut cut = {
-        .chunk = WI_CHUNK, .k_block = w->type == WEFT_F32 ? WI_K_BLOCK / 2 : WI_K_BLOCK, .group = 1, .slots = 1};
+    wi_gemm_cut cut = {.chunk = WI_CHUNK, .k_block = w->type == WEFT_F32 ? WI_K_BLOCK / 2 : WI_K_BLOCK, .group = 1};
     cut_threads(w, rows, threads, &cut);
-    for (int l = 0; l < w->leaves; l++)
-        if (w->leaf[l].depth >= cut.slots) cut.slots = w->leaf[l].depth + 1;
     const size_t sums_bytes = (size_t)rows * WI_PANEL * sizeof(float);
     const bool expands = w->family == WEFT_FAMILY_AMX && w->type != WEFT_BF16;
-    if (rows <= (expands ? WI_TILE_ROWS : FEW_ROWS))
-        cut.k_block = INT64_MAX / 2;
-    else if ((size_t)rows * row_bytes > L2_ROWS && sums_bytes * (size_t)cut.slots < L2_SUMS)
-        cut.group = (int64_t)(L2_SUMS / (sums_bytes * (size_t)cut.slots));
+    if (rows <= (expands ? WI_TILE_ROWS : FEW_ROWS)) cut.k_block = INT64_MAX / 2;
+    cut_stack(w, &cut);
+    if (cut.k_block <= WI_K_BLOCK && (size_t)rows * row_bytes > L2_ROWS && sums_bytes * (size_t)cut.slots < L2_SUMS)
+        cut.group = (int64_t)((cut.slots > 1 ? 2 : 1) * L2_SUMS / (sums_bytes * (size_t)cut.slots));
     cut.segments = w->family == WEFT_FAMILY_AMX ? 0 : segments_of(w);
     cut.slot_bytes = sums_bytes * (size_t)cut.group;
     cut.expanded_bytes = w->family == WEFT_FAMILY_AMX && w->type != WEFT_BF16 ? (size_t)WI_K_BLOCK * WI_PANEL * 2 : 0;

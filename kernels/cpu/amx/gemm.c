@@ -114,45 +114,29 @@ static inline void store_four(float *tile, bool turned)
     }
 }
 
-// What a block of rows fetches while it multiplies, a few lines a step: its part of the next panel's codes, its part of
-// the packed rows of the next span, and the lines of the result that are written after the last span.
-typedef struct {
-    const unsigned char *codes, *rows;
-    int64_t code_lines, row_lines; // a step
-    const float *out;              // NULL before the last span
-    size_t out_stride;
-    int64_t out_rows;
-} fetches;
-
-static inline void fetch_lines(const unsigned char **at, int64_t lines)
+static inline const unsigned char *fetch_lines(const unsigned char *at, int64_t lines)
 {
-    for (int64_t i = 0; i < lines; i++, *at += WI_LINE) _mm_prefetch((const char *)*at, _MM_HINT_T1);
+    for (int64_t i = 0; i < lines; i++, at += WI_LINE) _mm_prefetch((const char *)at, _MM_HINT_T1);
+    return at;
 }
 
-static fetches fetches_of(const run *r, const span *s, int64_t row, int64_t rows, int64_t steps)
+// What the blocks of rows of a panel and span fetch while they multiply, a few lines a step: the next panel's codes and
+// this panel's part of the packed rows of the next span. Planned once, at the first block from `row`.
+static void plan_fetches(const run *r, span *s, int64_t row, int64_t steps)
 {
-    const weft_gemm_weight *w = r->w;
     const int64_t blocks = (r->chunk_rows + ROW_BLOCK - 1) / ROW_BLOCK, block = row / ROW_BLOCK;
-    fetches f = {.codes = s->ahead};
     if (s->ahead) {
-        const int64_t part = steps * STEP_BYTES * weft_dtype_bits(w->type) / 16 / blocks;
-        f.codes += block * part;
-        f.code_lines = (part / steps + WI_LINE - 1) / WI_LINE;
+        const int64_t part = steps * STEP_BYTES * weft_dtype_bits(r->w->type) / 16 / blocks;
+        s->ahead += block * part;
+        s->ahead_lines = (part / steps + WI_LINE - 1) / WI_LINE;
     }
     if (s->rows_ahead >= 0) {
         const int64_t next_steps = steps_of(s->rows_ahead, s->rows_ahead_end);
         const int64_t part = next_steps * WI_LINE * ((r->chunk_rows + TILE - 1) / TILE * TILE) / (blocks * s->turns);
-        f.rows = packed_at(r, 0, s->rows_ahead, next_steps) + (s->turn * blocks + block) * part;
-        f.row_lines = (part / steps + WI_LINE - 1) / WI_LINE;
+        s->rows_from = packed_at(r, 0, s->rows_ahead, next_steps) + (s->turn * blocks + block) * part;
+        s->rows_lines = (part / steps + WI_LINE - 1) / WI_LINE;
+        s->rows_part = part;
     }
-    if (s->last && s->leaf + 1 == w->leaves) {
-        const int64_t panel = (s->panel - w->data) / (int64_t)w->panel_bytes;
-        f.out_stride = r->args->out_stride;
-        f.out_rows = rows;
-        f.out = r->args->out[0] + (size_t)(r->chunk_row + row) * f.out_stride +
-                panel * (w->fuse == WEFT_FUSE_GATE ? WI_PANEL / 2 : WI_PANEL);
-    }
-    return f;
 }
 
 // Two tiles of rows: the weights stay in L1 from one block of rows to the next, the rows pass through.
@@ -180,32 +164,53 @@ static inline void step_two(const unsigned char *codes, const unsigned char *low
     }
 }
 
-static inline void multiply_two(const unsigned char *codes, const unsigned char *low, int64_t steps, fetches f,
-                                bool turned)
+// `sums` are those of the next block, or NULL; `out` is where this one goes after its last span, or NULL.
+static inline void multiply_two(const unsigned char *codes, const unsigned char *low, int64_t steps, span *s,
+                                const float *sums, const float *out, int64_t out_rows, size_t out_stride, bool turned)
 {
-    const unsigned char *high = low + steps * TILE * WI_LINE;
+    const unsigned char *high = low + steps * TILE * WI_LINE, *ahead = s->ahead, *rows = s->rows_from;
+    const float *out_end = out + out_rows * (int64_t)out_stride;
+    const bool folds = s->folding.count > 0;
+    const int64_t ahead_lines = s->ahead_lines, rows_lines = s->rows_lines;
     for (int64_t i = 0; i < steps; i++, codes += STEP_BYTES, low += TILE * WI_LINE, high += TILE * WI_LINE) {
-        fetch_lines(&f.codes, f.code_lines);
-        fetch_lines(&f.rows, f.row_lines);
-        for (int j = 0; j < 4 && f.out_rows > 0; j++, f.out_rows--, f.out += f.out_stride) {
-            _mm_prefetch((const char *)f.out, _MM_HINT_T0);
-            _mm_prefetch((const char *)(f.out + WI_LINE / 4), _MM_HINT_T0);
+        ahead = fetch_lines(ahead, ahead_lines);
+        rows = fetch_lines(rows, rows_lines);
+        for (int j = 0; j < 4 && out < out_end; j++, out += out_stride) {
+            _mm_prefetch((const char *)out, _MM_HINT_T1);
+            _mm_prefetch((const char *)(out + WI_LINE / 4), _MM_HINT_T1);
         }
+        if (sums)
+            for (int j = 0; j < 4; j++, sums += 16) _mm_prefetch((const char *)sums, _MM_HINT_T0);
+        if (folds) fold_some(&s->folding, 4);
         step_two(codes, low, high, turned);
     }
+    s->ahead = ahead;
+    if (s->rows_from) s->rows_from += s->rows_part;
 }
 
 #include "kernels/cpu/amx/few.inc"
 
-static inline void multiply_block(const run *r, const span *s, const unsigned char *codes, int64_t row, int64_t rows,
+static inline void multiply_block(const run *r, span *s, const unsigned char *codes, int64_t row, int64_t rows,
                                   float *tile, int64_t rows_after, bool turned)
 {
     const int64_t steps = steps_of(s->begin, s->end);
+    const weft_gemm_weight *w = r->w;
+    const float *out = NULL;
+    int64_t out_rows = 0;
+    if (s->last && s->leaf + 1 == w->leaves) {
+        const int64_t panel = (s->panel - w->data) / (int64_t)w->panel_bytes;
+        out_rows = rows;
+        out = r->args->out[0] + (size_t)(r->chunk_row + row) * r->args->out_stride +
+              panel * (w->fuse == WEFT_FUSE_GATE ? WI_PANEL / 2 : WI_PANEL);
+    }
+    if (!s->loaded) plan_fetches(r, s, row, steps);
     if (s->first)
         zero_four(turned);
     else if (!s->loaded)
         load_four(tile, turned);
-    multiply_two(codes, packed_at(r, row, s->at, steps), steps, fetches_of(r, s, row, rows, steps), turned);
+    multiply_two(codes, packed_at(r, row, s->at, steps), steps, s,
+                 rows_after > TILE && !s->first ? tile + ROW_BLOCK * WI_PANEL : NULL, out, out_rows,
+                 r->args->out_stride, turned);
     if (rows_after > TILE && !s->first) load_four(tile + ROW_BLOCK * WI_PANEL, !turned);
     store_four(tile, turned);
 }
@@ -266,12 +271,27 @@ static void pack_block(const run *r, int64_t row, int64_t rows)
     } while (span_after(r, &s, &s));
 }
 
+// What the epilogue leaves as it is goes to the result without a stop.
+static inline bool is_bare(const run *r, int64_t panel)
+{
+    const weft_gemm_args *g = r->args;
+    return r->w->fuse == WEFT_FUSE_STACK && (panel + 1) * WI_PANEL <= r->w->columns &&
+           !(g->bias || g->addend || g->residual || g->act);
+}
+
 static void finish(const run *r, int root, const float *tile, int64_t row, int64_t rows, int64_t panel)
 {
     const int64_t columns = tile_columns(r);
+    const bool bare = columns == TILE && is_bare(r, panel);
     float sums[TILE][WI_PANEL] __attribute__((aligned(64)));
     for (int64_t i = 0; i < rows; i += TILE) {
         const float *from = tile + i * WI_PANEL;
+        if (bare && rows - i >= TILE) {
+            float *out = r->args->out[root] + (size_t)(r->chunk_row + row + i) * r->args->out_stride + panel * WI_PANEL;
+            turn_sums(from, out, r->args->out_stride);
+            turn_sums(from + TILE * TILE, out + TILE, r->args->out_stride);
+            continue;
+        }
         for (int half = 0; half < 2; half++) {
             if (columns < TILE)
                 turn_few(from + half * TILE * columns, (int)columns, &sums[0][half * TILE], WI_PANEL);
