@@ -157,6 +157,8 @@ typedef struct {
 weft_status weft_exchange_acquire(weft_channel *channel, weft_exchange *out);
 weft_status weft_exchange_begin(weft_exchange *exchange, size_t bytes); // what I give (ALLTOALL: to each peer)
 weft_status weft_exchange_begin_each(weft_exchange *exchange, const size_t *bytes); // ALLTOALL: [size]
+// ALLTOALL, where the bytes for peer p stand at slot + offset[p] instead: multiples of 64, within size * stride.
+weft_status weft_exchange_begin_at(weft_exchange *exchange, const size_t *offset, const size_t *bytes);
 weft_status weft_exchange_end(weft_exchange *exchange);
 bool weft_exchange_ready(weft_exchange *exchange); // would end return at once? Makes progress
 void weft_exchange_release(weft_exchange *exchange);
