@@ -9,6 +9,7 @@
 #include "core/device.h"
 #include "kernels/kernels.h"
 #include "model/checkpoint.h"
+#include "parallel/shard.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -70,9 +71,6 @@ weft_status weft_weights_load(const weft_checkpoint *checkpoint, const weft_mode
                               const weft_weights_options *options, const weft_op *op, weft_device *device,
                               weft_weights *out);
 void weft_weights_free(weft_weights *weights); // accepts a zeroed one
-
-// K in units (a head; 32 columns or a quantization group of an FFN), unit u of U in leaf floor(u * V / U); all held.
-weft_gemm_leaves weft_leaves_of_units(int64_t k, int64_t unit);
 
 #ifdef __cplusplus
 }

@@ -6,16 +6,6 @@
 #include "core/checked.h"
 #include "model/load.h"
 
-weft_gemm_leaves weft_leaves_of_units(int64_t k, int64_t unit)
-{
-    weft_gemm_leaves leaves = {.count = WEFT_LEAVES};
-    const int64_t units = (k + unit - 1) / unit;
-    for (int i = 0; i <= WEFT_LEAVES; i++) {
-        const int64_t begin = (i * units + WEFT_LEAVES - 1) / WEFT_LEAVES * unit;
-        leaves.begin[i] = begin < k ? begin : k;
-    }
-    return leaves;
-}
 
 // Memory for one more of a growing array.
 static weft_status grow(void **array, size_t *room, size_t count, size_t size)
