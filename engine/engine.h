@@ -49,13 +49,18 @@ typedef struct {
 } weft_request;
 
 typedef struct {
-    int block;           // positions in a block of the cache
-    int64_t cache_bytes; // of the pool; at least a block is taken
-    int requests;        // the most that run at once
-    int chunk;           // the most rows of a step; not above the model's
+    int block;            // positions in a block of the cache
+    int64_t cache_bytes;  // of each rank's pool; at least a block is taken. 0:
+    int64_t cache_blocks; // so many blocks on each rank
+    int requests;         // the most that run at once
+    int chunk;            // the most rows that a rank computes in a step; not above the model's
 } weft_engine_options;
 
-// The model and the device are borrowed. Local, blocking.
+// How many blocks each rank needs, so that `requests` of so many positions run at once. Local.
+int64_t weft_engine_blocks(const weft_model *model, int block, int64_t positions, int requests);
+
+// The model and the device are borrowed. Collective over the model's mesh, blocking. Every rank then makes the same
+// calls in the same order.
 weft_status weft_engine_create(const weft_op *op, weft_model *model, weft_device *device,
                                const weft_engine_options *options, weft_engine **out);
 void weft_engine_destroy(weft_engine *engine); // its requests end unheard; accepts NULL

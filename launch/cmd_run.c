@@ -238,7 +238,7 @@ static void print_digest(const run_state *r)
         weft_sha256_add(&hash, r->streams[i].tokens, (size_t)r->streams[i].count * sizeof(int32_t));
     }
     weft_sha256_end(&hash, text);
-    printf("digest %s %s %d\n", text, weft_family_name(weft_model_weights_of(r->model.model)->head.family),
+    printf("digest %s %s %d\n", text, weft_family_name(weft_model_weights_of(r->model.model)->family),
            WEFT_CONTRACT_VERSION);
 }
 
@@ -286,7 +286,7 @@ static weft_status write_json(const run_state *r, const char *path)
     weft_json_write_real(&w, "decode_s", f.decode_s);
     weft_json_write_int(&w, "weight_bytes", (int64_t)weights->bytes);
     weft_json_write_string(&w, "weights", weft_dtype_name(weights->type));
-    weft_json_write_string(&w, "family", weft_family_name(weights->head.family));
+    weft_json_write_string(&w, "family", weft_family_name(weights->family));
     weft_json_write_end(&w);
     weft_status status = weft_json_writer_finish(&w, &text, &bytes);
     if (status == WEFT_OK) status = wi_write_text(path, text, bytes);
@@ -300,7 +300,7 @@ static void print_figures(const run_state *r)
     const weft_weights *w = weft_model_weights_of(r->model.model);
     const int64_t decoded = f.tokens - r->options->n;
     fprintf(stderr, "weft: loaded %.2f GB (%s, %s) in %.2f s; prompt of %d tokens in %.3f s; %lld tokens",
-            (double)w->bytes * 1e-9, weft_dtype_name(w->type), weft_family_name(w->head.family), r->model.load_s,
+            (double)w->bytes * 1e-9, weft_dtype_name(w->type), weft_family_name(w->family), r->model.load_s,
             r->prompt_count, f.prefill_s, (long long)f.tokens);
     if (decoded > 0 && f.decode_s > 0) fprintf(stderr, ", %.1f a second", (double)decoded / f.decode_s);
     fputc('\n', stderr);

@@ -124,9 +124,8 @@ weft_status wi_model_load(wi_model *m, const wi_call *call, const wi_model_flags
     if (model.rows < needs->requests) model.rows = engine.chunk = needs->requests;
     if (model.logit_rows > model.rows) model.logit_rows = model.rows;
     WEFT_TRY(weft_model_create(&m->op, &m->cpu, m->device, &m->config, m->checkpoint, &model, &m->model));
-    const int64_t block = (int64_t)weft_model_cache_layout(m->model, CACHE_BLOCK, NULL);
-    engine.cache_bytes = (needs->positions + CACHE_BLOCK - 1) / CACHE_BLOCK * block * needs->requests;
-    if (flags->cache_bytes) engine.cache_bytes = flags->cache_bytes;
+    engine.cache_bytes = flags->cache_bytes;
+    engine.cache_blocks = weft_engine_blocks(m->model, CACHE_BLOCK, needs->positions, needs->requests);
     WEFT_TRY(weft_engine_create(&m->op, m->model, m->device, &engine, &m->engine));
     m->load_s = (double)(weft_clock_ns() - start) * 1e-9;
     return WEFT_OK;
