@@ -193,7 +193,7 @@ static bool is_generating(const active *a) { return a->count - a->cached == 1 &&
 // Rows of one request into the step, as many as there is room for.
 static void add_rows(weft_engine *e, active *a)
 {
-    const bool all = a->request.prompt_logits && a->cached < a->request.token_count;
+    const bool all = a->request.prompt_logits && a->count == a->request.token_count; // not again when it starts over
     const wi_rows_wanted wanted = {.tokens = a->tokens + a->cached,
                                    .position = a->cached,
                                    .count = a->count - a->cached,
@@ -302,6 +302,16 @@ int64_t weft_engine_blocks(const weft_model *model, int block, int64_t positions
         for (int r = 0; r < ranks; r++) most = count[r] > most ? count[r] : most;
     }
     return most * requests;
+}
+
+bool weft_engine_look(const weft_engine *e, int64_t id, weft_engine_cached *out)
+{
+    for (const active *a = e->first; a; a = a->next) {
+        if (a->id != id || !a->blocks) continue;
+        *out = (weft_engine_cached){.blocks = a->blocks, .cached = a->cached, .key = a->key};
+        return true;
+    }
+    return false;
 }
 
 const weft_pool *weft_engine_pool(const weft_engine *e) { return e->pool; }

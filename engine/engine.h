@@ -73,6 +73,14 @@ void weft_engine_cancel(weft_engine *engine, int64_t id); // one that has ended,
 weft_status weft_engine_step(weft_engine *engine, int *rows);
 const weft_pool *weft_engine_pool(const weft_engine *engine);
 
+// What a running request has in this rank's cache: of positions 0 to cached - 1 those whose block is not -1.
+typedef struct {
+    const int32_t *blocks;
+    int cached;
+    int key; // of the fold
+} weft_engine_cached;
+bool weft_engine_look(const weft_engine *engine, int64_t id, weft_engine_cached *out); // false: no such request
+
 #ifdef __cplusplus
 }
 #endif

@@ -82,6 +82,7 @@ static weft_status add_matrix(wi_planner *p, weft_gemm_weight *weight, weft_fuse
 // The columns to be read for those held: in whole groups, whose scales are made of all of their columns.
 static weft_range whole_groups(const wi_matrix *m, weft_range held)
 {
+    if (weft_range_size(held) <= 0) return held;
     const int64_t group = !is_code(m->type) ? 1 : m->group > 0 ? m->group : m->k;
     const weft_range read = {held.begin / group * group, (held.end + group - 1) / group * group};
     return (weft_range){read.begin, read.end < m->k ? read.end : m->k};
