@@ -63,6 +63,11 @@ static weft_status compare_specs(weft_comm *comm, const weft_channel_spec *spec)
     return weft_comm_compare(comm, "channels", text);
 }
 
+size_t weft_channel_bytes(const weft_channel_spec *spec, int ranks, bool shared)
+{
+    return shared ? wi_shared_channel_bytes(spec, ranks) / (size_t)ranks : wi_p2p_channel_bytes(spec, ranks);
+}
+
 weft_status weft_channel_create(weft_comm *comm, const weft_channel_spec *spec, weft_channel **out)
 {
     weft_channel *channel = NULL;

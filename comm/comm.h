@@ -138,6 +138,9 @@ typedef struct {
 // Collective over the group (SEND too), blocking; the same spec on all ranks, else MISMATCH.
 weft_status weft_channel_create(weft_comm *comm, const weft_channel_spec *spec, weft_channel **out);
 void weft_channel_destroy(weft_channel *channel); // Local; nothing may be in flight. Accepts NULL
+// The memory that a channel takes of each of so many ranks: a piece of what they share, or buffers of its own, where
+// what peers send is received too. 0 where no address space has it. Local.
+size_t weft_channel_bytes(const weft_channel_spec *spec, int ranks, bool shared);
 const char *weft_channel_algorithm(const weft_channel *channel);
 
 typedef struct {

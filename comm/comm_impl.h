@@ -145,6 +145,7 @@ weft_status wi_shared_channel_create_on(weft_comm *comm, const weft_channel_spec
                                         weft_channel **out);
 size_t wi_shared_channel_bytes(const weft_channel_spec *spec, int ranks);
 weft_status wi_p2p_channel_create(weft_comm *comm, const weft_channel_spec *spec, weft_channel **out);
+size_t wi_p2p_channel_bytes(const weft_channel_spec *spec, int ranks);
 void wi_p2p_progress(weft_job *job);
 // The number of a new group of `comm`'s ranks, from *id on: the next one whose tags no member of `comm` still uses.
 // Collective, blocking.

@@ -278,16 +278,23 @@ static void plan(p2p_channel *channel, wi_algo algo)
 
 // Bytes of one buffer: ALLGATHER has all blocks side by side, ALLTOALL those that go and those that come, the other
 // shapes one.
-static bool buffer_bytes(const p2p_channel *channel, size_t pitch, size_t *out)
+static bool buffer_bytes(const weft_channel_spec *spec, size_t ranks, bool takes_part, size_t pitch, size_t *out)
 {
-    const weft_comm *comm = channel->base.comm;
-    const weft_channel_spec *spec = &channel->base.spec;
-    bool takes_part = wi_channel_gives(&channel->base, comm->rank) || wi_channel_takes(&channel->base, comm->rank);
     size_t blocks = takes_part ? 1 : 0;
     if (spec->shape == WEFT_BARRIER) blocks = 0;
-    if (spec->shape == WEFT_ALLGATHER) blocks = (size_t)comm->size;
-    if (spec->shape == WEFT_ALLTOALL) blocks = 2 * (size_t)comm->size;
+    if (spec->shape == WEFT_ALLGATHER) blocks = ranks;
+    if (spec->shape == WEFT_ALLTOALL) blocks = 2 * ranks;
     return weft_size_mul(blocks, pitch, out);
+}
+
+static size_t pitch_of(const weft_channel_spec *spec) { return weft_align_up(spec->bytes ? spec->bytes : 1, 64); }
+
+size_t wi_p2p_channel_bytes(const weft_channel_spec *spec, int ranks)
+{
+    const size_t depth = (size_t)(spec->depth ? spec->depth : 2);
+    size_t each, total;
+    return buffer_bytes(spec, (size_t)ranks, true, pitch_of(spec), &each) && weft_size_mul(each, depth, &total) ? total
+                                                                                                                : 0;
 }
 
 static void place_buffer(p2p_channel *channel, buffer *use, unsigned char *memory, size_t pitch)
@@ -310,10 +317,12 @@ static weft_status make_buffers(p2p_channel *channel)
 {
     weft_channel *base = &channel->base;
     size_t size = (size_t)base->comm->size, depth = (size_t)base->spec.depth, each, total;
-    size_t pitch = weft_align_up(base->spec.bytes ? base->spec.bytes : 1, 64);
+    const size_t pitch = pitch_of(&base->spec);
+    const int rank = base->comm->rank;
+    const bool takes_part = wi_channel_gives(base, rank) || wi_channel_takes(base, rank);
     if (base->spec.shape == WEFT_ALLGATHER || base->spec.shape == WEFT_ALLTOALL) channel->pitch = pitch;
     if (base->spec.shape == WEFT_ALLTOALL) base->stride = pitch;
-    if (!buffer_bytes(channel, pitch, &each) || !weft_size_mul(each, depth, &total))
+    if (!buffer_bytes(&base->spec, size, takes_part, pitch, &each) || !weft_size_mul(each, depth, &total))
         return weft_fail(WEFT_OVERFLOW, "channel %s: %zu bytes, depth %zu for %zu ranks is more than an address space",
                          base->name, base->spec.bytes, depth, size);
     void *memory = NULL;

@@ -24,6 +24,11 @@ static weft_range kv_heads_of(const weft_model_config *c, weft_range heads)
     return (weft_range){heads.begin / each, (heads.end - 1) / each + 1};
 }
 
+weft_range weft_layout_finished(const weft_model_config *c, const weft_mesh *m)
+{
+    return own_heads(c, m->dense_rank, m->dense_ranks);
+}
+
 int64_t weft_layout_qkv_width(const weft_model_config *c, const weft_layout *l)
 {
     return (weft_range_size(l->heads) + 2 * weft_range_size(l->kv_heads)) * c->head_dim;
@@ -52,7 +57,7 @@ weft_layout weft_layout_of(const weft_model_config *c, const weft_mesh *mesh, in
     const int64_t unit = group > FFN_UNIT ? group : FFN_UNIT;
     l.heads = heads_of(c, m);
     l.kv_heads = kv_heads_of(c, l.heads);
-    l.finished = own_heads(c, m->dense_rank, m->dense_ranks);
+    l.finished = weft_layout_finished(c, m);
     l.qkv = (weft_range){0, weft_layout_qkv_width(c, &l)};
     if (m->shape.dense == WEFT_DENSE_MESH) l.qkv = weft_range_part(l.qkv.end, QKV_GRAIN, m->cp_rank, m->shape.cp);
     l.o = (weft_row_shape){.k = c->heads * c->head_dim, .unit = c->head_dim, .width = c->hidden};

@@ -3,6 +3,7 @@
 #ifndef WEFT_MODEL_LAYOUT_H
 #define WEFT_MODEL_LAYOUT_H
 
+#include "kernels/attention.h"
 #include "model/config.h"
 #include "parallel/linear.h"
 
@@ -28,6 +29,11 @@ typedef struct {
 weft_layout weft_layout_of(const weft_model_config *config, const weft_mesh *mesh, int group);
 
 int64_t weft_layout_qkv_width(const weft_model_config *config, const weft_layout *layout); // of the heads' stack
+weft_range weft_layout_finished(const weft_model_config *config, const weft_mesh *mesh);   // `finished` of any rank
+// How a block of so many positions of the cache is cut: the view of layer i in `layers` (config.layers of them, their
+// pool not set); NULL: only measure. Returns the bytes of a block, all layers together.
+size_t weft_layout_cache(const weft_model_config *config, const weft_layout *layout, weft_cache_type type, int block,
+                         weft_cache *layers);
 // The rows of the vocabulary that another rank of the dense group has, and the most that any has.
 weft_range weft_layout_vocab_of(const weft_model_config *config, const weft_mesh *mesh, int dense_rank);
 int64_t weft_layout_vocab_most(const weft_model_config *config, const weft_mesh *mesh);

@@ -29,6 +29,7 @@ typedef struct {
     weft_gemm_leaves leaves;
     void *memory;
     size_t bytes;
+    int64_t times; // it stands for so many alike
 } wi_matrix;
 
 // A vector of f32: every step-th element of a range of one row, from `first` on.
@@ -49,8 +50,13 @@ typedef struct {
     uint64_t bytes; // of all packed matrices, vectors and the embedding
 } wi_plan;
 
+// Without a checkpoint the plan only tells sizes: it is made of the tensors that there would be, and of layers and of
+// experts that are alike it has one for all.
 typedef struct {
     const weft_checkpoint *checkpoint;
+    weft_dtype stored;           // without one: the type that its tensors would have
+    weft_tensor_entry *expected; // without one: (WEFT_PART_COUNT), for the plan to fill
+    int64_t times;               // what is added now stands for so many
     const weft_model_config *config;
     const weft_weights_options *options;
     const weft_layout *layout;

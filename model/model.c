@@ -13,11 +13,16 @@ static void fini_rotation(wi_rotation *r)
     *r = (wi_rotation){0};
 }
 
+size_t wi_rotation_bytes(const weft_rope_config *rope, int64_t positions)
+{
+    return (2 * (size_t)positions + 1) * ((size_t)rope->rotary / 2) * sizeof(float);
+}
+
 static weft_status make_rotation(const weft_model *model, int rope, int64_t length, wi_rotation *out)
 {
     const weft_rope_config *r = &model->config.ropes[rope];
     const size_t half = (size_t)r->rotary / 2, positions = (size_t)model->options.positions;
-    float *table = malloc((2 * positions + 1) * half * sizeof *table);
+    float *table = malloc(wi_rotation_bytes(r, model->options.positions));
     if (!table) return weft_fail(WEFT_NO_MEMORY, "no memory for the rotations of %zu positions", positions);
     float *inverse = table + 2 * positions * half, *sine = table + positions * half;
     const float factor = (float)r->attention_factor;
@@ -82,168 +87,32 @@ weft_status weft_model_rotation(weft_model *model, int64_t length, int *key)
 
 size_t weft_model_cache_layout(const weft_model *model, int block, weft_cache *layers)
 {
-    const weft_model_config *c = &model->config;
-    size_t at = 0;
-    for (int64_t i = 0; i < c->layers; i++) {
-        weft_cache own = {0}, *l = layers ? &layers[i] : &own;
-        *l = (weft_cache){.type = model->options.cache,
-                          .block = block,
-                          .heads = (int)weft_range_size(model->layout.kv_heads),
-                          .k_size = (int)c->head_dim,
-                          .v_size = (int)c->head_dim};
-        l->k_offset = at;
-        l->v_offset = at += weft_cache_k_bytes(l);
-        at += weft_cache_v_bytes(l);
-    }
-    for (int64_t i = 0; layers && i < c->layers; i++) layers[i].block_bytes = at > 0 ? at : 64;
-    return at > 0 ? at : 64; // a rank without heads has blocks all the same
-}
-
-// One list of what a pass writes: run first to count, then to hand out.
-typedef struct {
-    unsigned char *base;
-    size_t used;
-} cutter;
-
-static void *cut(cutter *c, size_t count, size_t size)
-{
-    unsigned char *at = c->base ? c->base + c->used : NULL;
-    c->used += weft_align_up(count * size, 64);
-    return at;
-}
-
-static size_t gemm_scratch(const weft_gemm_weight *weight, size_t rows, int threads)
-{
-    return weight->n ? weft_gemm_scratch(weight, (int64_t)rows, threads) : 0;
-}
-
-static size_t most(size_t a, size_t b) { return a > b ? a : b; }
-
-// What any op of the pass may ask for.
-static size_t scratch_bytes(const weft_model *m)
-{
-    const weft_model_config *c = &m->config;
-    const int threads = m->op.team ? weft_team_threads(m->op.team) : 1;
-    const size_t rows = (size_t)m->options.rows;
-    size_t bytes = weft_attention_scratch((int)c->head_dim, (int)c->head_dim, threads);
-    bytes = most(bytes, gemm_scratch(&m->weights.head, (size_t)m->options.logit_rows, threads));
-    for (int64_t i = 0; i < c->layers; i++) {
-        const weft_layer_weights *w = &m->weights.layer[i];
-        const weft_gemm_weight *linears[] = {&w->qkv, &w->o, &w->ffn.gate_up, &w->ffn.down, &w->router};
-        for (size_t j = 0; j < sizeof linears / sizeof *linears; j++)
-            bytes = most(bytes, gemm_scratch(linears[j], rows, threads));
-        for (int64_t e = 0; w->expert && e < c->experts; e++) {
-            bytes = most(bytes, gemm_scratch(&w->expert[e].gate_up, rows, threads));
-            bytes = most(bytes, gemm_scratch(&w->expert[e].down, rows, threads));
-        }
-    }
-    return bytes;
-}
-
-static void cut_memory(weft_model *m, cutter *at)
-{
-    const weft_model_config *c = &m->config;
-    const size_t t = (size_t)m->options.rows, h = (size_t)c->hidden, f = sizeof(float);
-    const weft_layout *l = &m->layout;
-    const size_t used = (size_t)c->experts_used, wide = (size_t)weft_range_size(l->expert_ffn),
-                 ffn = (size_t)weft_range_size(l->ffn);
-    const size_t stack = c->ffn_kind == WEFT_FFN_CLAMPED_SWISH ? 2 : 0;
-    m->x = cut(at, t * h, f);
-    m->normed = cut(at, t * h, f);
-    m->branch = cut(at, t * h, f);
-    m->qkv = cut(at, t * (size_t)weft_layout_qkv_width(c, l), f);
-    m->attended = cut(at, t * (size_t)(weft_range_size(l->finished) * c->head_dim), f);
-    m->ids = cut(at, t, sizeof(int32_t));
-    m->taken = cut(at, (size_t)l->mesh.dense_ranks, sizeof *m->taken);
-    m->gated = cut(at, t * ffn, f);
-    m->stacked = cut(at, t * ffn * stack, f);
-    if (c->experts > 0) {
-        m->moe.scores = cut(at, t * (size_t)c->experts, f);
-        m->moe.weights = cut(at, t * used, f);
-        m->moe.ids = cut(at, t * used, sizeof(int32_t));
-        m->moe.place = cut(at, t * used, sizeof(int32_t));
-        m->moe.row_of = cut(at, t * used, sizeof(int32_t));
-        m->moe.offsets = cut(at, (size_t)c->experts + 1, sizeof(int32_t));
-        m->moe.in = cut(at, t * used * h, f);
-        m->moe.out = cut(at, t * used * h, f);
-        m->moe.gated = cut(at, t * wide, f);
-        m->moe.stacked = cut(at, t * wide * stack, f);
-    }
-    m->last = cut(at, (size_t)m->options.logit_rows * h, f);
-    m->op.scratch_bytes = scratch_bytes(m);
-    m->op.scratch = cut(at, m->op.scratch_bytes, 1);
+    return weft_layout_cache(&model->config, &model->layout, model->options.cache, block, layers);
 }
 
 // ---- what ranks share ----
 
-static bool same_places(const weft_row_shape *a, const weft_row_shape *b)
+static weft_status make_sums(weft_model *m, const wi_groups *g)
 {
-    const weft_gemm_leaves x = weft_leaves_of_units(a->k, a->unit), y = weft_leaves_of_units(b->k, b->unit);
-    for (int i = 0; i < WEFT_LEAVES; i++)
-        if ((x.begin[i] < x.begin[i + 1]) != (y.begin[i] < y.begin[i + 1])) return false;
-    return true;
-}
-
-// The sum of a kind of row linear: an earlier one's, where the same ranks give the same roots.
-static weft_status make_row_sum(weft_model *m, const char *name, weft_row_shape *shape, size_t rows,
-                                const weft_row_shape *other, weft_row_sum *others, weft_row_sum **out)
-{
-    shape->rows = rows;
-    if (others && m->layout.mesh.dense_ranks <= WEFT_LEAVES && same_places(shape, other) && rows <= other->rows) {
-        *out = others;
-        return WEFT_OK;
-    }
-    return weft_row_sum_create(&m->layout.mesh, m->op.table, name, shape, out);
-}
-
-static weft_status make_sums(weft_model *m)
-{
-    const weft_model_config *c = &m->config;
-    const size_t rows = (size_t)m->options.rows;
-    weft_layout *l = &m->layout;
-    bool dense = false;
-    for (int64_t i = 0; i < c->layers; i++) dense = dense || !c->layer[i].moe;
-    WEFT_TRY(make_row_sum(m, "o", &l->o, rows, NULL, NULL, &m->o_sum));
-    if (dense) WEFT_TRY(make_row_sum(m, "down", &l->down, rows, &l->o, m->o_sum, &m->down_sum));
-    if (c->experts == 0) return WEFT_OK;
-    return make_row_sum(m, "experts", &l->expert_down, rows * (size_t)c->experts_used, NULL, NULL, &m->expert_sum);
-}
-
-static weft_status make_dealt(weft_model *m)
-{
-    const weft_model_config *c = &m->config;
     const weft_mesh *mesh = &m->layout.mesh;
-    weft_range heads_of[WEFT_FOLD_PLACES];
-    const weft_dealt_shape shape = {.rows = m->options.rows,
-                                    .heads = (int)weft_range_size(m->layout.heads),
-                                    .k_size = (int)c->head_dim,
-                                    .v_size = (int)c->head_dim,
-                                    .heads_of = mesh->shape.dense == WEFT_DENSE_MESH ? heads_of : NULL};
-    for (int r = 0; r < mesh->shape.cp; r++) {
-        const weft_mesh other = weft_mesh_at(&mesh->shape, r * mesh->shape.tp + mesh->tp_rank);
-        const weft_range all = weft_layout_of(c, &other, 0).finished;
-        heads_of[r] = (weft_range){all.begin - m->layout.heads.begin, all.end - m->layout.heads.begin};
-    }
-    return weft_dealt_create(mesh, &shape, &m->dealt);
+    WEFT_TRY(weft_row_sum_create(mesh, m->op.table, "o", &g->o, &m->o_sum));
+    if (g->has_down) WEFT_TRY(weft_row_sum_create(mesh, m->op.table, "down", &g->down, &m->down_sum));
+    if (!g->has_down) m->down_sum = m->o_sum;
+    return g->has_experts ? weft_row_sum_create(mesh, m->op.table, "experts", &g->experts, &m->expert_sum) : WEFT_OK;
 }
 
 static weft_status make_groups(weft_model *m)
 {
-    const weft_model_config *c = &m->config;
     const weft_mesh *mesh = &m->layout.mesh;
-    const size_t rows = (size_t)m->options.rows, most = (size_t)weft_layout_vocab_most(c, mesh);
-    WEFT_TRY(make_sums(m));
-    if (mesh->dense)
-        WEFT_TRY(weft_transfer_create(mesh->dense, WEFT_TRANSFER_GATHER, "embedded", rows * (size_t)c->hidden,
-                                      &m->embedded));
-    if (mesh->all && weft_comm_size(mesh->all) > 1)
-        WEFT_TRY(weft_transfer_create(mesh->all, WEFT_TRANSFER_GATHER, "logits", (size_t)m->options.logit_rows * most,
-                                      &m->found));
-    if (!mesh->cp) return WEFT_OK;
-    if (mesh->shape.dense == WEFT_DENSE_MESH)
-        WEFT_TRY(weft_transfer_create(mesh->cp, WEFT_TRANSFER_GATHER, "projected",
-                                      rows * (size_t)weft_layout_qkv_width(c, &m->layout), &m->projected));
-    return make_dealt(m);
+    wi_groups g;
+    wi_groups_of(&m->config, &m->layout, &m->options, &g);
+    WEFT_TRY(make_sums(m, &g));
+    if (g.embedded)
+        WEFT_TRY(weft_transfer_create(mesh->dense, WEFT_TRANSFER_GATHER, "embedded", g.embedded, &m->embedded));
+    if (g.found) WEFT_TRY(weft_transfer_create(mesh->all, WEFT_TRANSFER_GATHER, "logits", g.found, &m->found));
+    if (g.projected)
+        WEFT_TRY(weft_transfer_create(mesh->cp, WEFT_TRANSFER_GATHER, "projected", g.projected, &m->projected));
+    return g.has_dealt ? weft_dealt_create(mesh, &g.dealt, &m->dealt) : WEFT_OK;
 }
 
 // ---- a model ----
@@ -253,7 +122,7 @@ static weft_status make_local(weft_model *m, const weft_cpu *cpu, const weft_che
     const weft_model_config *c = &m->config;
     const weft_layout *l = &m->layout;
     const int64_t kv_heads = weft_range_size(l->kv_heads), each = c->heads / c->kv_heads;
-    cutter at = {0};
+    wi_cutter at = {0};
     int key;
     WEFT_TRY(weft_weights_load(checkpoint, c, l, &m->options.weights, &m->op, m->device, &m->weights));
     m->attention = weft_attention_choose(cpu, m->op.table->isa, m->options.cache);
@@ -263,11 +132,11 @@ static weft_status make_local(weft_model *m, const weft_cpu *cpu, const weft_che
         const int64_t first = (l->kv_heads.begin + i) * each - l->heads.begin, all = weft_range_size(l->heads);
         m->first_head[i] = (int)(first < 0 ? 0 : first < all ? first : all);
     }
-    cut_memory(m, &at);
+    wi_model_cut(m, &at);
     m->memory_bytes = at.used;
     WEFT_TRY(weft_device_alloc(m->device, at.used, &m->memory));
-    at = (cutter){.base = m->memory};
-    cut_memory(m, &at);
+    at = (wi_cutter){.base = m->memory};
+    wi_model_cut(m, &at);
     return weft_model_rotation(m, 0, &key);
 }
 

@@ -2,6 +2,7 @@
 #ifndef WEFT_MODEL_MODEL_IMPL_H
 #define WEFT_MODEL_MODEL_IMPL_H
 
+#include "kernels/fold.h"
 #include "model/model.h"
 #include "parallel/transfer.h"
 
@@ -13,7 +14,8 @@ typedef struct {
 } wi_rotation;
 
 struct weft_model {
-    weft_op op; // scratch is the model's own
+    weft_op op;  // scratch is the model's own
+    int threads; // where there is no team: what it would have; 0: one
     weft_model_config config;
     weft_layout layout;
     weft_weights weights;
@@ -51,5 +53,29 @@ struct weft_model {
     void *memory;  // all of these
     size_t memory_bytes;
 };
+
+size_t wi_rotation_bytes(const weft_rope_config *rope, int64_t positions); // of its tables
+int wi_model_threads(const weft_model *model);
+
+// One list of what a pass writes: run first to count, then to hand out.
+typedef struct {
+    unsigned char *base;
+    size_t used;
+} wi_cutter;
+void wi_model_cut(weft_model *model, wi_cutter *at);
+
+// The groups that a model's ranks talk in, and the room that each needs. 0 and false: no such group.
+typedef struct {
+    weft_row_shape o, down, experts;   // rows set
+    bool has_down, has_experts;        // without `down` its sums are those of `o`
+    size_t embedded, found, projected; // floats that one rank gives
+    bool has_dealt;
+    weft_dealt_shape dealt; // may point into heads_of
+    weft_range heads_of[WEFT_FOLD_PLACES];
+} wi_groups;
+void wi_groups_of(const weft_model_config *config, const weft_layout *layout, const weft_model_options *options,
+                  wi_groups *out);
+// What they take of the memory of this rank, where each node has so many ranks. The mesh's groups are not looked at.
+uint64_t wi_groups_bytes(const weft_layout *layout, const wi_groups *groups, int node_ranks);
 
 #endif

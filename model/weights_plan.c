@@ -22,7 +22,11 @@ static const weft_tensor_entry *find(const wi_planner *p, weft_part part, int64_
 {
     weft_expected expected;
     if (!weft_model_tensor(p->config, p->style, part, layer, expert, &expected)) return NULL;
-    return weft_checkpoint_find(p->checkpoint, expected.name);
+    if (p->checkpoint) return weft_checkpoint_find(p->checkpoint, expected.name);
+    weft_tensor_entry *entry = &p->expected[part];
+    *entry = (weft_tensor_entry){.type = p->stored, .rank = expected.rank};
+    memcpy(entry->shape, expected.shape, sizeof expected.shape);
+    return entry;
 }
 
 // ---- vectors ----
@@ -40,7 +44,7 @@ static weft_status add_elements(wi_planner *p, const weft_tensor_entry *tensor, 
         .step = step,
         .count = count,
     };
-    plan->floats += (size_t)count + 15; // each may begin anew, at a multiple of 16
+    plan->floats += (size_t)p->times * ((size_t)count + 15); // each may begin anew, at a multiple of 16
     return WEFT_OK;
 }
 
@@ -74,7 +78,7 @@ static weft_status add_matrix(wi_planner *p, weft_gemm_weight *weight, weft_fuse
     const weft_dtype type = quantized || !is_code(p->weights->type) ? p->weights->type : p->weights->embedding_type;
     WEFT_TRY(grow((void **)&plan->matrix, &plan->matrix_room, plan->matrices, sizeof *plan->matrix));
     *out = &plan->matrix[plan->matrices++];
-    **out = (wi_matrix){.weight = weight, .family = family_of(p, type), .type = type, .fuse = fuse};
+    **out = (wi_matrix){.weight = weight, .family = family_of(p, type), .type = type, .fuse = fuse, .times = p->times};
     if (is_code(type)) (*out)->group = p->options->group;
     return WEFT_OK;
 }
@@ -261,8 +265,11 @@ static weft_status plan_experts(wi_planner *p, int64_t layer)
     WEFT_TRY(add_vector(p, WEFT_PART_ROUTER_BIAS, layer, &w->router_bias));
     w->expert = calloc((size_t)p->config->experts, sizeof *w->expert);
     if (!w->expert) return weft_fail(WEFT_NO_MEMORY, "no memory for %" PRId64 " experts", p->config->experts);
-    for (int64_t e = 0; e < p->config->experts; e++)
+    const int64_t planned = p->checkpoint ? p->config->experts : 1, before = p->times;
+    p->times *= p->config->experts / planned;
+    for (int64_t e = 0; e < planned; e++)
         WEFT_TRY(stacked ? plan_stacked_expert(p, layer, e, &w->expert[e]) : plan_expert(p, layer, e, &w->expert[e]));
+    p->times = before;
     return WEFT_OK;
 }
 
@@ -286,20 +293,33 @@ weft_gemm_source wi_matrix_source(const wi_matrix *m, int index)
 
 static weft_status measure(wi_plan *plan)
 {
-    size_t all = 0, bytes;
+    size_t all = 0, bytes, alike;
     for (size_t i = 0; i < plan->matrices; i++) {
         wi_matrix *m = &plan->matrix[i];
         weft_gemm_source sources[WI_SOURCES_MAX];
         if (m->count == 0) continue;
         for (int s = 0; s < m->count; s++) sources[s] = wi_matrix_source(m, s);
         WEFT_TRY(weft_gemm_pack_bytes(m->family, sources, m->count, m->fuse, m->cut ? &m->leaves : NULL, &m->bytes));
-        if (!weft_size_add(all, m->bytes, &all)) return weft_fail(WEFT_OVERFLOW, "the weights do not fit memory");
+        if (!weft_size_mul(m->bytes, (size_t)m->times, &alike) || !weft_size_add(all, alike, &all))
+            return weft_fail(WEFT_OVERFLOW, "the weights do not fit memory");
     }
     if (!weft_size_add(all, plan->floats * sizeof(float), &bytes))
         return weft_fail(WEFT_OVERFLOW, "the weights do not "
                                         "fit memory");
     plan->bytes = bytes;
     return WEFT_OK;
+}
+
+// For how many layers a layer stands: itself, or without a checkpoint the first of its kind for all of them.
+static int64_t alike(const wi_planner *p, int64_t layer)
+{
+    const weft_model_config *c = p->config;
+    int64_t count = 0;
+    if (p->checkpoint) return 1;
+    for (int64_t i = 0; i < layer; i++)
+        if (c->layer[i].moe == c->layer[layer].moe) return 0;
+    for (int64_t i = layer; i < c->layers; i++) count += c->layer[i].moe == c->layer[layer].moe;
+    return count;
 }
 
 weft_status wi_plan_make(wi_planner *p)
@@ -316,9 +336,12 @@ weft_status wi_plan_make(wi_planner *p)
     p->plan->embedding =
         (weft_read){.tensor = embedding, .row = p->layout->vocab.begin, .rows = vocab, .columns = c->hidden};
     for (int64_t i = 0; i < c->layers; i++) {
+        p->times = alike(p, i);
+        if (p->times == 0) continue;
         WEFT_TRY(plan_attention(p, i));
         WEFT_TRY(c->layer[i].moe ? plan_experts(p, i) : plan_dense(p, i));
     }
+    p->times = 1;
     WEFT_TRY(add_vector(p, WEFT_PART_FINAL_NORM, -1, &w->final_norm));
     WEFT_TRY(add_matrix(p, &w->head, WEFT_FUSE_STACK, false, &m));
     w->family = m->family;

@@ -21,26 +21,64 @@ struct weft_dealt {
 
 uint32_t weft_dealt_places(const weft_mesh *mesh) { return weft_fold_owned(mesh->cp_rank, mesh->shape.cp); }
 
-static int roots_of(const weft_dealt *d, int rank)
+static int roots_of(const weft_mesh *mesh, int rank)
 {
     weft_fold_root roots[WEFT_FOLD_ROOTS_MAX];
-    return weft_fold_roots(weft_fold_owned(rank, d->mesh.shape.cp), roots);
+    return weft_fold_roots(weft_fold_owned(rank, mesh->shape.cp), roots);
 }
 
 // Floats of O, m and l of so many roots.
+static size_t floats_of(const weft_dealt_shape *s, int roots, size_t rows, size_t heads)
+{
+    return (size_t)roots * rows * heads * ((size_t)s->v_size + 2);
+}
+
 static size_t part_floats(const weft_dealt *d, int roots, size_t rows, size_t heads)
 {
-    return (size_t)roots * rows * heads * ((size_t)d->shape.v_size + 2);
+    return floats_of(&d->shape, roots, rows, heads);
 }
 
 // ---- making one ----
+
+// Floats of what is held and sent, at most.
+typedef struct {
+    size_t queries; // 0 with dealt heads
+    size_t parts;   // to one rank
+    size_t own;     // 0 with dealt rows
+} room;
+
+static room room_of(const weft_mesh *mesh, const weft_dealt_shape *s)
+{
+    const size_t rows = (size_t)s->rows, heads = (size_t)s->heads;
+    size_t finished = heads;
+    for (int r = 0; s->heads_of && r < mesh->shape.cp; r++) {
+        const size_t of = (size_t)weft_range_size(s->heads_of[r]);
+        finished = r == 0 || of > finished ? of : finished;
+    }
+    int most = 0;
+    for (int r = 0; r < mesh->shape.cp; r++) most = roots_of(mesh, r) > most ? roots_of(mesh, r) : most;
+    return (room){.queries = s->heads_of ? 0 : rows * heads * (size_t)s->k_size,
+                  .parts = weft_align_up(floats_of(s, most, rows, finished), LINE_FLOATS),
+                  .own = s->heads_of ? floats_of(s, roots_of(mesh, mesh->cp_rank), rows, heads) : 0};
+}
+
+static size_t own_bytes(size_t floats) { return weft_align_up(floats * sizeof(float), 64) + 64; }
+
+size_t weft_dealt_bytes(const weft_mesh *mesh, const weft_dealt_shape *shape, const weft_mesh_near *near)
+{
+    const room need = room_of(mesh, shape);
+    const int ranks = mesh->shape.cp;
+    return weft_transfer_bytes(WEFT_TRANSFER_DEAL, need.parts, ranks, near->cp) +
+           (shape->heads_of ? own_bytes(need.own)
+                            : weft_transfer_bytes(WEFT_TRANSFER_GATHER, need.queries, ranks, near->cp));
+}
 
 static weft_status allocate(weft_dealt *d, size_t floats)
 {
     const size_t ranks = (size_t)d->mesh.shape.cp;
     d->offset = calloc(ranks, sizeof *d->offset);
     d->count = calloc(ranks, sizeof *d->count);
-    if (d->by_heads) d->own = aligned_alloc(64, weft_align_up(floats * sizeof(float), 64) + 64);
+    if (d->by_heads) d->own = aligned_alloc(64, own_bytes(floats));
     if (!d->offset || !d->count || (d->by_heads && !d->own))
         return weft_fail(WEFT_NO_MEMORY, "no memory for attention over %zu ranks", ranks);
     return WEFT_OK;
@@ -48,22 +86,12 @@ static weft_status allocate(weft_dealt *d, size_t floats)
 
 static weft_status make(weft_dealt *d)
 {
-    const weft_dealt_shape *s = &d->shape;
-    const size_t rows = (size_t)s->rows, heads = (size_t)s->heads;
-    size_t finished = heads;
-    for (int r = 0; d->by_heads && r < d->mesh.shape.cp; r++) {
-        const size_t of = (size_t)weft_range_size(s->heads_of[r]);
-        finished = r == 0 || of > finished ? of : finished;
-    }
-    int most = 0;
-    for (int r = 0; r < d->mesh.shape.cp; r++) most = roots_of(d, r) > most ? roots_of(d, r) : most;
-    d->roots = roots_of(d, d->mesh.cp_rank);
-    WEFT_TRY(weft_comm_agree(d->mesh.cp, allocate(d, part_floats(d, d->roots, rows, heads)), NULL));
+    const room need = room_of(&d->mesh, &d->shape);
+    d->roots = roots_of(&d->mesh, d->mesh.cp_rank);
+    WEFT_TRY(weft_comm_agree(d->mesh.cp, allocate(d, need.own), NULL));
     if (!d->by_heads)
-        WEFT_TRY(weft_transfer_create(d->mesh.cp, WEFT_TRANSFER_GATHER, "queries", rows * heads * (size_t)s->k_size,
-                                      &d->queries));
-    return weft_transfer_create(d->mesh.cp, WEFT_TRANSFER_DEAL, "parts",
-                                weft_align_up(part_floats(d, most, rows, finished), LINE_FLOATS), &d->parts);
+        WEFT_TRY(weft_transfer_create(d->mesh.cp, WEFT_TRANSFER_GATHER, "queries", need.queries, &d->queries));
+    return weft_transfer_create(d->mesh.cp, WEFT_TRANSFER_DEAL, "parts", need.parts, &d->parts);
 }
 
 weft_status weft_dealt_create(const weft_mesh *mesh, const weft_dealt_shape *shape, weft_dealt **out)

@@ -99,15 +99,47 @@ static weft_sum_places places_of(const weft_shard *shard, const weft_row_shape *
     return places;
 }
 
+// Up to V ranks.
+static weft_sum_spec spec_of(const weft_mesh *mesh, const char *name, const weft_row_shape *shape,
+                             weft_sum_places places[WEFT_LEAVES])
+{
+    for (int i = 0; i < mesh->dense_ranks; i++) {
+        const weft_shard shard = weft_shard_of(i, mesh->dense_ranks);
+        places[i] = places_of(&shard, shape);
+    }
+    return (weft_sum_spec){.name = name, .count = shape->rows * (size_t)shape->width, .places = places};
+}
+
 static weft_status make_sum(weft_row_sum *r, const weft_mesh *mesh, const char *name)
 {
     weft_sum_places places[WEFT_LEAVES];
-    for (int i = 0; i < mesh->dense_ranks; i++) {
-        const weft_shard shard = weft_shard_of(i, mesh->dense_ranks);
-        places[i] = places_of(&shard, &r->shape);
-    }
-    const weft_sum_spec spec = {.name = name, .count = r->shape.rows * (size_t)r->shape.width, .places = places};
+    const weft_sum_spec spec = spec_of(mesh, name, &r->shape, places);
     return weft_sum_create(mesh->dense, &r->kernels, &spec, &r->sum);
+}
+
+// Ranks that share leaves: floats of a leaf's activations, of what each rank may give to all, and bytes of the first.
+static size_t leaf_floats(const weft_mesh *mesh, const weft_row_shape *shape)
+{
+    return shape->rows * (size_t)weft_range_size(weft_row_inputs(mesh, shape));
+}
+
+static size_t output_floats(const weft_row_shape *shape) { return shape->rows * (size_t)shape->width; }
+
+static size_t whole_bytes(size_t floats) { return weft_align_up(floats * sizeof(float), 64) + 64; }
+
+size_t weft_row_sum_bytes(const weft_mesh *mesh, const weft_row_shape *shape, const weft_mesh_near *near)
+{
+    weft_sum_places places[WEFT_LEAVES];
+    if (mesh->dense_ranks == 1) return 0;
+    if (mesh->dense_ranks <= WEFT_LEAVES) {
+        const weft_sum_spec spec = spec_of(mesh, NULL, shape, places);
+        return weft_sum_bytes(&spec, mesh->dense_ranks, near->dense);
+    }
+    const size_t leaf = leaf_floats(mesh, shape);
+    size_t bytes = whole_bytes(leaf);
+    if (mesh->shard.slices > 1)
+        bytes += weft_transfer_bytes(WEFT_TRANSFER_GATHER, leaf, mesh->shard.slices, near->leaf);
+    return bytes + weft_transfer_bytes(WEFT_TRANSFER_GATHER, output_floats(shape), mesh->dense_ranks, near->dense);
 }
 
 // The next column behind `at` where some leaf passes from one rank to another.
@@ -143,11 +175,11 @@ static void cut_segments(weft_row_sum *r, const weft_mesh *mesh)
 static weft_status make_shared(weft_row_sum *r, const weft_mesh *mesh, const char *name)
 {
     const int sharers = mesh->shard.slices;
-    const size_t rows = r->shape.rows, k = (size_t)weft_range_size(weft_row_inputs(mesh, &r->shape));
+    const size_t leaf = leaf_floats(mesh, &r->shape);
     weft_status status = WEFT_OK;
     r->held = weft_row_inputs(mesh, &r->shape);
     r->own = calloc((size_t)sharers, sizeof *r->own);
-    r->whole = aligned_alloc(64, weft_align_up(rows * k * sizeof(float), 64) + 64);
+    r->whole = aligned_alloc(64, whole_bytes(leaf));
     r->segments = calloc((size_t)mesh->dense_ranks * WEFT_LEAVES, sizeof *r->segments);
     if (!r->own || !r->whole || !r->segments) status = weft_fail(WEFT_NO_MEMORY, "no memory for sum %s", name);
     WEFT_TRY(weft_comm_agree(mesh->dense, status, NULL));
@@ -157,8 +189,8 @@ static weft_status make_shared(weft_row_sum *r, const weft_mesh *mesh, const cha
         r->own[i] = own_of(&shard, &r->shape);
     }
     cut_segments(r, mesh);
-    if (sharers > 1) WEFT_TRY(weft_transfer_create(mesh->leaf, WEFT_TRANSFER_GATHER, name, rows * k, &r->inputs));
-    return weft_transfer_create(mesh->dense, WEFT_TRANSFER_GATHER, name, rows * (size_t)r->shape.width, &r->outputs);
+    if (sharers > 1) WEFT_TRY(weft_transfer_create(mesh->leaf, WEFT_TRANSFER_GATHER, name, leaf, &r->inputs));
+    return weft_transfer_create(mesh->dense, WEFT_TRANSFER_GATHER, name, output_floats(&r->shape), &r->outputs);
 }
 
 weft_status weft_row_sum_create(const weft_mesh *mesh, const weft_kernels *kernels, const char *name,

@@ -44,6 +44,8 @@ typedef struct weft_row_sum weft_row_sum;
 // Collective over the dense group, blocking; *out is NULL where that is one rank.
 weft_status weft_row_sum_create(const weft_mesh *mesh, const weft_kernels *kernels, const char *name,
                                 const weft_row_shape *shape, weft_row_sum **out);
+// The memory that it takes of this rank, where groups stand as `near` says. Local; the mesh's groups are not looked at.
+size_t weft_row_sum_bytes(const weft_mesh *mesh, const weft_row_shape *shape, const weft_mesh_near *near);
 void weft_row_sum_destroy(weft_row_sum *sum); // Local; accepts NULL
 
 // Collective over the dense group; `m` is the same on all of its ranks. The weight is packed from weft_row_outputs and

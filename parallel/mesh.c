@@ -27,6 +27,25 @@ weft_mesh weft_mesh_at(const weft_mesh_shape *s, int rank)
     return m;
 }
 
+static int rank_of_dense(const weft_mesh *m, int dense_rank)
+{
+    if (m->shape.dense == WEFT_DENSE_TP) return m->cp_rank * m->shape.tp + dense_rank;
+    return dense_rank % m->shape.cp * m->shape.tp + dense_rank / m->shape.cp;
+}
+
+weft_mesh_near weft_mesh_near_of(const weft_mesh *m, int node_ranks)
+{
+    const int tp = m->shape.tp, cp = m->shape.cp, node = weft_mesh_rank(m) / node_ranks;
+    const int first = m->dense_rank - m->shard.slice;
+    weft_mesh_near near = {.all = tp * cp <= node_ranks, .leaf = true};
+    near.tp = m->cp_rank * tp / node_ranks == node && (m->cp_rank * tp + tp - 1) / node_ranks == node;
+    near.cp = m->tp_rank / node_ranks == node && ((cp - 1) * tp + m->tp_rank) / node_ranks == node;
+    near.dense = m->shape.dense == WEFT_DENSE_MESH ? near.all : near.tp;
+    for (int i = first; i < first + m->shard.slices; i++)
+        near.leaf = near.leaf && rank_of_dense(m, i) / node_ranks == node;
+    return near;
+}
+
 // This rank's number when ranks are counted node by node.
 static int by_node(const weft_comm *world)
 {

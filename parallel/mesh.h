@@ -8,6 +8,8 @@
 #ifndef WEFT_PARALLEL_MESH_H
 #define WEFT_PARALLEL_MESH_H
 
+#include <stdbool.h>
+
 #include "comm/comm.h"
 #include "parallel/shard.h"
 
@@ -37,6 +39,12 @@ weft_status weft_mesh_shape_for(const weft_mesh_shape *wanted, int ranks, weft_m
 
 // Where rank `rank` of the mesh stands; the groups are not looked at.
 weft_mesh weft_mesh_at(const weft_mesh_shape *shape, int rank);
+
+// Which of a rank's groups stand on one node, where each node has so many ranks of the mesh, in order.
+typedef struct {
+    bool all, tp, cp, dense, leaf;
+} weft_mesh_near;
+weft_mesh_near weft_mesh_near_of(const weft_mesh *mesh, int node_ranks);
 
 // Collective over `world`, blocking. Rank 0 of the world need not be rank 0 of the mesh.
 weft_status weft_mesh_create(weft_comm *world, const weft_mesh_shape *shape, weft_mesh *out);

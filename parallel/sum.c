@@ -17,7 +17,6 @@ enum { TEAM_FLOATS = 16384 };
 struct weft_sum {
     weft_kernels kernels;
     weft_comm *comm;
-    size_t most;                         // floats of an array
     weft_sum_places *places;             // [size]
     int tree;                            // places in all
     int arrays;                          // the most that one rank gives
@@ -42,37 +41,67 @@ static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 static size_t pitch(size_t count) { return weft_align_up(count, LINE_FLOATS); }
 
 // Slices of whole lines: the slot of an all-to-all is then one array without gaps.
+static size_t slice_for(size_t count, size_t ranks)
+{
+    return (count / ranks + LINE_FLOATS) / LINE_FLOATS * LINE_FLOATS;
+}
+
 static size_t slice_of(const weft_sum *sum, size_t count)
 {
-    return (count / (size_t)weft_comm_size(sum->comm) + LINE_FLOATS) / LINE_FLOATS * LINE_FLOATS;
+    return slice_for(count, (size_t)weft_comm_size(sum->comm));
 }
 
 // ---- making one ----
 
-static weft_status make_channels(weft_sum *sum, const weft_sum_spec *spec, size_t one_shot, bool two_shot)
+// How a sum is cut into channels.
+typedef struct {
+    size_t one_shot; // floats of an array, at most, that are added by all; 0: none are
+    bool two_shot;
+    weft_channel_spec small, give, share;
+} cut;
+
+static cut cut_of(const weft_sum_spec *spec, int ranks, int arrays)
 {
-    const size_t bytes = sum->most * sizeof(float), slice = slice_of(sum, sum->most) * sizeof(float);
-    if (one_shot > 0 || !two_shot)
-        WEFT_TRY(
-            weft_channel_create(sum->comm,
-                                &(weft_channel_spec){.shape = WEFT_ALLGATHER,
-                                                     .name = spec->name,
-                                                     .bytes = (size_t)sum->arrays * pitch(one_shot) * sizeof(float)},
-                                &sum->small));
-    if (!two_shot) return WEFT_OK;
-    sum->depth = bytes >= ONE_BUFFER_BYTES ? 1 : 2;
-    for (int i = 0; i < sum->arrays; i++)
-        WEFT_TRY(weft_channel_create(
-            sum->comm,
-            &(weft_channel_spec){.shape = WEFT_ALLTOALL, .name = spec->name, .bytes = slice, .depth = sum->depth},
-            &sum->give[i]));
-    return weft_channel_create(
-        sum->comm,
-        &(weft_channel_spec){.shape = WEFT_ALLGATHER, .name = spec->name, .bytes = slice, .depth = sum->depth},
-        &sum->share);
+    cut c = {.one_shot = spec->count, .two_shot = spec->kind == WEFT_SUM_TWO_SHOT};
+    if (spec->kind == WEFT_SUM_AUTO && ranks > 1 && c.one_shot > ONE_SHOT_BYTES / sizeof(float)) {
+        c.one_shot = ONE_SHOT_BYTES / sizeof(float);
+        c.two_shot = true;
+    }
+    if (spec->kind == WEFT_SUM_TWO_SHOT) c.one_shot = 0;
+    const size_t slice = slice_for(spec->count, (size_t)ranks) * sizeof(float);
+    const int depth = spec->count * sizeof(float) >= ONE_BUFFER_BYTES ? 1 : 2;
+    c.small = (weft_channel_spec){
+        .shape = WEFT_ALLGATHER, .name = spec->name, .bytes = (size_t)arrays * pitch(c.one_shot) * sizeof(float)};
+    c.give = (weft_channel_spec){.shape = WEFT_ALLTOALL, .name = spec->name, .bytes = slice, .depth = depth};
+    c.share = (weft_channel_spec){.shape = WEFT_ALLGATHER, .name = spec->name, .bytes = slice, .depth = depth};
+    return c;
 }
 
-static weft_status allocate(weft_sum *sum, const weft_sum_spec *spec, size_t one_shot)
+static size_t result_bytes(const cut *c) { return (pitch(c->one_shot) + LINE_FLOATS) * sizeof(float); }
+
+size_t weft_sum_bytes(const weft_sum_spec *spec, int ranks, bool shared)
+{
+    int arrays = spec->places ? 0 : 1;
+    for (int r = 0; spec->places && r < ranks; r++)
+        if (spec->places[r].count > arrays) arrays = spec->places[r].count;
+    const cut c = cut_of(spec, ranks, arrays);
+    size_t bytes = 0;
+    if (c.one_shot > 0 || !c.two_shot) bytes += weft_channel_bytes(&c.small, ranks, shared) + result_bytes(&c);
+    if (!c.two_shot) return bytes;
+    return bytes + (size_t)arrays * weft_channel_bytes(&c.give, ranks, shared) +
+           weft_channel_bytes(&c.share, ranks, shared);
+}
+
+static weft_status make_channels(weft_sum *sum, const cut *c)
+{
+    if (c->one_shot > 0 || !c->two_shot) WEFT_TRY(weft_channel_create(sum->comm, &c->small, &sum->small));
+    if (!c->two_shot) return WEFT_OK;
+    sum->depth = c->share.depth;
+    for (int i = 0; i < sum->arrays; i++) WEFT_TRY(weft_channel_create(sum->comm, &c->give, &sum->give[i]));
+    return weft_channel_create(sum->comm, &c->share, &sum->share);
+}
+
+static weft_status allocate(weft_sum *sum, const weft_sum_spec *spec, const cut *c)
 {
     const size_t size = (size_t)weft_comm_size(sum->comm);
     sum->in = calloc((size_t)sum->tree + 1, sizeof *sum->in);
@@ -80,7 +109,7 @@ static weft_status allocate(weft_sum *sum, const weft_sum_spec *spec, size_t one
     sum->begin = calloc(size + 1, sizeof *sum->begin);
     sum->offset = calloc(size, sizeof *sum->offset);
     sum->bytes = calloc(size, sizeof *sum->bytes);
-    if (sum->small) sum->result = aligned_alloc(64, (pitch(one_shot) + LINE_FLOATS) * sizeof(float));
+    if (sum->small) sum->result = aligned_alloc(64, result_bytes(c));
     if (!sum->in || !sum->part || !sum->begin || !sum->offset || !sum->bytes || (sum->small && !sum->result))
         return weft_fail(WEFT_NO_MEMORY, "no memory for sum %s of %zu floats", spec->name, spec->count);
     return WEFT_OK;
@@ -115,17 +144,10 @@ weft_status weft_sum_create(weft_comm *comm, const weft_kernels *kernels, const 
     WEFT_TRY_GOTO(weft_comm_agree(comm, status, NULL));
     sum->kernels = *kernels;
     sum->comm = comm;
-    sum->most = spec->count;
     WEFT_TRY_GOTO(weft_comm_agree(comm, prepare(sum, spec), NULL));
-    size_t one_shot = spec->count;
-    bool two_shot = spec->kind == WEFT_SUM_TWO_SHOT;
-    if (spec->kind == WEFT_SUM_AUTO && weft_comm_size(comm) > 1 && one_shot > ONE_SHOT_BYTES / sizeof(float)) {
-        one_shot = ONE_SHOT_BYTES / sizeof(float);
-        two_shot = true;
-    }
-    if (spec->kind == WEFT_SUM_TWO_SHOT) one_shot = 0;
-    WEFT_TRY_GOTO(make_channels(sum, spec, one_shot, two_shot));
-    WEFT_TRY_GOTO(weft_comm_agree(comm, allocate(sum, spec, one_shot), NULL));
+    const cut c = cut_of(spec, weft_comm_size(comm), sum->arrays);
+    WEFT_TRY_GOTO(make_channels(sum, &c));
+    WEFT_TRY_GOTO(weft_comm_agree(comm, allocate(sum, spec, &c), NULL));
     *out = sum;
     return WEFT_OK;
 fail:

@@ -11,6 +11,20 @@ struct weft_transfer {
     size_t *bytes; // [2 * ranks] offsets and counts
 };
 
+static weft_channel_spec spec_of(weft_transfer_kind kind, const char *name, size_t floats)
+{
+    return (weft_channel_spec){.shape = kind == WEFT_TRANSFER_DEAL ? WEFT_ALLTOALL : WEFT_ALLGATHER,
+                               .name = name,
+                               .bytes = floats * sizeof(float),
+                               .depth = floats * sizeof(float) >= ONE_BUFFER_BYTES ? 1 : 2};
+}
+
+size_t weft_transfer_bytes(weft_transfer_kind kind, size_t floats, int ranks, bool shared)
+{
+    const weft_channel_spec spec = spec_of(kind, NULL, floats);
+    return weft_channel_bytes(&spec, ranks, shared);
+}
+
 weft_status weft_transfer_create(weft_comm *comm, weft_transfer_kind kind, const char *name, size_t floats,
                                  weft_transfer **out)
 {
@@ -20,10 +34,7 @@ weft_status weft_transfer_create(weft_comm *comm, weft_transfer_kind kind, const
     if (!transfer || !(transfer->bytes = calloc(2 * (size_t)transfer->ranks, sizeof *transfer->bytes)))
         status = weft_fail(WEFT_NO_MEMORY, "no memory to move %s", name);
     WEFT_TRY_GOTO(weft_comm_agree(comm, status, NULL));
-    const weft_channel_spec spec = {.shape = kind == WEFT_TRANSFER_DEAL ? WEFT_ALLTOALL : WEFT_ALLGATHER,
-                                    .name = name,
-                                    .bytes = floats * sizeof(float),
-                                    .depth = floats * sizeof(float) >= ONE_BUFFER_BYTES ? 1 : 2};
+    const weft_channel_spec spec = spec_of(kind, name, floats);
     WEFT_TRY_GOTO(weft_channel_create(comm, &spec, &transfer->channel));
     *out = transfer;
     return WEFT_OK;

@@ -1,0 +1,165 @@
+// How much memory a model needs of a rank, by its numbers alone: what a pass writes, the groups that ranks talk in, the
+// blocks of the cache. The model takes it by these, and weft plan tells it before there is a model.
+#include "core/checked.h"
+#include "model/model_impl.h"
+
+size_t weft_layout_cache(const weft_model_config *c, const weft_layout *layout, weft_cache_type type, int block,
+                         weft_cache *layers)
+{
+    size_t at = 0;
+    for (int64_t i = 0; i < c->layers; i++) {
+        weft_cache own = {0}, *l = layers ? &layers[i] : &own;
+        *l = (weft_cache){.type = type,
+                          .block = block,
+                          .heads = (int)weft_range_size(layout->kv_heads),
+                          .k_size = (int)c->head_dim,
+                          .v_size = (int)c->head_dim};
+        l->k_offset = at;
+        l->v_offset = at += weft_cache_k_bytes(l);
+        at += weft_cache_v_bytes(l);
+    }
+    for (int64_t i = 0; layers && i < c->layers; i++) layers[i].block_bytes = at > 0 ? at : 64;
+    return at > 0 ? at : 64; // a rank without heads has blocks all the same
+}
+
+// ---- what a pass writes ----
+
+static void *cut(wi_cutter *c, size_t count, size_t size)
+{
+    unsigned char *at = c->base ? c->base + c->used : NULL;
+    c->used += weft_align_up(count * size, 64);
+    return at;
+}
+
+static size_t gemm_scratch(const weft_gemm_weight *weight, size_t rows, int threads)
+{
+    return weight->n ? weft_gemm_scratch(weight, (int64_t)rows, threads) : 0;
+}
+
+static size_t most(size_t a, size_t b) { return a > b ? a : b; }
+
+int wi_model_threads(const weft_model *m)
+{
+    if (m->op.team) return weft_team_threads(m->op.team);
+    return m->threads > 0 ? m->threads : 1;
+}
+
+// What any op of the pass may ask for.
+static size_t scratch_bytes(const weft_model *m)
+{
+    const weft_model_config *c = &m->config;
+    const int threads = wi_model_threads(m);
+    const size_t rows = (size_t)m->options.rows;
+    size_t bytes = weft_attention_scratch((int)c->head_dim, (int)c->head_dim, threads);
+    bytes = most(bytes, gemm_scratch(&m->weights.head, (size_t)m->options.logit_rows, threads));
+    for (int64_t i = 0; i < c->layers; i++) {
+        const weft_layer_weights *w = &m->weights.layer[i];
+        const weft_gemm_weight *linears[] = {&w->qkv, &w->o, &w->ffn.gate_up, &w->ffn.down, &w->router};
+        for (size_t j = 0; j < sizeof linears / sizeof *linears; j++)
+            bytes = most(bytes, gemm_scratch(linears[j], rows, threads));
+        for (int64_t e = 0; w->expert && e < c->experts; e++) {
+            bytes = most(bytes, gemm_scratch(&w->expert[e].gate_up, rows, threads));
+            bytes = most(bytes, gemm_scratch(&w->expert[e].down, rows, threads));
+        }
+    }
+    return bytes;
+}
+
+void wi_model_cut(weft_model *m, wi_cutter *at)
+{
+    const weft_model_config *c = &m->config;
+    const size_t t = (size_t)m->options.rows, h = (size_t)c->hidden, f = sizeof(float);
+    const weft_layout *l = &m->layout;
+    const size_t used = (size_t)c->experts_used, wide = (size_t)weft_range_size(l->expert_ffn),
+                 ffn = (size_t)weft_range_size(l->ffn);
+    const size_t stack = c->ffn_kind == WEFT_FFN_CLAMPED_SWISH ? 2 : 0;
+    m->x = cut(at, t * h, f);
+    m->normed = cut(at, t * h, f);
+    m->branch = cut(at, t * h, f);
+    m->qkv = cut(at, t * (size_t)weft_layout_qkv_width(c, l), f);
+    m->attended = cut(at, t * (size_t)(weft_range_size(l->finished) * c->head_dim), f);
+    m->ids = cut(at, t, sizeof(int32_t));
+    m->taken = cut(at, (size_t)l->mesh.dense_ranks, sizeof *m->taken);
+    m->gated = cut(at, t * ffn, f);
+    m->stacked = cut(at, t * ffn * stack, f);
+    if (c->experts > 0) {
+        m->moe.scores = cut(at, t * (size_t)c->experts, f);
+        m->moe.weights = cut(at, t * used, f);
+        m->moe.ids = cut(at, t * used, sizeof(int32_t));
+        m->moe.place = cut(at, t * used, sizeof(int32_t));
+        m->moe.row_of = cut(at, t * used, sizeof(int32_t));
+        m->moe.offsets = cut(at, (size_t)c->experts + 1, sizeof(int32_t));
+        m->moe.in = cut(at, t * used * h, f);
+        m->moe.out = cut(at, t * used * h, f);
+        m->moe.gated = cut(at, t * wide, f);
+        m->moe.stacked = cut(at, t * wide * stack, f);
+    }
+    m->last = cut(at, (size_t)m->options.logit_rows * h, f);
+    m->op.scratch_bytes = scratch_bytes(m);
+    m->op.scratch = cut(at, m->op.scratch_bytes, 1);
+}
+
+// ---- what ranks share ----
+
+static bool same_places(const weft_row_shape *a, const weft_row_shape *b)
+{
+    const weft_gemm_leaves x = weft_leaves_of_units(a->k, a->unit), y = weft_leaves_of_units(b->k, b->unit);
+    for (int i = 0; i < WEFT_LEAVES; i++)
+        if ((x.begin[i] < x.begin[i + 1]) != (y.begin[i] < y.begin[i + 1])) return false;
+    return true;
+}
+
+static weft_row_shape of_rows(weft_row_shape shape, size_t rows)
+{
+    shape.rows = rows;
+    return shape;
+}
+
+static void set_dealt(const weft_model_config *c, const weft_layout *l, size_t rows, wi_groups *g)
+{
+    const weft_mesh *mesh = &l->mesh;
+    g->has_dealt = true;
+    g->dealt = (weft_dealt_shape){.rows = (int)rows,
+                                  .heads = (int)weft_range_size(l->heads),
+                                  .k_size = (int)c->head_dim,
+                                  .v_size = (int)c->head_dim,
+                                  .heads_of = mesh->shape.dense == WEFT_DENSE_MESH ? g->heads_of : NULL};
+    for (int r = 0; r < mesh->shape.cp; r++) {
+        const weft_mesh other = weft_mesh_at(&mesh->shape, r * mesh->shape.tp + mesh->tp_rank);
+        const weft_range all = weft_layout_finished(c, &other);
+        g->heads_of[r] = (weft_range){all.begin - l->heads.begin, all.end - l->heads.begin};
+    }
+}
+
+void wi_groups_of(const weft_model_config *c, const weft_layout *l, const weft_model_options *options, wi_groups *g)
+{
+    const weft_mesh_shape *shape = &l->mesh.shape;
+    const size_t rows = (size_t)options->rows;
+    bool dense = false;
+    *g = (wi_groups){.o = of_rows(l->o, rows), .down = of_rows(l->down, rows)};
+    for (int64_t i = 0; i < c->layers; i++) dense = dense || !c->layer[i].moe;
+    // Where the same ranks give the same roots, one sum serves both.
+    g->has_down = dense && (l->mesh.dense_ranks > WEFT_LEAVES || !same_places(&g->o, &g->down));
+    g->has_experts = c->experts > 0;
+    if (g->has_experts) g->experts = of_rows(l->expert_down, rows * (size_t)c->experts_used);
+    if (l->mesh.dense_ranks > 1) g->embedded = rows * (size_t)c->hidden;
+    if (shape->tp * shape->cp > 1) g->found = (size_t)options->logit_rows * (size_t)weft_layout_vocab_most(c, &l->mesh);
+    if (shape->cp == 1) return;
+    if (shape->dense == WEFT_DENSE_MESH) g->projected = rows * (size_t)weft_layout_qkv_width(c, l);
+    set_dealt(c, l, rows, g);
+}
+
+uint64_t wi_groups_bytes(const weft_layout *l, const wi_groups *g, int node_ranks)
+{
+    const weft_mesh *mesh = &l->mesh;
+    const weft_mesh_near near = weft_mesh_near_of(mesh, node_ranks);
+    const int ranks = mesh->shape.tp * mesh->shape.cp;
+    uint64_t bytes = weft_row_sum_bytes(mesh, &g->o, &near);
+    if (g->has_down) bytes += weft_row_sum_bytes(mesh, &g->down, &near);
+    if (g->has_experts) bytes += weft_row_sum_bytes(mesh, &g->experts, &near);
+    if (g->embedded) bytes += weft_transfer_bytes(WEFT_TRANSFER_GATHER, g->embedded, mesh->dense_ranks, near.dense);
+    if (g->found) bytes += weft_transfer_bytes(WEFT_TRANSFER_GATHER, g->found, ranks, near.all);
+    if (g->projected) bytes += weft_transfer_bytes(WEFT_TRANSFER_GATHER, g->projected, mesh->shape.cp, near.cp);
+    if (g->has_dealt) bytes += weft_dealt_bytes(mesh, &g->dealt, &near);
+    return bytes;
+}
