@@ -27,7 +27,7 @@ weft_mesh weft_mesh_at(const weft_mesh_shape *s, int rank)
     return m;
 }
 
-static int rank_of_dense(const weft_mesh *m, int dense_rank)
+int weft_mesh_rank_of_dense(const weft_mesh *m, int dense_rank)
 {
     if (m->shape.dense == WEFT_DENSE_TP) return m->cp_rank * m->shape.tp + dense_rank;
     return dense_rank % m->shape.cp * m->shape.tp + dense_rank / m->shape.cp;
@@ -42,7 +42,7 @@ weft_mesh_near weft_mesh_near_of(const weft_mesh *m, int node_ranks)
     near.cp = m->tp_rank / node_ranks == node && ((cp - 1) * tp + m->tp_rank) / node_ranks == node;
     near.dense = m->shape.dense == WEFT_DENSE_MESH ? near.all : near.tp;
     for (int i = first; i < first + m->shard.slices; i++)
-        near.leaf = near.leaf && rank_of_dense(m, i) / node_ranks == node;
+        near.leaf = near.leaf && weft_mesh_rank_of_dense(m, i) / node_ranks == node;
     return near;
 }
 

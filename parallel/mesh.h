@@ -50,6 +50,7 @@ weft_mesh_near weft_mesh_near_of(const weft_mesh *mesh, int node_ranks);
 weft_status weft_mesh_create(weft_comm *world, const weft_mesh_shape *shape, weft_mesh *out);
 void weft_mesh_free(weft_mesh *mesh);      // Local; what uses its groups first. Accepts a zeroed one
 int weft_mesh_rank(const weft_mesh *mesh); // in `all`: cp_rank * tp + tp_rank
+int weft_mesh_rank_of_dense(const weft_mesh *mesh, int dense_rank); // that of a rank of its dense group
 
 #ifdef __cplusplus
 }

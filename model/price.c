@@ -1,0 +1,212 @@
+#include "model/price.h"
+
+#include <math.h>
+
+#include "kernels/fold.h"
+
+enum { FLOAT = sizeof(float) };
+
+typedef struct {
+    const weft_model_config *c;
+    const weft_layout *l;
+    const weft_step *s;
+    int node_ranks;
+    weft_step_price *out;
+} pricing;
+
+static double size(weft_range r) { return (double)weft_range_size(r); }
+
+// ---- what is computed ----
+
+static void multiply(const pricing *p, double elements, double rows, double bytes)
+{
+    p->out->operations += 2 * elements * rows;
+    p->out->bytes += elements * bytes;
+}
+
+// How many of the experts of a layer some row of the step chooses, where all are as likely.
+static double experts_read(const weft_model_config *c, double rows)
+{
+    const double all = (double)c->experts, used = (double)c->experts_used;
+    return all * (1 - pow(1 - used / all, rows));
+}
+
+static void compute_ffn(const pricing *p, bool moe)
+{
+    const weft_model_config *c = p->c;
+    const weft_layout *l = p->l;
+    const double h = (double)c->hidden, rows = p->s->rows;
+    if (!moe) {
+        multiply(p, 2 * size(l->ffn) * h + size(l->down_inputs) * size(l->outputs), rows, p->s->weight);
+        return;
+    }
+    const double expert = 2 * size(l->expert_ffn) * h + size(l->expert_inputs) * size(l->outputs);
+    p->out->operations += 2 * expert * rows * (double)c->experts_used;
+    p->out->bytes += expert * experts_read(c, rows) * p->s->weight;
+    multiply(p, (double)c->experts * h, rows, p->s->unchanged);
+}
+
+// Every rank of a cp group attends for the rows of all, over the keys that it holds.
+static void compute_attention(const pricing *p, int64_t window)
+{
+    const weft_mesh_shape *m = &p->l->mesh.shape;
+    const double rows = m->dense == WEFT_DENSE_TP ? p->s->rows * m->cp : p->s->rows;
+    const double keys = (window > 0 && (double)window < p->s->keys ? (double)window : p->s->keys) / m->cp;
+    p->out->attention_operations += 4 * rows * keys * size(p->l->heads) * (double)p->c->head_dim;
+    p->out->attention_bytes += p->s->requests * keys * size(p->l->kv_heads) * p->s->cache;
+}
+
+static void compute(const pricing *p)
+{
+    const weft_layout *l = p->l;
+    const double h = (double)p->c->hidden;
+    for (int64_t i = 0; i < p->c->layers; i++) {
+        multiply(p, size(l->qkv) * h + size(l->o_inputs) * size(l->outputs), p->s->rows, p->s->weight);
+        compute_ffn(p, p->c->layer[i].moe);
+        compute_attention(p, p->c->layer[i].window);
+    }
+    const bool dealt = l->mesh.shape.dense == WEFT_DENSE_TP;
+    multiply(p, size(l->vocab) * h, dealt ? p->s->logits / l->mesh.shape.cp : p->s->logits, p->s->unchanged);
+}
+
+// ---- what is sent ----
+
+// The other ranks of a group.
+typedef struct {
+    double near, far;
+} peers;
+
+static peers peers_of(const pricing *p, int count, int (*member)(const weft_mesh *m, int index))
+{
+    const weft_mesh *m = &p->l->mesh;
+    const int own = weft_mesh_rank(m);
+    peers out = {0};
+    for (int i = 0; i < count; i++) {
+        const int rank = member(m, i);
+        if (rank == own) continue;
+        if (rank / p->node_ranks == own / p->node_ranks)
+            out.near++;
+        else
+            out.far++;
+    }
+    return out;
+}
+
+static int of_all(const weft_mesh *m, int index) { return m ? index : 0; }
+static int of_cp(const weft_mesh *m, int index) { return index * m->shape.tp + m->tp_rank; }
+static int of_dense(const weft_mesh *m, int index) { return weft_mesh_rank_of_dense(m, index); }
+static int of_leaf(const weft_mesh *m, int index)
+{
+    return weft_mesh_rank_of_dense(m, m->dense_rank - m->shard.slice + index);
+}
+
+// So many bytes to each of them, in so many exchanges that each wait for the slowest.
+static void send(const pricing *p, peers to, double each, double exchanges)
+{
+    p->out->near.bytes += to.near * each;
+    p->out->far.bytes += to.far * each;
+    if (to.far > 0)
+        p->out->far.exchanges += exchanges;
+    else if (to.near > 0)
+        p->out->near.exchanges += exchanges;
+}
+
+// A row sum: up to V ranks slices of roots to who adds them, then the slices' sums to all; beyond V the leaf's
+// activations among its sharers, then the roots to all.
+static void send_sum(const pricing *p, const weft_row_shape *shape, weft_range own, double rows)
+{
+    const weft_mesh *m = &p->l->mesh;
+    const peers dense = peers_of(p, m->dense_ranks, of_dense);
+    if (m->dense_ranks == 1) return;
+    if (m->dense_ranks > WEFT_LEAVES) {
+        send(p, peers_of(p, m->shard.slices, of_leaf), rows * size(own) * FLOAT, 1);
+        send(p, dense, rows * size(p->l->outputs) * FLOAT, 1);
+        return;
+    }
+    weft_gemm_root roots[WEFT_ROOTS_MAX];
+    const weft_gemm_leaves leaves = weft_shard_leaves(&m->shard, shape->k, shape->unit);
+    const double slice = rows * (double)shape->width / m->dense_ranks * FLOAT;
+    send(p, dense, slice * weft_gemm_roots(&leaves, roots), 1);
+    send(p, dense, slice, 1);
+}
+
+// Queries to all, and parts back; with --dense mesh q, k and v to all first, and parts to who finishes their heads.
+static void send_attention(const pricing *p)
+{
+    const weft_layout *l = p->l;
+    const weft_mesh *m = &l->mesh;
+    const double rows = p->s->rows, d = (double)p->c->head_dim;
+    weft_fold_root roots[WEFT_FOLD_ROOTS_MAX];
+    if (m->shape.cp == 1) return;
+    const peers cp = peers_of(p, m->shape.cp, of_cp);
+    const double parts = rows * weft_fold_roots(weft_fold_owned(m->cp_rank, m->shape.cp), roots) * (d + 2) * FLOAT;
+    if (m->shape.dense == WEFT_DENSE_MESH) {
+        send(p, cp, rows * size(l->qkv) * FLOAT, 1);
+        send(p, cp, parts * (size(l->heads) - size(l->finished)) / (m->shape.cp - 1), 1);
+    } else {
+        send(p, cp, rows * size(l->heads) * d * FLOAT, 1);
+        send(p, cp, parts * size(l->heads), 1);
+    }
+}
+
+// Rows of the embedding to all of the dense group; logits to all.
+static void send_ends(const pricing *p)
+{
+    const weft_mesh *m = &p->l->mesh;
+    const int ranks = m->shape.tp * m->shape.cp;
+    const double logits = m->shape.dense == WEFT_DENSE_TP ? p->s->logits / m->shape.cp : p->s->logits;
+    send(p, peers_of(p, m->dense_ranks, of_dense), p->s->rows * (double)p->c->hidden / m->dense_ranks * FLOAT, 1);
+    if (p->s->logits > 0) send(p, peers_of(p, ranks, of_all), logits * size(p->l->vocab) * FLOAT, 1);
+}
+
+static void add(weft_step_price *to, const weft_step_price *one, double times)
+{
+    to->near.bytes += one->near.bytes * times;
+    to->near.exchanges += one->near.exchanges * times;
+    to->far.bytes += one->far.bytes * times;
+    to->far.exchanges += one->far.exchanges * times;
+}
+
+static void send_layer(const pricing *p, bool moe)
+{
+    const weft_layout *l = p->l;
+    const double rows = p->s->rows;
+    const weft_range finished = {l->finished.begin * p->c->head_dim, l->finished.end * p->c->head_dim};
+    send_attention(p);
+    send_sum(p, &l->o, finished, rows);
+    if (!moe) {
+        send_sum(p, &l->down, l->ffn, rows);
+        return;
+    }
+    const double experts = experts_read(p->c, rows), each = rows * (double)p->c->experts_used / experts;
+    weft_step_price one = {0};
+    pricing of_one = *p;
+    of_one.out = &one;
+    send_sum(&of_one, &l->expert_down, l->expert_ffn, each); // one expert after the other
+    add(p->out, &one, experts);
+}
+
+static void send_layers(const pricing *p)
+{
+    double count[2] = {0};
+    for (int64_t i = 0; i < p->c->layers; i++) count[p->c->layer[i].moe]++;
+    for (int moe = 0; moe < 2; moe++) {
+        weft_step_price one = {0};
+        pricing of_one = *p;
+        of_one.out = &one;
+        if (count[moe] == 0) continue;
+        send_layer(&of_one, moe != 0);
+        add(p->out, &one, count[moe]);
+    }
+}
+
+weft_step_price weft_price_step(const weft_model_config *config, const weft_layout *layout, const weft_step *step,
+                                int node_ranks)
+{
+    weft_step_price price = {0};
+    const pricing p = {.c = config, .l = layout, .s = step, .node_ranks = node_ranks, .out = &price};
+    compute(&p);
+    send_layers(&p);
+    send_ends(&p);
+    return price;
+}

@@ -1,0 +1,41 @@
+// What a step costs a rank: operations, bytes read, bytes sent. Estimates by what the code does, one small function for
+// each thing that is computed or sent; how fast a machine does it is the caller's to say. Pure functions.
+#ifndef WEFT_MODEL_PRICE_H
+#define WEFT_MODEL_PRICE_H
+
+#include "model/layout.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// One step of a replica.
+typedef struct {
+    double rows;      // that the rank computes
+    double requests;  // whose caches are read
+    double keys;      // that a row sees, whole sequence
+    double logits;    // rows whose logits are wanted, on all ranks together
+    double cache;     // bytes of a position of one head: key and value
+    double weight;    // bytes of an element of a weight
+    double unchanged; // bytes of an element of what is never quantized
+} weft_step;
+
+// Bytes and exchanges, to peers of this node and of others.
+typedef struct {
+    double bytes, exchanges;
+} weft_sent;
+
+typedef struct {
+    double operations, bytes;                     // of linear layers: multiplications and additions; weights read
+    double attention_operations, attention_bytes; // likewise; keys and values read
+    weft_sent near, far;                          // sent by this rank
+} weft_step_price;
+
+// Of the rank of `layout`, where each node has so many ranks of the mesh. Its groups are not looked at.
+weft_step_price weft_price_step(const weft_model_config *config, const weft_layout *layout, const weft_step *step,
+                                int node_ranks);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

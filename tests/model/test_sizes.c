@@ -1,0 +1,231 @@
+// Sizes told without a checkpoint beside those of real loads: every golden checkpoint, several meshes, every type of
+// weights, every rank. And llama-3-70b on 64 ranks beside a calculation by hand.
+#include "core/clock.h"
+#include "kernels/pick.h"
+#include "model/price.h"
+#include "model/sizes.h"
+#include "model/synth.h"
+#include "tests/check.h"
+
+static const weft_mesh_shape meshes[] = {
+    {1, 1, WEFT_DENSE_TP}, {2, 1, WEFT_DENSE_TP},   {3, 1, WEFT_DENSE_TP},   {8, 1, WEFT_DENSE_TP},
+    {2, 3, WEFT_DENSE_TP}, {2, 3, WEFT_DENSE_MESH}, {5, 2, WEFT_DENSE_MESH}, {13, 1, WEFT_DENSE_TP},
+};
+
+typedef struct {
+    const char *name;
+    weft_weights_options weights;
+} format;
+
+static const format formats[] = {
+    {"stored", {.as_stored = true}},
+    {"f32", {.type = WEFT_F32}},
+    {"bf16", {.type = WEFT_BF16}},
+    {"bf16 by fma", {.type = WEFT_BF16, .has_family = true, .family = WEFT_FAMILY_FMA}},
+    {"int8 by rows", {.type = WEFT_I8}},
+    {"int8 by amx", {.type = WEFT_I8, .group = 64, .has_family = true, .family = WEFT_FAMILY_AMX}},
+    {"int4", {.type = WEFT_I4, .group = 32}},
+};
+
+static weft_cpu cpu;
+static weft_isa isa;
+
+static weft_sizes_options options_of(weft_weights_options weights, weft_dtype stored, int node_ranks)
+{
+    weights.cpu = &cpu;
+    return (weft_sizes_options){
+        .model = {.weights = weights, .cache = WEFT_CACHE_BF16, .rows = 64, .logit_rows = 4, .positions = 512},
+        .stored = stored,
+        .isa = isa,
+        .threads = 1,
+        .node_ranks = node_ranks,
+        .block = 64};
+}
+
+// ---- beside loads ----
+
+static int check_rank(const weft_model_config *config, const weft_checkpoint *checkpoint, weft_dtype stored,
+                      const weft_mesh *mesh, const format *f)
+{
+    weft_kernels table = weft_kernels_for(isa);
+    const weft_op op = {.table = &table};
+    const weft_sizes_options o = options_of(f->weights, stored, 8);
+    const weft_layout layout = weft_layout_of(config, mesh, f->weights.group);
+    weft_model_sizes sizes = {0};
+    weft_weights weights = {0};
+    weft_device *device;
+    CHECK_OK(weft_model_sizes_of(config, &layout, &o, &sizes));
+    CHECK_OK(weft_device_host(NULL, &device));
+    CHECK_OK(weft_weights_load(checkpoint, config, &layout, &o.model.weights, &op, device, &weights));
+    CHECK_INT(sizes.weights, weights.bytes);
+    CHECK_INT(sizes.weights, device->allocated);
+    weft_weights_free(&weights);
+    weft_device_destroy(device);
+    return 1;
+}
+
+static int check_checkpoint(const char *name)
+{
+    char path[512];
+    weft_model_config config = {0};
+    weft_checkpoint *checkpoint = NULL;
+    int checked = 0;
+    snprintf(path, sizeof path, "%s/%s", WEFT_GOLDEN, name);
+    CHECK_OK(weft_model_config_read(path, &config));
+    CHECK_OK(weft_checkpoint_open(path, &checkpoint));
+    const weft_dtype stored = weft_checkpoint_at(checkpoint, 0)->type;
+    for (size_t i = 0; i < sizeof meshes / sizeof *meshes; i++)
+        for (int rank = 0; rank < meshes[i].tp * meshes[i].cp; rank++) {
+            const weft_mesh mesh = weft_mesh_at(&meshes[i], rank);
+            for (size_t f = 0; f < sizeof formats / sizeof *formats; f++)
+                checked += check_rank(&config, checkpoint, stored, &mesh, &formats[f]);
+        }
+    weft_checkpoint_close(checkpoint);
+    weft_model_config_fini(&config);
+    return checked;
+}
+
+// A model of one rank: what it takes of its device is what was told.
+static void check_model(const char *name)
+{
+    char path[512];
+    weft_model_config config = {0};
+    weft_checkpoint *checkpoint = NULL;
+    weft_kernels table = weft_kernels_for(isa);
+    const weft_op op = {.table = &table};
+    weft_device *device;
+    weft_model *model;
+    weft_model_sizes sizes = {0};
+    snprintf(path, sizeof path, "%s/%s", WEFT_GOLDEN, name);
+    CHECK_OK(weft_model_config_read(path, &config));
+    CHECK_OK(weft_checkpoint_open(path, &checkpoint));
+    CHECK_OK(weft_device_host(NULL, &device));
+    const weft_sizes_options o =
+        options_of((weft_weights_options){.as_stored = true}, weft_checkpoint_at(checkpoint, 0)->type, 1);
+    const weft_layout layout = weft_layout_of(&config, NULL, 0);
+    CHECK_OK(weft_model_sizes_of(&config, &layout, &o, &sizes));
+    CHECK_OK(weft_model_create(&op, &cpu, device, &config, checkpoint, &o.model, &model));
+    CHECK_INT(sizes.weights + sizes.pass, device->allocated);
+    CHECK_INT(sizes.block, weft_model_cache_layout(model, o.block, NULL));
+    CHECK_INT(sizes.exchange, 0);
+    weft_model_destroy(model);
+    weft_device_destroy(device);
+    weft_checkpoint_close(checkpoint);
+}
+
+// ---- by hand ----
+
+static void read_shape(const char *name, weft_model_config *out)
+{
+    weft_json_writer writer;
+    const char *text;
+    size_t bytes;
+    CHECK(weft_model_shape_find(name));
+    CHECK_OK(weft_model_shape_config(weft_model_shape_find(name), WEFT_BF16, &writer, &text, &bytes));
+    CHECK_OK(weft_model_config_parse(text, bytes, name, NULL, 0, out));
+    weft_json_writer_fini(&writer);
+}
+
+static weft_model_sizes sizes_at(const weft_model_config *config, weft_mesh_shape shape, int rank)
+{
+    const weft_weights_options weights = {.type = WEFT_BF16, .has_family = true, .family = WEFT_FAMILY_FMA};
+    const weft_sizes_options o = options_of(weights, WEFT_BF16, 8);
+    const weft_mesh mesh = weft_mesh_at(&shape, rank);
+    const weft_layout layout = weft_layout_of(config, &mesh, 0);
+    weft_model_sizes sizes = {0};
+    CHECK_OK(weft_model_sizes_of(config, &layout, &o, &sizes));
+    return sizes;
+}
+
+// llama-3-70b: 80 layers of 8192, 64 heads of 128 and 8 of keys and values, FFN 28672, vocabulary 128256, in bf16 (2
+// bytes); three kinds of vectors in f32, each with room to begin at a multiple of 16: (8192 + 15) * 4 bytes.
+static void check_by_hand(void)
+{
+    weft_model_config config = {0};
+    read_shape("llama-3-70b", &config);
+    const int64_t vectors = (80 * 2 + 1) * (8192 + 15) * 4;
+
+    // tp 8 x cp 8, --dense tp: of a layer each rank has 8 heads and 1 of keys and values, all 8192 outputs for the
+    // 1024 inputs that its heads give, and 28672 / 8 = 3584 columns of the FFN; of the vocabulary 128256 / 8 = 16032.
+    const int64_t qkv = (8 + 1 + 1) * 128 * 8192, o = 8192 * 1024, gate_up = 2 * 3584 * 8192, down = 8192 * 3584;
+    const int64_t ends = 2 * 16032 * 8192;
+    const weft_model_sizes tp8 = sizes_at(&config, (weft_mesh_shape){8, 8, WEFT_DENSE_TP}, 37);
+    CHECK_INT(tp8.weights, (80 * (qkv + o + gate_up + down) + ends) * 2 + vectors);
+    // A block: 64 positions of 80 layers of 1 head: 128 elements of key and 128 of value.
+    CHECK_INT(tp8.block, 64 * 80 * 1 * (128 + 128) * 2);
+
+    // tp 64, beyond 8 leaves: 8 ranks share a leaf. A rank has 1 head and the one of keys and values that it reads;
+    // 8192 / 8 = 1024 outputs for the 1024 and the 3584 inputs of its leaf; 3584 / 8 = 448 columns of the FFN. The
+    // vocabulary goes in parts of 32 rows: 4008 parts over 64 ranks are 62 for the first rank and 63 for the last.
+    const int64_t qkv64 = (1 + 1 + 1) * 128 * 8192, o64 = 1024 * 1024, gate_up64 = 2 * 448 * 8192, down64 = 1024 * 3584;
+    const int64_t layers64 = 80 * (qkv64 + o64 + gate_up64 + down64);
+    const weft_mesh_shape tp64 = {64, 1, WEFT_DENSE_TP};
+    CHECK_INT(sizes_at(&config, tp64, 0).weights, (layers64 + 2 * 62 * 32 * 8192) * 2 + vectors);
+    CHECK_INT(sizes_at(&config, tp64, 63).weights, (layers64 + 2 * 63 * 32 * 8192) * 2 + vectors);
+
+    // tp 8 x cp 8, --dense mesh: the same share of the linear layers, but for q, k and v: the 8 + 1 + 1 heads of a tp
+    // rank are cut into 8 parts of 160 rows. The cache is as that of tp 8.
+    const weft_model_sizes mesh = sizes_at(&config, (weft_mesh_shape){8, 8, WEFT_DENSE_MESH}, 0);
+    const int64_t qkv_mesh = 160 * 8192;
+    CHECK_INT(mesh.weights, (80 * (qkv_mesh + o64 + gate_up64 + down64) + 2 * 62 * 32 * 8192) * 2 + vectors);
+    CHECK_INT(mesh.block, tp8.block);
+    weft_model_config_fini(&config);
+}
+
+// Bytes sent: a two-shot sum gives D - 1 parts of D of each array twice.
+static void check_sent(void)
+{
+    weft_model_config config = {0};
+    read_shape("llama-3-70b", &config);
+    const weft_mesh_shape shape = {8, 1, WEFT_DENSE_TP};
+    const weft_mesh mesh = weft_mesh_at(&shape, 3);
+    const weft_layout layout = weft_layout_of(&config, &mesh, 0);
+    const weft_step step = {
+        .rows = 100, .requests = 1, .keys = 100, .logits = 1, .cache = 512, .weight = 2, .unchanged = 2};
+    const double sums = 80 * 2 * 2 * (7. / 8) * 100 * 8192 * 4, embedding = 7 * (100. / 8) * 8192 * 4,
+                 logits = 7 * 16032. * 4;
+    const weft_step_price near = weft_price_step(&config, &layout, &step, 8);
+    CHECK_REAL(near.near.bytes, sums + embedding + logits);
+    CHECK_REAL(near.near.exchanges, 80 * 4 + 2);
+    CHECK_REAL(near.far.bytes, 0);
+    // Two nodes of 4: four of seven peers are on the other.
+    const weft_step_price far = weft_price_step(&config, &layout, &step, 4);
+    CHECK_REAL(far.near.bytes + far.far.bytes, near.near.bytes);
+    CHECK_REAL(far.far.bytes * 3, far.near.bytes * 4);
+    // Every element of a weight of this rank meets every row once, the head's the one row.
+    const double layers = 80. * (10 * 128 * 8192 + 8192 * 1024 + 2 * 3584 * 8192 + 8192 * 3584);
+    CHECK_REAL(near.operations, 2 * (layers * 100 + 16032. * 8192));
+    CHECK_REAL(near.bytes, 2 * (layers + 16032. * 8192));
+    CHECK_REAL(near.attention_bytes, 80. * 100 * 512);
+    weft_model_config_fini(&config);
+}
+
+static void print_time(void)
+{
+    weft_model_config config = {0};
+    read_shape("llama-3-70b", &config);
+    const int64_t start = weft_clock_ns();
+    for (int rank = 0; rank < 64; rank++) sizes_at(&config, (weft_mesh_shape){8, 8, WEFT_DENSE_MESH}, rank);
+    printf("64 ranks of llama-3-70b: %.3f ms\n", (double)(weft_clock_ns() - start) * 1e-6);
+    weft_model_config_fini(&config);
+}
+
+int main(void)
+{
+    static const char *const golden[] = {
+        "gemma2",     "gemma3",       "gemma3-inner", "gpt-oss",   "llama-dynamic", "llama-linear",  "llama-llama3",
+        "llama-yarn", "llama-plain",  "mistral",      "mixtral",   "phi3",          "phi3-longrope", "phi3-short",
+        "qwen2",      "qwen2-window", "qwen3",        "qwen3-moe", "qwen3-moe-raw"};
+    int checked = 0;
+    cpu = weft_cpu_detect();
+    CHECK_OK(weft_isa_choose(&cpu, &isa));
+    check_by_hand();
+    check_sent();
+    for (size_t i = 0; i < sizeof golden / sizeof *golden; i++) {
+        checked += check_checkpoint(golden[i]);
+        check_model(golden[i]);
+    }
+    printf("%d loads as told\n", checked);
+    print_time();
+    return 0;
+}
