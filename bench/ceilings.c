@@ -7,6 +7,7 @@
 #include "bench/peak/peak.h"
 #include "core/clock.h"
 #include "core/device.h"
+#include "kernels/gemm.h"
 
 typedef double peak_fn(int64_t rounds);
 typedef uint64_t read_fn(const void *data, size_t bytes);
@@ -155,7 +156,7 @@ static void measure(void *arg, int thread, int threads)
     enum { ROUNDS = 2000 };
     weft_ceilings *c = arg;
     const size_t span = c->span[c->running];
-    unsigned char *mine = c->memory + (size_t)thread * c->bytes;
+    unsigned char *mine = span ? c->memory + (size_t)thread * c->bytes : NULL;
     double done = 0;
     uint64_t sum = 0;
     c->thread[thread].done = 0;
@@ -181,4 +182,30 @@ double weft_ceiling_measure(weft_ceilings *c, weft_ceiling ceiling, int threads,
     weft_team_run(c->team, measure, c);
     for (int i = 0; i < c->threads; i++) done += c->thread[i].done;
     return done / ((double)(weft_clock_ns() - began) * 1e-9);
+}
+
+// What multiplies bf16 here: the ceiling of its family.
+static weft_ceiling arithmetic_of(const weft_cpu *cpu, weft_isa isa)
+{
+    switch (weft_family_choose(cpu, isa, WEFT_BF16)) {
+    case WEFT_FAMILY_AMX:
+        return WEFT_CEILING_AMX_BF16;
+    case WEFT_FAMILY_BF16_DOT:
+        return WEFT_CEILING_BF16_DOT;
+    default:
+        return isa >= WEFT_ISA_AVX512 ? WEFT_CEILING_FMA_AVX512 : WEFT_CEILING_FMA_AVX2;
+    }
+}
+
+double weft_arithmetic_measure(weft_team *team, const weft_cpu *cpu, weft_isa isa, double seconds, weft_ceiling *which)
+{
+    weft_ceilings c = {.team = team};
+    const size_t threads = (size_t)weft_team_threads(team);
+    c.thread = aligned_alloc(128, threads * sizeof *c.thread);
+    if (!c.thread) return 0;
+    find_peaks(&c, cpu, isa);
+    *which = arithmetic_of(cpu, isa);
+    const double found = weft_ceiling_measure(&c, *which, (int)threads, seconds);
+    free(c.thread);
+    return found;
 }

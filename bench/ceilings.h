@@ -52,6 +52,10 @@ bool weft_ceiling_there(const weft_ceilings *ceilings, weft_ceiling ceiling);
 // is not there. Blocking.
 double weft_ceiling_measure(weft_ceilings *ceilings, weft_ceiling ceiling, int threads, double seconds);
 
+// Operations a second in bf16 by the whole team, by the family that multiplies it here; *which is that one's ceiling.
+// Needs no memory. 0 where there is none. Blocking.
+double weft_arithmetic_measure(weft_team *team, const weft_cpu *cpu, weft_isa isa, double seconds, weft_ceiling *which);
+
 #ifdef __cplusplus
 }
 #endif

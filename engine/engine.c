@@ -291,17 +291,7 @@ weft_status weft_engine_step(weft_engine *e, int *rows)
 
 int64_t weft_engine_blocks(const weft_model *model, int block, int64_t positions, int requests)
 {
-    const int ranks = weft_model_layout_of(model)->mesh.shape.cp;
-    const int64_t blocks = (positions + block - 1) / block;
-    int64_t most = 0;
-    // Under any key, since which one a request gets depends on those beside it.
-    for (int key = 0; key < (ranks > 1 ? WEFT_FOLD_PLACES : 1); key++) {
-        int64_t count[WEFT_FOLD_PLACES] = {0};
-        for (int64_t i = 0; i < blocks; i++)
-            count[ranks > 1 ? weft_fold_owner(i * block / WEFT_FOLD_CHUNK, ranks, key) : 0]++;
-        for (int r = 0; r < ranks; r++) most = count[r] > most ? count[r] : most;
-    }
-    return most * requests;
+    return weft_engine_blocks_over(weft_model_layout_of(model)->mesh.shape.cp, block, positions, requests);
 }
 
 bool weft_engine_look(const weft_engine *e, int64_t id, weft_engine_cached *out)

@@ -58,6 +58,11 @@ typedef struct {
 
 // How many blocks each rank needs, so that `requests` of so many positions run at once. Local.
 int64_t weft_engine_blocks(const weft_model *model, int block, int64_t positions, int requests);
+// Likewise where there is no model yet, over so many context ranks.
+int64_t weft_engine_blocks_over(int ranks, int block, int64_t positions, int requests);
+// What an engine takes of a rank beside model and cache: rows of a step, logits, scratch. Local.
+uint64_t weft_engine_bytes(const weft_model_config *config, const weft_mesh_shape *mesh,
+                           const weft_engine_options *options, int logit_rows, int threads);
 
 // The model and the device are borrowed. Collective over the model's mesh, blocking. Every rank then makes the same
 // calls in the same order.

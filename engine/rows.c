@@ -40,6 +40,17 @@ static weft_status allocate(wi_rows *r, size_t vocab)
     return WEFT_OK;
 }
 
+size_t wi_rows_bytes(int ranks, int room, int logit_room, size_t vocab)
+{
+    const wi_rows *r = NULL; // for sizes alone
+    const size_t a_rank = (size_t)room * sizeof *r->runs + sizeof *r->rows_of + sizeof *r->first_run +
+                          sizeof *r->logit_counts,
+                 a_row = sizeof *r->tokens + sizeof *r->positions + sizeof *r->spans + sizeof *r->rotation,
+                 a_logit =
+                     sizeof *r->logit_row + sizeof *r->logit_place + sizeof *r->logit_owner + vocab * sizeof *r->logits;
+    return (size_t)ranks * a_rank + (size_t)room * a_row + (size_t)logit_room * a_logit;
+}
+
 weft_status wi_rows_create(const weft_model *model, int room, int logit_room, wi_rows **out)
 {
     const weft_mesh *mesh = &weft_model_layout_of(model)->mesh;

@@ -9,6 +9,8 @@ typedef struct wi_rows wi_rows;
 
 // `room`: the most rows of one rank; `runs`: requests at once.
 weft_status wi_rows_create(const weft_model *model, int room, int logit_room, wi_rows **out);
+// What they take where rows are dealt over so many ranks.
+size_t wi_rows_bytes(int ranks, int room, int logit_room, size_t vocab);
 void wi_rows_destroy(wi_rows *rows); // accepts NULL
 
 typedef struct {

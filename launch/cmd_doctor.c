@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bench/ceilings.h"
 #include "bench/machine.h"
 #include "core/device.h"
 #include "launch/doctor.h"
@@ -86,6 +87,23 @@ static size_t available(void)
     return free_bytes;
 }
 
+// Collective over the host's ranks, which compute at once.
+static weft_status measure_arithmetic(weft_comm *host, weft_team *team, double seconds, wi_bandwidth *out)
+{
+    const weft_cpu cpu = weft_cpu_detect();
+    weft_ceiling which = WEFT_CEILING_FMA_AVX2;
+    weft_isa isa;
+    int64_t done = 0;
+    if (weft_isa_choose(&cpu, &isa) < 0) isa = WEFT_ISA_REF;
+    weft_error_clear();
+    WEFT_TRY(weft_comm_barrier(host));
+    done = (int64_t)weft_arithmetic_measure(team, &cpu, isa, seconds, &which);
+    WEFT_TRY(weft_comm_sum(host, &done, 1));
+    out->operations = (double)done;
+    snprintf(out->by, sizeof out->by, "%s", weft_ceiling_name(which));
+    return WEFT_OK;
+}
+
 // Collective over the host's ranks. The leader reads alone first, from a buffer that no cache holds; then all read,
 // each its part of so many bytes.
 static weft_status measure(weft_comm *host, const weft_topology *topology, int threads, wi_bandwidth *out)
@@ -106,6 +124,7 @@ static weft_status measure(weft_comm *host, const weft_topology *topology, int t
     sums[0] = (int64_t)weft_read_test_run(test, threads, part, seconds);
     WEFT_TRY_GOTO(weft_comm_sum(host, sums, 2));
     out->all = (double)sums[0];
+    WEFT_TRY_GOTO(measure_arithmetic(host, team, seconds, out));
     out->threads = (int)sums[1];
     out->bytes = (size_t)bytes;
     out->measured = true;

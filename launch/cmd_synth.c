@@ -56,9 +56,10 @@ static const weft_command synth_command = {
     .summary = "write a checkpoint of random weights",
     .usage = "weft synth SHAPE DIR [flags]",
     .about = "Writes a model directory as hubs have them: config.json, generation_config.json, tokenizer.json and "
-             "safetensors. SHAPE is a published model (tinyllama-1.1b, llama-2-7b, llama-3-8b, llama-3-70b, "
-             "mistral-7b, qwen2.5-0.5b, qwen2.5-7b, qwen3-30b-a3b, mixtral-8x7b, gpt-oss-20b) or a family with small "
-             "sizes (llama, mistral, qwen2, qwen3, gemma2, gemma3, phi3, mixtral, qwen3-moe, gpt-oss); flags change "
+             "safetensors. SHAPE is a published model (tinyllama-1.1b, llama-2-7b, llama-2-70b, llama-3-8b, "
+             "llama-3-70b, llama-3.1-405b, mistral-7b, qwen2.5-0.5b, qwen2.5-7b, qwen2.5-72b, qwen3-8b, qwen3-32b, "
+             "qwen3-30b-a3b, qwen3-235b-a22b, mixtral-8x7b, gpt-oss-20b, gpt-oss-120b) or a family with small sizes "
+             "(llama, mistral, qwen2, qwen3, gemma2, gemma3, phi3, mixtral, qwen3-moe, gpt-oss); flags change "
              "single sizes. Equal seeds give equal bytes on every machine.",
     .examples = "weft synth tinyllama-1.1b tiny\nweft synth llama --hidden 512 --layers 8 --vocab 32000 --seed 7 small",
     .flags = synth_flags,

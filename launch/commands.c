@@ -49,6 +49,7 @@ const wi_common wi_common_defaults = {.deadline = 60, .log_level = 2};
 const wi_entry *const wi_entries[] = {
     &wi_run_entry,
     &wi_score_entry,
+    &wi_plan_entry,
     &wi_synth_entry,
     &wi_tokenize_entry,
     &wi_info_entry,

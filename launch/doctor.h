@@ -46,9 +46,11 @@ typedef struct {
 typedef struct {
     bool measured;
     char why_not[160];
-    double one, all; // bytes a second, with one thread and with all of this host's ranks at once
-    int threads;     // of all these ranks
-    size_t bytes;    // the buffer
+    double one, all;   // bytes a second, with one thread and with all of this host's ranks at once
+    int threads;       // of all these ranks
+    size_t bytes;      // the buffer
+    double operations; // bf16 multiplications and additions a second of all these ranks; 0: not measured
+    char by[32];       // what multiplies
 } wi_bandwidth;
 
 typedef struct {

@@ -203,6 +203,19 @@ static void find_bandwidth(const wi_doctor *doctor, wi_findings *out)
     wi_found_fact(f, "buffer_bytes", (double)b->bytes);
 }
 
+static void find_arithmetic(const wi_doctor *doctor, wi_findings *out)
+{
+    const wi_bandwidth *b = &doctor->bandwidth;
+    if (!b->measured || b->operations <= 0) {
+        wi_found(out, WI_FOUND_NONE, "arithmetic", "not measured: %s", b->measured ? "no vectors here" : b->why_not);
+        return;
+    }
+    wi_finding *f = wi_found(out, WI_FOUND_OK, "arithmetic", "%.0f GFLOP/s with %d thread%s (%s)", b->operations * 1e-9,
+                             b->threads, plural(b->threads, "", "s"), b->by);
+    wi_found_fact(f, "all_operations_per_s", b->operations);
+    wi_found_fact(f, "all_threads", b->threads);
+}
+
 static void find_memlock(wi_findings *out)
 {
     struct rlimit limit = {0};
@@ -264,6 +277,7 @@ void wi_doctor_memory(const wi_doctor *doctor, wi_findings *out)
 {
     find_memory(doctor, out);
     find_bandwidth(doctor, out);
+    find_arithmetic(doctor, out);
     find_pages(out);
     find_memlock(out);
     find_shm(out);

@@ -141,7 +141,7 @@ static weft_status print_tokenizer(const char *model, FILE *out)
     return WEFT_OK;
 }
 
-static weft_status read_config(const char *model, bool *directory, weft_model_config *config)
+weft_status wi_config_find(const char *model, bool *directory, weft_model_config *config)
 {
     const weft_model_shape *shape = weft_model_shape_find(model);
     struct stat info;
@@ -163,7 +163,7 @@ weft_status wi_info_model(const char *model, FILE *out)
     char number[32];
     bool directory;
     weft_status status;
-    WEFT_TRY_GOTO(read_config(model, &directory, &config));
+    WEFT_TRY_GOTO(wi_config_find(model, &directory, &config));
     WEFT_TRY_GOTO(weft_model_tensors(&config, WEFT_NAMES_PLAIN, count_tensor, &c));
     fprintf(out, "model       %s (%s)\n", weft_architecture_class(config.architecture),
             weft_architecture_family(config.architecture));

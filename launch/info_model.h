@@ -4,7 +4,10 @@
 
 #include <stdio.h>
 
-#include "core/status.h"
+#include "model/config.h"
+
+// `model` as for wi_info_model. *directory: it is one.
+weft_status wi_config_find(const char *model, bool *directory, weft_model_config *config);
 
 // `model` is a directory, a config.json or the name of a shape.
 weft_status wi_info_model(const char *model, FILE *out);

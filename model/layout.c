@@ -34,6 +34,20 @@ int64_t weft_layout_qkv_width(const weft_model_config *c, const weft_layout *l)
     return (weft_range_size(l->heads) + 2 * weft_range_size(l->kv_heads)) * c->head_dim;
 }
 
+void weft_layout_qkv_rows(const weft_model_config *c, const weft_layout *l, weft_range out[3])
+{
+    const int64_t d = c->head_dim;
+    const weft_range heads[] = {l->heads, l->kv_heads, l->kv_heads};
+    int64_t at = 0; // in the stack
+    for (int i = 0; i < 3; i++) {
+        const int64_t first = heads[i].begin * d, rows = weft_range_size(heads[i]) * d;
+        const int64_t begin = l->qkv.begin > at ? l->qkv.begin : at,
+                      end = l->qkv.end < at + rows ? l->qkv.end : at + rows;
+        out[i] = begin < end ? (weft_range){first + begin - at, first + end - at} : (weft_range){0, 0};
+        at += rows;
+    }
+}
+
 weft_range weft_layout_vocab_of(const weft_model_config *c, const weft_mesh *m, int dense_rank)
 {
     return weft_range_part(c->vocab, VOCAB_GRAIN, dense_rank, m->dense_ranks);
@@ -41,12 +55,11 @@ weft_range weft_layout_vocab_of(const weft_model_config *c, const weft_mesh *m, 
 
 int64_t weft_layout_vocab_most(const weft_model_config *c, const weft_mesh *m)
 {
-    int64_t most = 0;
-    for (int r = 0; r < m->dense_ranks; r++) {
-        const int64_t rows = weft_range_size(weft_layout_vocab_of(c, m, r));
-        if (rows > most) most = rows;
-    }
-    return most;
+    const int64_t ranks = m->dense_ranks, grains = (c->vocab + VOCAB_GRAIN - 1) / VOCAB_GRAIN;
+    // The last rank has as many grains as any, of which the last may be cut; where it alone has one more than the
+    // others, that one counts as it is.
+    if (ranks == 1 || grains % ranks == 1) return weft_range_size(weft_layout_vocab_of(c, m, m->dense_ranks - 1));
+    return (grains + ranks - 1) / ranks * VOCAB_GRAIN;
 }
 
 weft_layout weft_layout_of(const weft_model_config *c, const weft_mesh *mesh, int group)

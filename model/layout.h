@@ -29,7 +29,9 @@ typedef struct {
 weft_layout weft_layout_of(const weft_model_config *config, const weft_mesh *mesh, int group);
 
 int64_t weft_layout_qkv_width(const weft_model_config *config, const weft_layout *layout); // of the heads' stack
-weft_range weft_layout_finished(const weft_model_config *config, const weft_mesh *mesh);   // `finished` of any rank
+// The rows of q, of k and of v that are multiplied here, each in its own tensor's numbers.
+void weft_layout_qkv_rows(const weft_model_config *config, const weft_layout *layout, weft_range out[3]);
+weft_range weft_layout_finished(const weft_model_config *config, const weft_mesh *mesh); // `finished` of any rank
 // How a block of so many positions of the cache is cut: the view of layer i in `layers` (config.layers of them, their
 // pool not set); NULL: only measure. Returns the bytes of a block, all layers together.
 size_t weft_layout_cache(const weft_model_config *config, const weft_layout *layout, weft_cache_type type, int block,

@@ -65,8 +65,7 @@ static void compute(const pricing *p)
         compute_ffn(p, p->c->layer[i].moe);
         compute_attention(p, p->c->layer[i].window);
     }
-    const bool dealt = l->mesh.shape.dense == WEFT_DENSE_TP;
-    multiply(p, size(l->vocab) * h, dealt ? p->s->logits / l->mesh.shape.cp : p->s->logits, p->s->unchanged);
+    multiply(p, size(l->vocab) * h, p->s->logits, p->s->unchanged);
 }
 
 // ---- what is sent ----
@@ -154,9 +153,8 @@ static void send_ends(const pricing *p)
 {
     const weft_mesh *m = &p->l->mesh;
     const int ranks = m->shape.tp * m->shape.cp;
-    const double logits = m->shape.dense == WEFT_DENSE_TP ? p->s->logits / m->shape.cp : p->s->logits;
     send(p, peers_of(p, m->dense_ranks, of_dense), p->s->rows * (double)p->c->hidden / m->dense_ranks * FLOAT, 1);
-    if (p->s->logits > 0) send(p, peers_of(p, ranks, of_all), logits * size(p->l->vocab) * FLOAT, 1);
+    if (p->s->logits > 0) send(p, peers_of(p, ranks, of_all), p->s->logits * size(p->l->vocab) * FLOAT, 1);
 }
 
 static void add(weft_step_price *to, const weft_step_price *one, double times)

@@ -14,7 +14,7 @@ typedef struct {
     double rows;      // that the rank computes
     double requests;  // whose caches are read
     double keys;      // that a row sees, whole sequence
-    double logits;    // rows whose logits are wanted, on all ranks together
+    double logits;    // rows of its own whose logits are wanted
     double cache;     // bytes of a position of one head: key and value
     double weight;    // bytes of an element of a weight
     double unchanged; // bytes of an element of what is never quantized

@@ -136,22 +136,6 @@ static void add_columns(wi_matrix *m, const weft_tensor_entry *tensor, int64_t s
 
 // ---- a layer ----
 
-// The rows of q, k and v that this rank multiplies, each in its own tensor's numbers.
-static void qkv_rows(const wi_planner *p, weft_range out[3])
-{
-    const weft_layout *l = p->layout;
-    const int64_t d = p->config->head_dim;
-    const weft_range heads[] = {l->heads, l->kv_heads, l->kv_heads};
-    int64_t at = 0; // in the stack
-    for (int i = 0; i < 3; i++) {
-        const int64_t first = heads[i].begin * d, rows = weft_range_size(heads[i]) * d;
-        const int64_t begin = l->qkv.begin > at ? l->qkv.begin : at,
-                      end = l->qkv.end < at + rows ? l->qkv.end : at + rows;
-        out[i] = begin < end ? (weft_range){first + begin - at, first + end - at} : (weft_range){0, 0};
-        at += rows;
-    }
-}
-
 static weft_status plan_qkv(wi_planner *p, int64_t layer)
 {
     const weft_model_config *c = p->config;
@@ -160,7 +144,7 @@ static weft_status plan_qkv(wi_planner *p, int64_t layer)
     int64_t before = 0; // rows of the tensor that has all three
     weft_range rows[3];
     wi_matrix *m;
-    qkv_rows(p, rows);
+    weft_layout_qkv_rows(c, p->layout, rows);
     WEFT_TRY(add_matrix(p, &w->qkv, WEFT_FUSE_STACK, true, &m));
     set_inputs(m, c->hidden);
     for (int i = 0; i < 3; i++) {

@@ -45,6 +45,7 @@ int main(int argc, char **argv)
     const weft_json *hosts = weft_json_get(document, "hosts");
     CHECK_INT(weft_json_size(hosts), 1);
     CHECK_INT(check_findings(weft_json_at(hosts, 0), "bandwidth"), 1);
+    CHECK_INT(check_findings(weft_json_at(hosts, 0), "arithmetic"), 1);
     CHECK_INT(check_findings(weft_json_at(hosts, 0), "memory"), 1);
     weft_json_free(document);
     return 0;

@@ -2,6 +2,7 @@
 // weights, every rank. And llama-3-70b on 64 ranks beside a calculation by hand.
 #include "core/clock.h"
 #include "kernels/pick.h"
+#include "model/layout_table.h"
 #include "model/price.h"
 #include "model/sizes.h"
 #include "model/synth.h"
@@ -172,6 +173,57 @@ static void check_by_hand(void)
     weft_model_config_fini(&config);
 }
 
+// The table of divisions beside the loader: of llama-3-70b, whose matrices have whole panels, every rank's shares are
+// its bytes; and what is divided without being held twice is there once on all ranks together.
+typedef struct {
+    const weft_model_config *config;
+    const weft_layout *layout;
+    int64_t matrices, vectors; // bytes
+    double *parts;             // (WEFT_PART_COUNT) of the weight, on all ranks so far
+} sharing;
+
+static weft_status add_share(void *arg, const weft_expected *weight)
+{
+    sharing *s = arg;
+    int64_t share[3], elements = 1, all = 1;
+    weft_layout_share(s->config, s->layout, weight, share);
+    for (int i = 0; i < weight->rank; i++) {
+        elements *= share[i];
+        all *= weight->shape[i];
+    }
+    if (weight->rank == 1)
+        s->vectors += (elements + 15) * 4;
+    else
+        s->matrices += elements * 2;
+    if (weight->layer <= 0 && weight->expert <= 0) s->parts[weight->part] += (double)elements / (double)all;
+    return WEFT_OK;
+}
+
+static void check_shares(const char *name, weft_mesh_shape shape, bool exact)
+{
+    weft_model_config config = {0};
+    double parts[WEFT_PART_COUNT] = {0};
+    const int ranks = shape.tp * shape.cp;
+    read_shape(name, &config);
+    for (int rank = 0; rank < ranks; rank++) {
+        const weft_mesh mesh = weft_mesh_at(&shape, rank);
+        const weft_layout layout = weft_layout_of(&config, &mesh, 0);
+        sharing s = {.config = &config, .layout = &layout, .parts = parts};
+        CHECK_OK(weft_model_tensors(&config, WEFT_NAMES_PLAIN, add_share, &s));
+        if (exact) CHECK_INT(sizes_at(&config, shape, rank).weights, s.matrices + s.vectors);
+    }
+    const double copies = shape.dense == WEFT_DENSE_MESH ? 1 : shape.cp;
+    for (int part = 0; part < WEFT_PART_COUNT; part++) {
+        const weft_division division = weft_layout_division((weft_part)part, shape.dense);
+        const bool once = division == WEFT_DIVISION_VOCAB || division == WEFT_DIVISION_COLUMN || part == WEFT_PART_O;
+        if (parts[part] == 0 || part == WEFT_PART_SINKS) continue;
+        if (once && parts[part] - copies > 1e-9) CHECK_FAIL("%s: %d stands %g times", name, part, parts[part]);
+        if (once && copies - parts[part] > 1e-9) CHECK_FAIL("%s: %d stands %g times", name, part, parts[part]);
+        if (division == WEFT_DIVISION_REPLICATE || division == WEFT_DIVISION_ONCE) CHECK_REAL(parts[part], ranks);
+    }
+    weft_model_config_fini(&config);
+}
+
 // Bytes sent: a two-shot sum gives D - 1 parts of D of each array twice.
 static void check_sent(void)
 {
@@ -200,6 +252,21 @@ static void check_sent(void)
     weft_model_config_fini(&config);
 }
 
+static void check_vocab_most(void)
+{
+    for (int64_t vocab = 1; vocab < 400; vocab += 3)
+        for (int ranks = 1; ranks <= 16; ranks++) {
+            const weft_model_config config = {.vocab = vocab};
+            const weft_mesh mesh = weft_mesh_at(&(weft_mesh_shape){ranks, 1, WEFT_DENSE_TP}, 0);
+            int64_t most = 0;
+            for (int r = 0; r < ranks; r++) {
+                const int64_t rows = weft_range_size(weft_layout_vocab_of(&config, &mesh, r));
+                if (rows > most) most = rows;
+            }
+            CHECK_INT(weft_layout_vocab_most(&config, &mesh), most);
+        }
+}
+
 static void print_time(void)
 {
     weft_model_config config = {0};
@@ -221,6 +288,12 @@ int main(void)
     CHECK_OK(weft_isa_choose(&cpu, &isa));
     check_by_hand();
     check_sent();
+    check_vocab_most();
+    check_shares("llama-3-70b", (weft_mesh_shape){8, 1, WEFT_DENSE_TP}, true);
+    check_shares("llama-3-70b", (weft_mesh_shape){4, 3, WEFT_DENSE_TP}, true);
+    check_shares("llama-3-70b", (weft_mesh_shape){8, 4, WEFT_DENSE_MESH}, true);
+    check_shares("gpt-oss-20b", (weft_mesh_shape){6, 1, WEFT_DENSE_TP}, false);
+    check_shares("mixtral-8x7b", (weft_mesh_shape){3, 2, WEFT_DENSE_MESH}, false);
     for (size_t i = 0; i < sizeof golden / sizeof *golden; i++) {
         checked += check_checkpoint(golden[i]);
         check_model(golden[i]);

@@ -1,0 +1,275 @@
+// weft plan: what a model would take and cost on so many ranks, for every mesh, without a job.
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "launch/commands.h"
+#include "launch/info_model.h"
+#include "launch/plan.h"
+#include "model/layout_table.h"
+#include "model/synth.h"
+
+typedef struct {
+    int64_t ranks, nodes, context, batch, group, chunk, tp, cp;
+    int dense, weights, kv;
+    const char *device, *machine, *json;
+    bool layers;
+} plan_options;
+
+#define FIELD(field) offsetof(plan_options, field)
+static const weft_flag flags[] = {
+    {.name = "ranks", .kind = WEFT_FLAG_INT, .offset = FIELD(ranks), .help = "of the job", .min = 1, .max = 65536},
+    {.name = "nodes",
+     .kind = WEFT_FLAG_INT,
+     .offset = FIELD(nodes),
+     .help = "that they stand on, as many on each; 0: 8 ranks on each, or all on one where there are fewer",
+     .max = 65536},
+    {.name = "device",
+     .kind = WEFT_FLAG_STRING,
+     .offset = FIELD(device),
+     .value = "NAME",
+     .help =
+         "of each rank: a100-40, a100-80, h100, h100-pcie, h200, b200, l40s or l4; not given or cpu: nodes like this "
+         "machine"},
+    {.name = "machine",
+     .kind = WEFT_FLAG_STRING,
+     .offset = FIELD(machine),
+     .value = "FILE",
+     .help = "nodes like the one that weft doctor --json FILE measured"},
+    {.name = "context",
+     .kind = WEFT_FLAG_INT,
+     .offset = FIELD(context),
+     .help = "positions of each request; 0: as many as the model is made for",
+     .max = 1 << 24},
+    {.name = "batch",
+     .kind = WEFT_FLAG_INT,
+     .offset = FIELD(batch),
+     .help = "requests at once",
+     .min = 1,
+     .max = 65536},
+    {.name = "chunk",
+     .kind = WEFT_FLAG_INT,
+     .offset = FIELD(chunk),
+     .help = "most tokens of one step, of one context rank",
+     .min = 1,
+     .max = 65536},
+    {.name = "weights",
+     .kind = WEFT_FLAG_CHOICE,
+     .offset = FIELD(weights),
+     .help = "type of the weights in memory; stored: the checkpoint's",
+     .choices = "stored|f32|bf16|f16|int8|int4"},
+    {.name = "group",
+     .kind = WEFT_FLAG_INT,
+     .offset = FIELD(group),
+     .help = "columns that share a scale of int8 and int4: 32, 64 or 128; 0: 64 for int4, the row for int8",
+     .max = 128},
+    {.name = "kv",
+     .kind = WEFT_FLAG_CHOICE,
+     .offset = FIELD(kv),
+     .help = "type of cached keys and values; auto: f32 beside f32 weights, else bf16",
+     .choices = "auto|f32|bf16|int8"},
+    {.name = "tp",
+     .kind = WEFT_FLAG_INT,
+     .offset = FIELD(tp),
+     .help = "only meshes of this tp; 0: of any",
+     .max = 65536},
+    {.name = "cp", .kind = WEFT_FLAG_INT, .offset = FIELD(cp), .help = "only meshes of this cp; 0: of any", .max = 32},
+    {.name = "dense",
+     .kind = WEFT_FLAG_CHOICE,
+     .offset = FIELD(dense),
+     .help = "ranks that share the linear layers: tp, mesh (tp x cp), or either",
+     .choices = "any|tp|mesh"},
+    {.name = "layers",
+     .kind = WEFT_FLAG_BOOL,
+     .offset = FIELD(layers),
+     .help = "print how each weight is divided, and what a rank of the best mesh has of it"},
+    {.name = "json",
+     .kind = WEFT_FLAG_STRING,
+     .offset = FIELD(json),
+     .value = "FILE",
+     .help = "write all of it there, with the bytes of each rank; -: to stdout, without the table"},
+    {0}};
+
+static const plan_options defaults = {.ranks = 1, .batch = 1, .chunk = 256};
+static const char *const operands[] = {"MODEL", NULL};
+
+static const weft_command command = {
+    .name = "plan",
+    .summary = "what a model takes and costs on so many ranks, for every mesh",
+    .usage = "weft plan MODEL [flags]",
+    .about =
+        "Without starting a job: for every mesh (tp x cp = ranks, --dense tp or mesh) the bytes of weights, cache and "
+        "scratch of the fullest rank, the longest context and the largest batch that fit, the bytes sent a token, and "
+        "predicted times; the best mesh first. Bytes are those that the loader and the engine then take. Times are "
+        "estimates: prompts of --context tokens for all of --batch, and a step that gives each its next token. MODEL "
+        "is a directory, a config.json or the name of a shape.",
+    .examples = "weft plan llama-3-70b --ranks 64 --device h100\n"
+                "weft plan llama-3.1-405b --ranks 32 --device h200 --weights int8 --context 32768\n"
+                "weft plan demo --ranks 2 --layers",
+    .flags = flags,
+    .common = wi_common_flags,
+    .operands_min = 1,
+    .operands_max = 1,
+    .operands = operands,
+};
+
+// ---- from flags to a plan ----
+
+static weft_status unknown_model(const char *name)
+{
+    enum { NAMES_MAX = 64 };
+    const char *names[NAMES_MAX] = {0};
+    for (int i = 0; i < NAMES_MAX - 1 && weft_model_shape_at(i); i++) names[i] = weft_model_shape_at(i)->name;
+    const char *best = weft_flags_suggest(name, names);
+    return weft_fail(WEFT_USAGE, "%.80s is no directory with a config.json and no known shape%s%s%s", name,
+                     best ? "; did you mean " : " (weft synth --help lists them)", best ? best : "", best ? "?" : "");
+}
+
+static weft_status set_weights(const plan_options *o, const weft_cpu *cpu, wi_plan *plan)
+{
+    static const weft_dtype types[] = {WEFT_F32, WEFT_F32, WEFT_BF16, WEFT_F16, WEFT_I8, WEFT_I4};
+    static const weft_cache_type caches[] = {WEFT_CACHE_BF16, WEFT_CACHE_F32, WEFT_CACHE_BF16, WEFT_CACHE_INT8};
+    weft_weights_options *w = &plan->sizes.model.weights;
+    if (o->group && o->group != 32 && o->group != 64 && o->group != 128)
+        return weft_fail(WEFT_USAGE, "--group %d: must be 32, 64 or 128", (int)o->group);
+    plan->sizes.stored = plan->config->has_dtype ? plan->config->dtype : WEFT_BF16;
+    *w = (weft_weights_options){.as_stored = o->weights == 0, .type = types[o->weights], .cpu = cpu};
+    w->group = o->group ? (int)o->group : o->weights == 5 ? 64 : 0;
+    // A GPU packs nothing wider than it is.
+    w->has_family = !plan->machine.is_host;
+    w->family = WEFT_FAMILY_FMA;
+    const weft_dtype type = w->as_stored ? plan->sizes.stored : w->type;
+    plan->sizes.model.cache = o->kv == 0 && type == WEFT_F32 ? WEFT_CACHE_F32 : caches[o->kv];
+    return WEFT_OK;
+}
+
+static weft_status set_places(const plan_options *o, wi_plan *plan)
+{
+    plan->ranks = (int)o->ranks;
+    plan->nodes = (int)(o->nodes ? o->nodes : o->device && o->ranks > 8 ? (o->ranks + 7) / 8 : 1);
+    if (plan->ranks % plan->nodes != 0)
+        return weft_fail(WEFT_USAGE, "--ranks %d on --nodes %d: each node must have as many", plan->ranks, plan->nodes);
+    plan->sizes.node_ranks = plan->ranks / plan->nodes;
+    plan->tp = (int)o->tp;
+    plan->cp = (int)o->cp;
+    plan->dense = o->dense;
+    return WEFT_OK;
+}
+
+static weft_status make_plan(const wi_call *call, const weft_model_config *config, const weft_cpu *cpu, wi_plan *out)
+{
+    const plan_options *o = call->options;
+    const int threads = (int)call->common->threads;
+    weft_topology topology;
+    *out = (wi_plan){.config = config,
+                     .context = o->context ? o->context : config->positions,
+                     .batch = (int)o->batch,
+                     .chunk = (int)o->chunk};
+    WEFT_TRY(set_places(o, out));
+    WEFT_TRY(wi_machine_find(o->device, o->machine, out->sizes.node_ranks, threads, &out->machine));
+    WEFT_TRY(set_weights(o, cpu, out));
+    WEFT_TRY(weft_isa_choose(cpu, &out->sizes.isa));
+    WEFT_TRY(weft_topology_read(&topology));
+    const int cores = topology.allowed_cores / out->sizes.node_ranks;
+    out->sizes.threads = threads > 0 ? threads : out->machine.is_host && cores > 1 ? cores : 1;
+    out->sizes.block = 64;
+    return WEFT_OK;
+}
+
+// ---- --layers ----
+
+typedef struct {
+    const wi_plan *plan;
+    weft_layout layout;
+    bool used[WEFT_DIVISION_COUNT];
+} layer_printer;
+
+static int shape_text(const int64_t *shape, int rank, char *text, size_t capacity)
+{
+    int used = 0;
+    for (int i = 0; i < rank; i++)
+        used += snprintf(text + used, capacity - (size_t)used, "%s%" PRId64, i ? " x " : "", shape[i]);
+    return used;
+}
+
+// "model.layers.*.mlp.down_proj.weight" for every layer and expert.
+static void pattern_of(const char *name, char *out)
+{
+    while (*name) {
+        *out++ = *name;
+        if (*name++ != '.' || *name < '0' || *name > '9') continue;
+        *out++ = '*';
+        while (*name >= '0' && *name <= '9') name++;
+    }
+    *out = 0;
+}
+
+// The first layer of each kind stands for all of them, the first expert for all.
+static weft_status print_weight(void *arg, const weft_expected *weight)
+{
+    layer_printer *l = arg;
+    const weft_model_config *c = l->plan->config;
+    int64_t share[3];
+    char name[WEFT_NAME_MAX], all[64], own[64];
+    if (weight->expert > 0) return WEFT_OK;
+    for (int64_t i = 0; i < weight->layer; i++)
+        if (c->layer[i].moe == c->layer[weight->layer].moe) return WEFT_OK;
+    const weft_division division = weft_layout_division(weight->part, l->layout.mesh.shape.dense);
+    weft_layout_share(c, &l->layout, weight, share);
+    pattern_of(weight->name, name);
+    shape_text(weight->shape, weight->rank, all, sizeof all);
+    shape_text(share, weight->rank, own, sizeof own);
+    printf("%-52s %-20s %-20s %s\n", name, all, own, weft_division_name(division));
+    l->used[division] = true;
+    return WEFT_OK;
+}
+
+static weft_status print_layers(const wi_plan *plan, const wi_mesh_plan *best)
+{
+    const weft_mesh mesh = weft_mesh_at(&best->shape, best->fullest);
+    layer_printer l = {.plan = plan, .layout = weft_layout_of(plan->config, &mesh, plan->sizes.model.weights.group)};
+    printf("\n%-52s %-20s rank %-15d divided\n", "weight", "has", best->fullest);
+    WEFT_TRY(weft_model_tensors(plan->config, WEFT_NAMES_PLAIN, print_weight, &l));
+    if (plan->config->tied) printf("%-52s is packed from the embedding, and as large\n", "the head");
+    printf("\n");
+    for (int i = 0; i < WEFT_DIVISION_COUNT; i++)
+        if (l.used[i]) printf("%-14s %s\n", weft_division_name((weft_division)i), weft_division_text((weft_division)i));
+    return WEFT_OK;
+}
+
+// ---- the command ----
+
+static weft_status plan_model(const wi_call *call)
+{
+    const plan_options *o = call->options;
+    const char *model = call->operands->operand[0];
+    const weft_cpu cpu = weft_cpu_detect();
+    weft_model_config config = {0};
+    wi_mesh_plan *meshes = NULL;
+    wi_plan plan;
+    bool directory;
+    int count = 0;
+    weft_status status = wi_config_find(model, &directory, &config);
+    if (status == WEFT_NOT_FOUND && !directory) status = unknown_model(model);
+    if (status < 0) return status;
+    WEFT_TRY_GOTO(make_plan(call, &config, &cpu, &plan));
+    WEFT_TRY_GOTO(wi_plan_all(&plan, &meshes, &count));
+    if (!o->json || strcmp(o->json, "-") != 0) {
+        wi_plan_print(&plan, model, meshes, count, stdout);
+        if (o->layers) WEFT_TRY_GOTO(print_layers(&plan, &meshes[0]));
+    }
+    if (o->json) WEFT_TRY_GOTO(wi_plan_write(&plan, model, meshes, count, o->json));
+fail:
+    free(meshes);
+    weft_model_config_fini(&config);
+    return status;
+}
+
+static weft_status run_plan(weft_job *job, const wi_call *call)
+{
+    weft_comm *world = weft_job_world(job);
+    return weft_comm_agree(world, weft_comm_rank(world) == 0 ? plan_model(call) : WEFT_OK, NULL);
+}
+
+const wi_entry wi_plan_entry = {.command = &command, .defaults = &defaults, .bytes = sizeof defaults, .run = run_plan};

@@ -1,0 +1,199 @@
+// Every mesh of so many ranks: what it takes, what fits, what it costs.
+#include <stdlib.h>
+
+#include "launch/plan.h"
+
+enum { CONTEXT_MOST = 1 << 24, BATCH_MOST = 65536 };
+
+// ---- memory ----
+
+static weft_sizes_options options_for(const wi_plan *plan, int64_t context, int batch)
+{
+    weft_sizes_options o = plan->sizes;
+    o.model.rows = plan->chunk > batch ? plan->chunk : batch;
+    o.model.logit_rows = batch;
+    o.model.positions = context;
+    return o;
+}
+
+static weft_status bytes_for(const wi_plan *plan, const weft_layout *layout, int64_t context, int batch,
+                             wi_rank_bytes *out)
+{
+    const weft_sizes_options o = options_for(plan, context, batch);
+    const weft_mesh_shape *shape = &layout->mesh.shape;
+    const weft_engine_options engine = {.block = o.block, .requests = batch, .chunk = o.model.rows};
+    weft_model_sizes sizes = {0};
+    WEFT_TRY(weft_model_sizes_of(plan->config, layout, &o, &sizes));
+    const int64_t blocks = weft_engine_blocks_over(shape->cp, o.block, context, batch);
+    *out = (wi_rank_bytes){.weights = sizes.weights,
+                           .cache = sizes.block * (uint64_t)blocks,
+                           .scratch = sizes.pass + sizes.rotations + sizes.exchange +
+                                      weft_engine_bytes(plan->config, shape, &engine, o.model.logit_rows, o.threads)};
+    return WEFT_OK;
+}
+
+static weft_layout layout_at(const wi_plan *plan, const weft_mesh_shape *shape, int rank)
+{
+    const weft_weights_options *w = &plan->sizes.model.weights;
+    const bool codes = !w->as_stored && (w->type == WEFT_I8 || w->type == WEFT_I4);
+    const weft_mesh mesh = weft_mesh_at(shape, rank);
+    return weft_layout_of(plan->config, &mesh, codes ? w->group : 0);
+}
+
+weft_status wi_plan_rank(const wi_plan *plan, const weft_mesh_shape *shape, int rank, wi_rank_bytes *out)
+{
+    const weft_layout layout = layout_at(plan, shape, rank);
+    return bytes_for(plan, &layout, plan->context, plan->batch, out);
+}
+
+static bool fits(const wi_plan *plan, const weft_layout *layout, int64_t context, int batch)
+{
+    wi_rank_bytes bytes = {0};
+    const bool told = bytes_for(plan, layout, context, batch, &bytes) == WEFT_OK;
+    weft_error_clear();
+    return told && (double)wi_rank_all(&bytes) <= plan->machine.memory;
+}
+
+// The largest number that fits, of those up to `most`; 0: not even one does.
+static int64_t largest(const wi_plan *plan, const weft_layout *layout, bool of_context, int64_t most)
+{
+    int64_t low = 0, high = 1;
+    while (high <= most &&
+           fits(plan, layout, of_context ? high : plan->context, of_context ? plan->batch : (int)high)) {
+        low = high;
+        high *= 2;
+    }
+    if (high > most) return low;
+    while (high - low > 1) {
+        const int64_t middle = low + (high - low) / 2;
+        if (fits(plan, layout, of_context ? middle : plan->context, of_context ? plan->batch : (int)middle))
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+// ---- time ----
+
+static double larger(double a, double b) { return a > b ? a : b; }
+
+static double seconds_of(const wi_machine *m, const weft_step_price *p)
+{
+    return larger(p->operations / m->operations, p->bytes / m->bandwidth) +
+           larger(p->attention_operations / m->operations, p->attention_bytes / m->bandwidth) +
+           larger(p->near.bytes / m->near, p->far.bytes / m->far) + p->near.exchanges * m->near_s +
+           p->far.exchanges * m->far_s;
+}
+
+static double bits_of(weft_dtype type, int group)
+{
+    const double scale = type == WEFT_I8 || type == WEFT_I4 ? 32. / (group ? group : 4096) : 0;
+    return weft_dtype_bits(type) + scale;
+}
+
+static weft_step step_of(const wi_plan *plan)
+{
+    const weft_weights_options *w = &plan->sizes.model.weights;
+    const weft_dtype type = w->as_stored ? plan->sizes.stored : w->type;
+    const bool code = type == WEFT_I8 || type == WEFT_I4;
+    const double d = (double)plan->config->head_dim;
+    static const double element[] = {[WEFT_CACHE_F32] = 4, [WEFT_CACHE_BF16] = 2, [WEFT_CACHE_INT8] = 1};
+    return (weft_step){.cache = 2 * d * element[plan->sizes.model.cache],
+                       .weight = bits_of(type, w->group) / 8,
+                       .unchanged = bits_of(code ? plan->sizes.stored : type, 0) / 8};
+}
+
+static double ceil_of(double a, double b) { return (double)(int64_t)((a + b - 1) / b); }
+
+// Prompts of the whole context, one after the other, in steps of as many rows as the chunk lets a rank compute. Keys
+// are half of the context in the mean.
+static void price_prefill(const wi_plan *plan, const weft_layout *layout, wi_mesh_plan *out)
+{
+    const weft_mesh_shape *shape = &layout->mesh.shape;
+    const double ways = shape->dense == WEFT_DENSE_TP ? shape->cp : 1;
+    const double steps = ceil_of((double)plan->context, plan->chunk * ways);
+    weft_step step = step_of(plan);
+    step.rows = (double)plan->context / steps / ways;
+    step.requests = 1;
+    step.keys = (double)plan->context / 2;
+    step.logits = 1 / steps / ways;
+    const weft_step_price price = weft_price_step(plan->config, layout, &step, plan->sizes.node_ranks);
+    out->prefill_s = seconds_of(&plan->machine, &price) * steps * plan->batch;
+    out->prefill_sent = (price.near.bytes + price.far.bytes) * steps / (double)plan->context;
+}
+
+// A row of each request; where rows are dealt, the rank with the most of them is waited for.
+static void price_decode(const wi_plan *plan, const weft_layout *layout, wi_mesh_plan *out)
+{
+    const weft_mesh_shape *shape = &layout->mesh.shape;
+    weft_step step = step_of(plan);
+    step.rows = shape->dense == WEFT_DENSE_TP ? ceil_of(plan->batch, shape->cp) : plan->batch;
+    step.requests = plan->batch;
+    step.keys = (double)plan->context;
+    step.logits = step.rows;
+    const weft_step_price price = weft_price_step(plan->config, layout, &step, plan->sizes.node_ranks);
+    out->decode_s = seconds_of(&plan->machine, &price);
+    out->decode_sent = (price.near.bytes + price.far.bytes) / plan->batch;
+}
+
+// ---- meshes ----
+
+static weft_status plan_mesh(const wi_plan *plan, wi_mesh_plan *out)
+{
+    for (int rank = 0; rank < plan->ranks; rank++) {
+        wi_rank_bytes bytes = {0};
+        WEFT_TRY(wi_plan_rank(plan, &out->shape, rank, &bytes));
+        if (rank > 0 && wi_rank_all(&bytes) <= wi_rank_all(&out->bytes)) continue;
+        out->bytes = bytes;
+        out->fullest = rank;
+    }
+    const weft_layout layout = layout_at(plan, &out->shape, out->fullest);
+    out->fits = (double)wi_rank_all(&out->bytes) <= plan->machine.memory;
+    out->context = largest(plan, &layout, true, CONTEXT_MOST);
+    out->batch = (int)largest(plan, &layout, false, BATCH_MOST);
+    price_prefill(plan, &layout, out);
+    price_decode(plan, &layout, out);
+    return WEFT_OK;
+}
+
+double wi_plan_seconds(const wi_mesh_plan *mesh) { return mesh->prefill_s + WI_PLAN_TOKENS * mesh->decode_s; }
+
+// What fits comes first; of those the fastest; of what does not fit what takes the least.
+static int compare(const void *first, const void *second)
+{
+    const wi_mesh_plan *a = first, *b = second;
+    const double x = a->fits ? wi_plan_seconds(a) : (double)wi_rank_all(&a->bytes),
+                 y = b->fits ? wi_plan_seconds(b) : (double)wi_rank_all(&b->bytes);
+    if (a->fits != b->fits) return a->fits ? -1 : 1;
+    if (x < y || x > y) return x < y ? -1 : 1;
+    return b->shape.tp - a->shape.tp;
+}
+
+weft_status wi_plan_all(const wi_plan *plan, wi_mesh_plan **out, int *count)
+{
+    weft_status status = WEFT_OK;
+    int found = 0;
+    wi_mesh_plan *meshes = calloc((size_t)2 * WEFT_FOLD_PLACES, sizeof *meshes);
+    if (!meshes) return weft_fail(WEFT_NO_MEMORY, "no memory for a plan");
+    for (int cp = 1; cp <= WEFT_FOLD_PLACES && cp <= plan->ranks; cp++)
+        for (int dense = WEFT_DENSE_TP; dense <= WEFT_DENSE_MESH; dense++) {
+            const weft_mesh_shape shape = {.tp = plan->ranks / cp, .cp = cp, .dense = (weft_dense)dense};
+            if (plan->ranks % cp != 0 || (cp == 1 && dense == WEFT_DENSE_MESH)) continue;
+            if ((plan->tp && plan->tp != shape.tp) || (plan->cp && plan->cp != cp)) continue;
+            if (plan->dense && plan->dense != dense + 1 && cp > 1) continue;
+            meshes[found] = (wi_mesh_plan){.shape = shape};
+            WEFT_TRY_GOTO(plan_mesh(plan, &meshes[found++]));
+        }
+    if (found == 0)
+        WEFT_TRY_GOTO(weft_fail(WEFT_USAGE,
+                                "--tp %d --cp %d: tp x cp must be the %d ranks, and cp at most %d; leave one out",
+                                plan->tp, plan->cp, plan->ranks, WEFT_FOLD_PLACES));
+    qsort(meshes, (size_t)found, sizeof *meshes, compare);
+    *out = meshes;
+    *count = found;
+    return WEFT_OK;
+fail:
+    free(meshes);
+    return status;
+}

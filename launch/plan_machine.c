@@ -1,0 +1,163 @@
+// What a rank of the job would run on: a GPU of the table, a machine that weft doctor measured, or one like this.
+#include <stdio.h>
+#include <string.h>
+
+#include "core/flags.h"
+#include "core/json.h"
+#include "launch/plan.h"
+
+// Figures of public data sheets: dense bf16, memory as printed (10^9 bytes; what a card has beyond that is left to its
+// driver and libraries), links for one direction. A node has a NIC for each GPU: what its makers' own systems have.
+typedef struct {
+    const char *name;
+    double memory_gb, bandwidth_gb, tflops, link_gb, nic_gbit;
+} gpu;
+
+static const gpu gpus[] = {
+    {"a100-40", 40, 1555, 312, 300, 200},  // SXM4, NVLink 3
+    {"a100-80", 80, 2039, 312, 300, 200},  // SXM4, NVLink 3
+    {"h100", 80, 3350, 989, 450, 400},     // SXM5, NVLink 4
+    {"h100-pcie", 80, 2000, 756, 64, 400}, // PCIe 5 x16
+    {"h200", 141, 4800, 989, 450, 400},    // SXM5, NVLink 4
+    {"b200", 180, 8000, 2250, 900, 400},   // HGX, NVLink 5
+    {"l40s", 48, 864, 362, 32, 200},       // PCIe 4 x16
+    {"l4", 24, 300, 121, 32, 100},         // PCIe 4 x16
+};
+enum { GPUS = sizeof gpus / sizeof *gpus };
+
+// What programs reach of a sheet's figures, and what an exchange takes however small it is: customary values.
+static const double reach_operations = 0.6, reach_bandwidth = 0.8, reach_link = 0.8;
+static const double gpu_near_s = 8e-6, host_near_s = 2e-6, far_s = 20e-6;
+static const double host_nic_bytes = 12.5e9; // 100 Gbit/s of a node
+
+static weft_status unknown_device(const char *device)
+{
+    const char *names[GPUS + 2] = {"cpu"};
+    char list[160] = "cpu";
+    for (int i = 0; i < GPUS; i++) {
+        const size_t used = strlen(list);
+        names[i + 1] = gpus[i].name;
+        snprintf(list + used, sizeof list - used, ", %s", gpus[i].name);
+    }
+    const char *best = weft_flags_suggest(device, names);
+    if (best) return weft_fail(WEFT_USAGE, "--device %.40s: did you mean %s?", device, best);
+    return weft_fail(WEFT_USAGE, "--device %.40s: weft knows %s; of another machine: --machine FILE", device, list);
+}
+
+static wi_machine of_gpu(const gpu *g)
+{
+    wi_machine m = {.memory = g->memory_gb * 1e9,
+                    .operations = g->tflops * 1e12 * reach_operations,
+                    .bandwidth = g->bandwidth_gb * 1e9 * reach_bandwidth,
+                    .near = g->link_gb * 1e9 * reach_link,
+                    .far = g->nic_gbit * 1e9 / 8 * reach_link,
+                    .near_s = gpu_near_s,
+                    .far_s = far_s};
+    snprintf(m.name, sizeof m.name, "%s", g->name);
+    snprintf(m.source, sizeof m.source, "%.0f %% of its data sheet's operations, %.0f %% of bandwidths",
+             100 * reach_operations, 100 * reach_bandwidth);
+    return m;
+}
+
+// ---- processors ----
+
+// bf16 operations a second of a core, as the family's registers and units allow at 2 GHz.
+static double core_operations(weft_family family, weft_isa isa)
+{
+    const double clock = 2e9;
+    if (family == WEFT_FAMILY_AMX) return 2048 * clock;
+    if (family == WEFT_FAMILY_BF16_DOT) return 128 * clock;
+    return (isa >= WEFT_ISA_AVX512 ? 64 : isa == WEFT_ISA_AVX2 ? 32 : 4) * clock;
+}
+
+// A node's figures, shared by its ranks. What they send each other they write and read in memory.
+static void share(wi_machine *m, int node_ranks)
+{
+    m->near = m->bandwidth / 3;
+    m->far = host_nic_bytes;
+    m->memory /= node_ranks;
+    m->operations /= node_ranks;
+    m->bandwidth /= node_ranks;
+    m->near /= node_ranks;
+    m->far /= node_ranks;
+    m->near_s = host_near_s;
+    m->far_s = far_s;
+    m->is_host = true;
+}
+
+static weft_status of_here(int node_ranks, int threads, wi_machine *out)
+{
+    weft_topology topology, *t = &topology;
+    const weft_cpu cpu = weft_cpu_detect();
+    weft_isa isa;
+    wi_machine m = {.is_host = true};
+    WEFT_TRY(weft_isa_choose(&cpu, &isa));
+    WEFT_TRY(weft_topology_read(t));
+    const int wanted = threads > 0 ? threads * node_ranks : t->allowed_cores;
+    const double cores = wanted < t->allowed_cores ? wanted : t->allowed_cores;
+    m.memory = (double)t->memory_limit;
+    m.operations = cores * core_operations(weft_family_choose(&cpu, isa, WEFT_BF16), isa) * reach_operations;
+    m.bandwidth = 10e9 * cores < 200e9 * t->packages ? 10e9 * cores : 200e9 * t->packages;
+    share(&m, node_ranks);
+    snprintf(m.name, sizeof m.name, "this machine");
+    snprintf(m.source, sizeof m.source, "guessed from %.0f cores; measure them: weft doctor --json FILE", cores);
+    *out = m;
+    return WEFT_OK;
+}
+
+// ---- what weft doctor wrote ----
+
+static const weft_json *finding(const weft_json *findings, const char *name)
+{
+    for (size_t i = 0; i < weft_json_size(findings); i++) {
+        const weft_json *f = weft_json_at(findings, i);
+        const char *called = weft_json_string_value(weft_json_get(f, "name"));
+        if (called && strcmp(called, name) == 0) return f;
+    }
+    return NULL;
+}
+
+static double fact(const weft_json *findings, const char *name, const char *of)
+{
+    return weft_json_real_value(weft_json_get(finding(findings, name), of));
+}
+
+static weft_status read_findings(const weft_json *root, const char *file, int node_ranks, wi_machine *out)
+{
+    const char *schema = weft_json_string_value(weft_json_get(root, "schema"));
+    const weft_json *findings = weft_json_get(weft_json_at(weft_json_get(root, "hosts"), 0), "findings");
+    if (!schema || strcmp(schema, "weft.doctor/1") != 0)
+        return weft_fail(WEFT_FORMAT, "--machine %s: not what weft doctor --json FILE writes (weft.doctor/1)", file);
+    wi_machine m = {.memory = fact(findings, "memory", "limit_bytes"),
+                    .bandwidth = fact(findings, "bandwidth", "all_bytes_per_s"),
+                    .operations = fact(findings, "arithmetic", "all_operations_per_s")};
+    if (m.memory <= 0 || m.bandwidth <= 0 || m.operations <= 0)
+        return weft_fail(WEFT_FORMAT,
+                         "--machine %s: no measured bandwidth, arithmetic and memory in it: write it by weft doctor "
+                         "--json FILE, without --quick",
+                         file);
+    share(&m, node_ranks);
+    snprintf(m.name, sizeof m.name, "the machine of %.50s", file);
+    snprintf(m.source, sizeof m.source, "measured by weft doctor");
+    *out = m;
+    return WEFT_OK;
+}
+
+weft_status wi_machine_find(const char *device, const char *file, int node_ranks, int threads, wi_machine *out)
+{
+    weft_json *root = NULL;
+    if (file) {
+        if (device) return weft_fail(WEFT_USAGE, "--device %.40s and --machine %s: give one of them", device, file);
+        WEFT_TRY(weft_json_read(file, NULL, &root));
+        const weft_status status = read_findings(root, file, node_ranks, out);
+        weft_json_free(root);
+        return status;
+    }
+    if (!device || strcmp(device, "cpu") == 0) return of_here(node_ranks, threads, out);
+    for (int i = 0; i < GPUS; i++) {
+        if (strcmp(gpus[i].name, device) != 0) continue;
+        *out = of_gpu(&gpus[i]);
+        return WEFT_OK;
+    }
+    return unknown_device(device);
+}
