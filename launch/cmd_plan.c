@@ -126,7 +126,7 @@ static weft_status unknown_model(const char *name)
                      best ? "; did you mean " : " (weft synth --help lists them)", best ? best : "", best ? "?" : "");
 }
 
-static weft_status set_weights(const plan_options *o, const weft_cpu *cpu, wi_plan *plan)
+static weft_status set_weights(const plan_options *o, const weft_cpu *cpu, wi_plan_case *plan)
 {
     static const weft_dtype types[] = {WEFT_F32, WEFT_F32, WEFT_BF16, WEFT_F16, WEFT_I8, WEFT_I4};
     static const weft_cache_type caches[] = {WEFT_CACHE_BF16, WEFT_CACHE_F32, WEFT_CACHE_BF16, WEFT_CACHE_INT8};
@@ -144,7 +144,7 @@ static weft_status set_weights(const plan_options *o, const weft_cpu *cpu, wi_pl
     return WEFT_OK;
 }
 
-static weft_status set_places(const plan_options *o, wi_plan *plan)
+static weft_status set_places(const plan_options *o, wi_plan_case *plan)
 {
     plan->ranks = (int)o->ranks;
     plan->nodes = (int)(o->nodes ? o->nodes : o->device && o->ranks > 8 ? (o->ranks + 7) / 8 : 1);
@@ -157,15 +157,16 @@ static weft_status set_places(const plan_options *o, wi_plan *plan)
     return WEFT_OK;
 }
 
-static weft_status make_plan(const wi_call *call, const weft_model_config *config, const weft_cpu *cpu, wi_plan *out)
+static weft_status make_plan(const wi_call *call, const weft_model_config *config, const weft_cpu *cpu,
+                             wi_plan_case *out)
 {
     const plan_options *o = call->options;
     const int threads = (int)call->common->threads;
     weft_topology topology;
-    *out = (wi_plan){.config = config,
-                     .context = o->context ? o->context : config->positions,
-                     .batch = (int)o->batch,
-                     .chunk = (int)o->chunk};
+    *out = (wi_plan_case){.config = config,
+                          .context = o->context ? o->context : config->positions,
+                          .batch = (int)o->batch,
+                          .chunk = (int)o->chunk};
     WEFT_TRY(set_places(o, out));
     WEFT_TRY(wi_machine_find(o->device, o->machine, out->sizes.node_ranks, threads, &out->machine));
     WEFT_TRY(set_weights(o, cpu, out));
@@ -180,7 +181,7 @@ static weft_status make_plan(const wi_call *call, const weft_model_config *confi
 // ---- --layers ----
 
 typedef struct {
-    const wi_plan *plan;
+    const wi_plan_case *plan;
     weft_layout layout;
     bool used[WEFT_DIVISION_COUNT];
 } layer_printer;
@@ -225,7 +226,7 @@ static weft_status print_weight(void *arg, const weft_expected *weight)
     return WEFT_OK;
 }
 
-static weft_status print_layers(const wi_plan *plan, const wi_mesh_plan *best)
+static weft_status print_layers(const wi_plan_case *plan, const wi_mesh_plan *best)
 {
     const weft_mesh mesh = weft_mesh_at(&best->shape, best->fullest);
     layer_printer l = {.plan = plan, .layout = weft_layout_of(plan->config, &mesh, plan->sizes.model.weights.group)};
@@ -247,7 +248,7 @@ static weft_status plan_model(const wi_call *call)
     const weft_cpu cpu = weft_cpu_detect();
     weft_model_config config = {0};
     wi_mesh_plan *meshes = NULL;
-    wi_plan plan;
+    wi_plan_case plan;
     bool directory;
     int count = 0;
     weft_status status = wi_config_find(model, &directory, &config);

@@ -31,7 +31,7 @@ typedef struct {
     int64_t context;
     int batch, chunk;
     int tp, cp, dense; // 0: any; dense: 0 any, 1 tp, 2 mesh
-} wi_plan;
+} wi_plan_case;
 
 enum { WI_PLAN_TOKENS = 256 }; // that are generated where meshes are compared
 
@@ -54,13 +54,13 @@ typedef struct {
 } wi_mesh_plan;
 
 // Every mesh, the best first; freed by the caller. USAGE where flags allow none. Local.
-weft_status wi_plan_all(const wi_plan *plan, wi_mesh_plan **out, int *count);
+weft_status wi_plan_all(const wi_plan_case *plan, wi_mesh_plan **out, int *count);
 // Of any rank of a mesh. Local.
-weft_status wi_plan_rank(const wi_plan *plan, const weft_mesh_shape *shape, int rank, wi_rank_bytes *out);
+weft_status wi_plan_rank(const wi_plan_case *plan, const weft_mesh_shape *shape, int rank, wi_rank_bytes *out);
 double wi_plan_seconds(const wi_mesh_plan *mesh); // of prompts and WI_PLAN_TOKENS steps: what meshes are ordered by
 
-void wi_plan_print(const wi_plan *plan, const char *model, const wi_mesh_plan *meshes, int count, FILE *out);
-weft_status wi_plan_write(const wi_plan *plan, const char *model, const wi_mesh_plan *meshes, int count,
+void wi_plan_print(const wi_plan_case *plan, const char *model, const wi_mesh_plan *meshes, int count, FILE *out);
+weft_status wi_plan_write(const wi_plan_case *plan, const char *model, const wi_mesh_plan *meshes, int count,
                           const char *path);
 
 #endif

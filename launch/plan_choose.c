@@ -7,7 +7,7 @@ enum { CONTEXT_MOST = 1 << 24, BATCH_MOST = 65536 };
 
 // ---- memory ----
 
-static weft_sizes_options options_for(const wi_plan *plan, int64_t context, int batch)
+static weft_sizes_options options_for(const wi_plan_case *plan, int64_t context, int batch)
 {
     weft_sizes_options o = plan->sizes;
     o.model.rows = plan->chunk > batch ? plan->chunk : batch;
@@ -16,7 +16,7 @@ static weft_sizes_options options_for(const wi_plan *plan, int64_t context, int 
     return o;
 }
 
-static weft_status bytes_for(const wi_plan *plan, const weft_layout *layout, int64_t context, int batch,
+static weft_status bytes_for(const wi_plan_case *plan, const weft_layout *layout, int64_t context, int batch,
                              wi_rank_bytes *out)
 {
     const weft_sizes_options o = options_for(plan, context, batch);
@@ -32,7 +32,7 @@ static weft_status bytes_for(const wi_plan *plan, const weft_layout *layout, int
     return WEFT_OK;
 }
 
-static weft_layout layout_at(const wi_plan *plan, const weft_mesh_shape *shape, int rank)
+static weft_layout layout_at(const wi_plan_case *plan, const weft_mesh_shape *shape, int rank)
 {
     const weft_weights_options *w = &plan->sizes.model.weights;
     const bool codes = !w->as_stored && (w->type == WEFT_I8 || w->type == WEFT_I4);
@@ -40,13 +40,13 @@ static weft_layout layout_at(const wi_plan *plan, const weft_mesh_shape *shape, 
     return weft_layout_of(plan->config, &mesh, codes ? w->group : 0);
 }
 
-weft_status wi_plan_rank(const wi_plan *plan, const weft_mesh_shape *shape, int rank, wi_rank_bytes *out)
+weft_status wi_plan_rank(const wi_plan_case *plan, const weft_mesh_shape *shape, int rank, wi_rank_bytes *out)
 {
     const weft_layout layout = layout_at(plan, shape, rank);
     return bytes_for(plan, &layout, plan->context, plan->batch, out);
 }
 
-static bool fits(const wi_plan *plan, const weft_layout *layout, int64_t context, int batch)
+static bool fits(const wi_plan_case *plan, const weft_layout *layout, int64_t context, int batch)
 {
     wi_rank_bytes bytes = {0};
     const bool told = bytes_for(plan, layout, context, batch, &bytes) == WEFT_OK;
@@ -55,7 +55,7 @@ static bool fits(const wi_plan *plan, const weft_layout *layout, int64_t context
 }
 
 // The largest number that fits, of those up to `most`; 0: not even one does.
-static int64_t largest(const wi_plan *plan, const weft_layout *layout, bool of_context, int64_t most)
+static int64_t largest(const wi_plan_case *plan, const weft_layout *layout, bool of_context, int64_t most)
 {
     int64_t low = 0, high = 1;
     while (high <= most &&
@@ -92,7 +92,7 @@ static double bits_of(weft_dtype type, int group)
     return weft_dtype_bits(type) + scale;
 }
 
-static weft_step step_of(const wi_plan *plan)
+static weft_step step_of(const wi_plan_case *plan)
 {
     const weft_weights_options *w = &plan->sizes.model.weights;
     const weft_dtype type = w->as_stored ? plan->sizes.stored : w->type;
@@ -108,7 +108,7 @@ static double ceil_of(double a, double b) { return (double)(int64_t)((a + b - 1)
 
 // Prompts of the whole context, one after the other, in steps of as many rows as the chunk lets a rank compute. Keys
 // are half of the context in the mean.
-static void price_prefill(const wi_plan *plan, const weft_layout *layout, wi_mesh_plan *out)
+static void price_prefill(const wi_plan_case *plan, const weft_layout *layout, wi_mesh_plan *out)
 {
     const weft_mesh_shape *shape = &layout->mesh.shape;
     const double ways = shape->dense == WEFT_DENSE_TP ? shape->cp : 1;
@@ -124,7 +124,7 @@ static void price_prefill(const wi_plan *plan, const weft_layout *layout, wi_mes
 }
 
 // A row of each request; where rows are dealt, the rank with the most of them is waited for.
-static void price_decode(const wi_plan *plan, const weft_layout *layout, wi_mesh_plan *out)
+static void price_decode(const wi_plan_case *plan, const weft_layout *layout, wi_mesh_plan *out)
 {
     const weft_mesh_shape *shape = &layout->mesh.shape;
     weft_step step = step_of(plan);
@@ -139,7 +139,7 @@ static void price_decode(const wi_plan *plan, const weft_layout *layout, wi_mesh
 
 // ---- meshes ----
 
-static weft_status plan_mesh(const wi_plan *plan, wi_mesh_plan *out)
+static weft_status plan_mesh(const wi_plan_case *plan, wi_mesh_plan *out)
 {
     for (int rank = 0; rank < plan->ranks; rank++) {
         wi_rank_bytes bytes = {0};
@@ -170,7 +170,7 @@ static int compare(const void *first, const void *second)
     return b->shape.tp - a->shape.tp;
 }
 
-weft_status wi_plan_all(const wi_plan *plan, wi_mesh_plan **out, int *count)
+weft_status wi_plan_all(const wi_plan_case *plan, wi_mesh_plan **out, int *count)
 {
     weft_status status = WEFT_OK;
     int found = 0;

@@ -17,7 +17,7 @@ static const char *cache_name(weft_cache_type type)
     return type == WEFT_CACHE_F32 ? "f32" : type == WEFT_CACHE_INT8 ? "int8" : "bf16";
 }
 
-static const char *weights_name(const wi_plan *p)
+static const char *weights_name(const wi_plan_case *p)
 {
     return weft_dtype_name(p->sizes.model.weights.as_stored ? p->sizes.stored : p->sizes.model.weights.type);
 }
@@ -56,7 +56,7 @@ static void print_mesh(const wi_mesh_plan *m, FILE *out)
 }
 
 // The line about the best mesh: what it is, and why.
-static void print_best(const wi_plan *p, const wi_mesh_plan *m, int count, FILE *out)
+static void print_best(const wi_plan_case *p, const wi_mesh_plan *m, int count, FILE *out)
 {
     char a[24], b[24];
     const wi_mesh_plan *best = &m[0], *next = &m[1];
@@ -80,7 +80,7 @@ static void print_best(const wi_plan *p, const wi_mesh_plan *m, int count, FILE 
                 dense_name(&next->shape), time_text(wi_plan_seconds(next), b));
 }
 
-void wi_plan_print(const wi_plan *p, const char *model, const wi_mesh_plan *meshes, int count, FILE *out)
+void wi_plan_print(const wi_plan_case *p, const char *model, const wi_mesh_plan *meshes, int count, FILE *out)
 {
     char a[24], b[24], c[24], d[24], e[24];
     fprintf(out, "%s, weights %s, cache %s, on %d rank%s of %d node%s; %" PRId64 " positions, batch %d, chunk %d\n",
@@ -131,7 +131,7 @@ static void write_mesh(weft_json_writer *w, const char *key, const weft_mesh_sha
     weft_json_write_end(w);
 }
 
-static weft_status write_ranks(weft_json_writer *w, const wi_plan *p, const weft_mesh_shape *shape)
+static weft_status write_ranks(weft_json_writer *w, const wi_plan_case *p, const weft_mesh_shape *shape)
 {
     weft_json_write_array(w, "ranks");
     for (int rank = 0; rank < p->ranks; rank++) {
@@ -166,7 +166,8 @@ static void write_meshes(weft_json_writer *w, const wi_mesh_plan *meshes, int co
     weft_json_write_end(w);
 }
 
-weft_status wi_plan_write(const wi_plan *p, const char *model, const wi_mesh_plan *meshes, int count, const char *path)
+weft_status wi_plan_write(const wi_plan_case *p, const char *model, const wi_mesh_plan *meshes, int count,
+                          const char *path)
 {
     weft_json_writer w;
     const char *text;

@@ -215,7 +215,7 @@ static void join(const weft_dealt *d, const weft_op *op, const weft_attention *a
 
 static weft_status gather_queries(weft_dealt *d, const weft_attention *args)
 {
-    const size_t width = (size_t)(d->shape.heads * d->shape.k_size);
+    const size_t width = (size_t)d->shape.heads * (size_t)d->shape.k_size;
     float *slot;
     WEFT_TRY(weft_transfer_acquire(d->queries, &slot));
     for (size_t row = 0; row < (size_t)args->rows; row++)

@@ -126,12 +126,11 @@ static void has_the_published_sizes(void)
     static const struct {
         const char *name;
         int64_t parameters;
-    } known[] = {{"tinyllama-1.1b", 1100048384}, {"llama-3-8b", 8030261248},    {"llama-3-70b", 70553706496},
-                 {"qwen2.5-0.5b", 494032768},    {"mixtral-8x7b", 46702792704}, {"mistral-7b", 7241732096},
-                 {"gpt-oss-20b", 20914757184},   {"qwen3-30b-a3b", 30532122624},
-                 {"llama-2-70b", 68976648192},   {"llama-3.1-405b", 405853388800}, {"qwen2.5-72b", 72706203648},
-                 {"qwen3-8b", 8190735360},       {"qwen3-32b", 32762123264},    {"qwen3-235b-a22b", 235093634560},
-                 {"gpt-oss-120b", 116829156672}};
+    } known[] = {{"tinyllama-1.1b", 1100048384},   {"llama-3-8b", 8030261248},        {"llama-3-70b", 70553706496},
+                 {"qwen2.5-0.5b", 494032768},      {"mixtral-8x7b", 46702792704},     {"mistral-7b", 7241732096},
+                 {"gpt-oss-20b", 20914757184},     {"qwen3-30b-a3b", 30532122624},    {"llama-2-70b", 68976648192},
+                 {"llama-3.1-405b", 405853388800}, {"qwen2.5-72b", 72706203648},      {"qwen3-8b", 8190735360},
+                 {"qwen3-32b", 32762123264},       {"qwen3-235b-a22b", 235093634560}, {"gpt-oss-120b", 116829156672}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         weft_json_writer writer;
         weft_model_config config = {0};

@@ -1,0 +1,89 @@
+// What is told before there is a job is what ranks then take: weights, pass and cache of every rank of a mesh, and the
+// blocks that requests need.
+#include "model/sizes.h"
+#include "tests/check.h"
+#include "tests/engine/rig.h"
+
+typedef struct {
+    const char *model;
+    weft_mesh_shape shape;
+    weft_dtype type;
+    int group;
+} trial;
+
+static void check_rank(const trial *t, const weft_mesh *mesh)
+{
+    const weft_cpu cpu = weft_cpu_detect();
+    rig_options o = rig_defaults();
+    rig r;
+    o.type = t->type;
+    o.group = t->group;
+    o.mesh = mesh;
+    o.cache_bytes = 0;
+    o.cache_blocks = weft_engine_blocks_over(t->shape.cp, o.block, 700, 3);
+    rig_open(&r, t->model, &o);
+    CHECK_INT(weft_engine_blocks(r.model, o.block, 700, 3), o.cache_blocks);
+    weft_sizes_options own = {.model = *weft_model_options_of(r.model),
+                              .stored = weft_model_weights_of(r.model)->embedding_type,
+                              .isa = o.isa,
+                              .threads = o.threads,
+                              .node_ranks = t->shape.tp * t->shape.cp,
+                              .block = o.block};
+    weft_model_sizes sizes = {0};
+    own.model.weights.cpu = &cpu;
+    const weft_mesh at = weft_mesh_at(&t->shape, weft_mesh_rank(mesh)); // without groups
+    const weft_layout layout = weft_layout_of(weft_model_config_of(r.model), &at, t->group);
+    CHECK_OK(weft_model_sizes_of(weft_model_config_of(r.model), &layout, &own, &sizes));
+    CHECK_INT(sizes.weights, weft_model_weights_of(r.model)->bytes);
+    CHECK_INT(sizes.block, weft_pool_block_bytes(weft_engine_pool(r.engine)));
+    CHECK_INT(sizes.weights + sizes.pass + sizes.block * (uint64_t)o.cache_blocks, r.device->allocated);
+    CHECK((sizes.exchange > 0) == (t->shape.tp * t->shape.cp > 1));
+    rig_close(&r);
+}
+
+static weft_status body(weft_job *job, int rank, void *arg)
+{
+    const trial *t = arg;
+    weft_mesh mesh;
+    CHECK_OK(weft_mesh_create(weft_job_world(job), &t->shape, &mesh));
+    CHECK_INT(weft_mesh_rank(&mesh), rank);
+    check_rank(t, &mesh);
+    CHECK_OK(weft_comm_barrier(weft_job_world(job)));
+    weft_mesh_free(&mesh);
+    return WEFT_OK;
+}
+
+static void check_blocks(int ranks, int block, int64_t positions)
+{
+    const int64_t blocks = (positions + block - 1) / block;
+    int64_t most = 0;
+    for (int key = 0; key < WEFT_FOLD_PLACES; key++) {
+        int64_t count[WEFT_FOLD_PLACES] = {0};
+        for (int64_t i = 0; i < blocks; i++) {
+            const int owner = weft_fold_owner(i * block / WEFT_FOLD_CHUNK, ranks, key);
+            if (++count[owner] > most) most = count[owner];
+        }
+    }
+    CHECK_INT(weft_engine_blocks_over(ranks, block, positions, 5), 5 * most);
+}
+
+int main(void)
+{
+    static const trial trials[] = {
+        {"llama-plain", {3, 1, WEFT_DENSE_TP}, WEFT_BF16, 0}, {"qwen2", {2, 2, WEFT_DENSE_TP}, WEFT_I4, 32},
+        {"qwen3-moe", {2, 2, WEFT_DENSE_MESH}, WEFT_I8, 0},   {"gpt-oss", {1, 3, WEFT_DENSE_MESH}, WEFT_F32, 0},
+        {"gemma2", {11, 1, WEFT_DENSE_TP}, WEFT_BF16, 0},     {"phi3", {1, 1, WEFT_DENSE_TP}, WEFT_BF16, 0},
+        {"mixtral", {5, 2, WEFT_DENSE_MESH}, WEFT_BF16, 0},
+    };
+    for (int ranks = 1; ranks <= 32; ranks += 3)
+        for (int block = 16; block <= 256; block *= 4)
+            for (int64_t positions = 1; positions < 70000; positions = positions * 3 + 100)
+                check_blocks(ranks, block, positions);
+    for (size_t i = 0; i < sizeof trials / sizeof *trials; i++) {
+        weft_job_options options = {.deadline_ns = 300000000000};
+        options.transport = WEFT_TRANSPORT_THREADS;
+        CHECK_OK(weft_job_run_threads(&options, trials[i].shape.tp * trials[i].shape.cp, body,
+                                      (void *)(uintptr_t)&trials[i]));
+    }
+    return 0;
+}
