@@ -19,7 +19,7 @@ typedef struct {
 
 #define FIELD(field) offsetof(plan_options, field)
 static const weft_flag flags[] = {
-    {.name = "ranks", .kind = WEFT_FLAG_INT, .offset = FIELD(ranks), .help = "of the job", .min = 1, .max = 65536},
+    {.name = "ranks", .kind = WEFT_FLAG_INT, .offset = FIELD(ranks), .help = "of the job", .min = 1, .max = 16384},
     {.name = "nodes",
      .kind = WEFT_FLAG_INT,
      .offset = FIELD(nodes),
