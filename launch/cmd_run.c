@@ -91,10 +91,11 @@ static const weft_command command = {
     .about =
         "Generates the text that follows the prompt and streams it to stdout; a line of figures goes to stderr. "
         "MODEL is a directory as a hub has it. The same model, prompt, seed and sampling give the same tokens with "
-        "any number of threads and continuations.",
+        "any number of ranks, threads and continuations.",
     .examples = "weft run demo -p 'It was a fine morning' --max-tokens 64\n"
                 "weft run demo --temperature 0.8 --top-p 0.95 --seed 7 -p 'She looked'\n"
-                "echo 'Once upon a time' | weft run demo --n 3 --temperature 1",
+                "echo 'Once upon a time' | weft run demo --n 3 --temperature 1\n"
+                "mpirun -np 4 weft run demo --tp 2 --cp 2 -p 'She was'",
     .flags = flags,
     .common = wi_common_flags,
     .operands_min = 1,
@@ -322,7 +323,7 @@ static weft_status read_prompt(run_state *r)
     size_t bytes = 0;
     if (o->prompt && o->file) return weft_fail(WEFT_USAGE, "--prompt and --input: give one of them");
     if (o->prompt) return wi_model_encode(&r->model, o->prompt, strlen(o->prompt), &r->prompt, &r->prompt_count);
-    WEFT_TRY(wi_read_text(o->file ? o->file : "-", &text, &bytes));
+    WEFT_TRY(wi_read_text(r->model.world, o->file ? o->file : "-", &text, &bytes));
     // The end of the last line is the file's, not the prompt's.
     if (bytes > 0 && text[bytes - 1] == '\n') bytes--;
     weft_status status = wi_model_encode(&r->model, text, bytes, &r->prompt, &r->prompt_count);
@@ -336,24 +337,26 @@ static weft_status run_run(weft_job *job, const wi_call *call)
     run_state r = {.options = o};
     const bool json_out = o->json && strcmp(o->json, "-") == 0;
     weft_status status;
-    WEFT_TRY_GOTO(wi_model_begin(job, call, call->operands->operand[0], true, &r.model));
+    WEFT_TRY_GOTO(wi_model_begin(job, call, &o->model, true, &r.model));
     WEFT_TRY_GOTO(read_prompt(&r));
     const wi_model_needs needs = {
         .positions = r.prompt_count + o->max_tokens, .requests = (int)o->n, .logit_rows = (int)o->n};
     WEFT_TRY_GOTO(wi_model_load(&r.model, call, &o->model, &needs));
-    r.shows = o->n == 1 && !o->digest && !json_out;
+    r.shows = r.model.speaks && o->n == 1 && !o->digest && !json_out;
     r.streams = calloc((size_t)o->n, sizeof *r.streams);
     WEFT_TRY_GOTO(r.streams ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory for %lld continuations", (long long)o->n));
     for (int i = 0; i < o->n; i++) WEFT_TRY_GOTO(submit(&r, i));
     WEFT_TRY_GOTO(generate(&r));
     if (r.shows) putchar('\n');
     fflush(stdout); // before the figures, wherever both go
-    if (o->digest)
-        print_digest(&r);
-    else if (!r.shows && !json_out)
-        print_texts(&r);
-    print_figures(&r);
-    if (o->json) WEFT_TRY_GOTO(write_json(&r, o->json));
+    if (r.model.speaks) {
+        if (o->digest)
+            print_digest(&r);
+        else if (!r.shows && !json_out)
+            print_texts(&r);
+        print_figures(&r);
+        if (o->json) WEFT_TRY_GOTO(write_json(&r, o->json));
+    }
 fail:
     wi_model_close(&r.model);
     for (int i = 0; r.streams && i < o->n; i++) {
