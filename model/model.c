@@ -257,7 +257,8 @@ static weft_status make_local(weft_model *m, const weft_cpu *cpu, const weft_che
     int key;
     WEFT_TRY(weft_weights_load(checkpoint, c, l, &m->options.weights, &m->op, m->device, &m->weights));
     m->attention = weft_attention_choose(cpu, m->op.table->isa, m->options.cache);
-    if (l->mesh.all && m->options.attention_limit < m->attention) m->attention = m->options.attention_limit;
+    if (m->options.weights.has_limit && m->options.attention_limit < m->attention)
+        m->attention = m->options.attention_limit;
     m->first_head = calloc((size_t)kv_heads + 1, sizeof *m->first_head);
     if (!m->first_head) return weft_fail(WEFT_NO_MEMORY, "no memory for a model");
     for (int64_t i = 0; i <= kv_heads; i++) {

@@ -22,7 +22,7 @@ typedef struct {
     weft_weights_options weights;
     const weft_mesh *mesh;                 // copied, its groups borrowed; NULL: a rank alone
     weft_cache_type cache;                 // of keys and values
-    weft_attention_family attention_limit; // over several ranks: the best that all have
+    weft_attention_family attention_limit; // with weights.has_limit
     int rows;                              // the most rows that this rank computes in a pass
     int logit_rows;                        // the most rows of a pass, on all ranks together, whose logits are wanted
     int64_t positions;                     // the most positions of a request
