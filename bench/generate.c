@@ -98,6 +98,7 @@ static weft_ceiling ceiling_of(const weft_bench_generate_options *o, const weft_
 
 typedef struct {
     double seconds[ROUNDS_MAX], tokens[ROUNDS_MAX], share[ROUNDS_MAX]; // of a step or of the prompts; a second; %
+    double exchange[ROUNDS_MAX], wait[ROUNDS_MAX];                     // of this rank, as `seconds`
     double ceiling;                                                    // the mean
 } samples;
 
@@ -115,6 +116,8 @@ static weft_status measure(weft_comm *world, const weft_bench_generate_options *
 {
     const int threads = weft_team_threads(s->team);
     const weft_ceiling ceiling = ceiling_of(o, s);
+    const weft_mesh_times *times = weft_model_layout_of(s->model)->mesh.times;
+    const double tick = weft_clock_tick_seconds();
     if (o->decode) {
         WEFT_TRY(submit(o, s, tokens));
         WEFT_TRY(warm_up(o, s));
@@ -124,6 +127,7 @@ static weft_status measure(weft_comm *world, const weft_bench_generate_options *
         double work, rate = weft_ceiling_measure(ceilings, ceiling, threads, CEILING_SECONDS);
         WEFT_TRY(of_all(world, &rate));
         if (!o->decode) WEFT_TRY(submit(o, s, tokens));
+        const weft_mesh_times before = times ? *times : (weft_mesh_times){0};
         const int64_t began = weft_clock_ns();
         WEFT_TRY(run_steps(s, o->decode ? o->steps : INT64_MAX));
         const double seconds = (double)(weft_clock_ns() - began) * 1e-9;
@@ -136,6 +140,11 @@ static weft_status measure(weft_comm *world, const weft_bench_generate_options *
             work = operations_of(s->model) * (double)(o->tokens * o->batch);
             out->tokens[round] = (double)(o->batch * o->tokens) / seconds;
             out->seconds[round] = seconds;
+        }
+        if (times) {
+            const double each = tick / (double)(o->decode ? o->steps : 1);
+            out->exchange[round] = (double)(times->exchange - before.exchange) * each;
+            out->wait[round] = (double)(times->wait - before.wait) * each;
         }
         WEFT_TRY(of_all(world, &work));
         out->share[round] = rate > 0 ? 100 * work / seconds / rate : 0;
@@ -203,8 +212,16 @@ weft_status weft_bench_generate(weft_job *job, const weft_bench_generate_options
                 s->name, (double)w->bytes * 1e-9, weft_dtype_name(w->type), weft_family_name(w->family),
                 weft_model_attention_name(s->model), weft_comm_size(world), mesh->shape.tp, mesh->shape.cp,
                 weft_team_threads(s->team), (long long)o->batch, (long long)o->tokens, (long long)o->rounds);
-    for (size_t i = 0; i < rounds; i++) all->seconds[i] *= 1e3;
+    for (size_t i = 0; i < rounds; i++) {
+        all->seconds[i] *= 1e3;
+        all->exchange[i] *= 1e3;
+        all->wait[i] *= 1e3;
+    }
     report(&record, table, o->decode ? "step" : "prompts", "ms", all->seconds, rounds);
+    if (weft_comm_size(world) > 1) {
+        report(&record, table, "in exchanges", "ms", all->exchange, rounds);
+        report(&record, table, "of that waiting", "ms", all->wait, rounds);
+    }
     report(&record, table, "tokens", "1/s", all->tokens, rounds);
     report(&record, table, o->decode ? "of DRAM bandwidth" : "of the peak", "%", all->share, rounds);
     if (table)

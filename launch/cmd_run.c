@@ -124,6 +124,7 @@ typedef struct run {
     int prompt_count;
     bool shows; // text goes to stdout as it comes
     int64_t start, first, last;
+    weft_mesh_times times_first, times_last; // of exchanges, when the first and the last token came
 } run_state;
 
 static bool append(stream *s, const char *text, size_t bytes)
@@ -173,8 +174,12 @@ static void on_token(void *arg, int32_t token, float logit)
     run_state *run = s->run;
     const char *text;
     size_t bytes;
-    if (run->first == 0) run->first = weft_clock_ns();
+    if (run->first == 0) {
+        run->first = weft_clock_ns();
+        run->times_first = *run->model.mesh.times;
+    }
     run->last = weft_clock_ns();
+    run->times_last = *run->model.mesh.times;
     if (s->stopped) return;
     s->tokens[s->count++] = token;
     if (weft_detokenizer_push(s->detokenizer, token, &text, &bytes) < 0 || !append(s, text, bytes)) s->failed = true;
@@ -239,8 +244,8 @@ static void print_digest(const run_state *r)
         weft_sha256_add(&hash, r->streams[i].tokens, (size_t)r->streams[i].count * sizeof(int32_t));
     }
     weft_sha256_end(&hash, text);
-    printf("digest %s %s %d\n", text, weft_family_name(weft_model_weights_of(r->model.model)->family),
-           WEFT_CONTRACT_VERSION);
+    printf("digest %s %s %d%s\n", text, weft_family_name(weft_model_weights_of(r->model.model)->family),
+           WEFT_CONTRACT_VERSION, r->model.mesh.shape.fast ? " fast" : "");
 }
 
 typedef struct {
@@ -255,6 +260,25 @@ static figures measure(const run_state *r)
     f.prefill_s = r->first ? (double)(r->first - r->start) * 1e-9 : 0;
     f.decode_s = r->first ? (double)(r->last - r->first) * 1e-9 : 0;
     return f;
+}
+
+// What this rank spent on exchanges, in the prompt and in decoding.
+static void write_ranks(const run_state *r, weft_json_writer *w)
+{
+    const weft_mesh *mesh = &r->model.mesh;
+    const weft_mesh_times *first = &r->times_first, *last = &r->times_last;
+    const double tick = weft_clock_tick_seconds();
+    weft_json_write_int(w, "ranks", mesh->shape.tp * mesh->shape.cp);
+    weft_json_write_int(w, "tp", mesh->shape.tp);
+    weft_json_write_int(w, "cp", mesh->shape.cp);
+    weft_json_write_string(w, "dense", mesh->shape.dense == WEFT_DENSE_MESH ? "mesh" : "tp");
+    weft_json_write_string(w, "numerics", mesh->shape.fast ? "fast" : "invariant");
+    weft_json_write_real(w, "prefill_exchange_s", (double)first->exchange * tick);
+    weft_json_write_real(w, "prefill_exposed_s", (double)first->wait * tick);
+    weft_json_write_real(w, "decode_exchange_s", (double)(last->exchange - first->exchange) * tick);
+    weft_json_write_real(w, "decode_exposed_s", (double)(last->wait - first->wait) * tick);
+    weft_json_write_int(w, "exchanges", (int64_t)last->count);
+    weft_json_write_int(w, "exchange_bytes", (int64_t)last->bytes);
 }
 
 static weft_status write_json(const run_state *r, const char *path)
@@ -285,6 +309,7 @@ static weft_status write_json(const run_state *r, const char *path)
     weft_json_write_real(&w, "ttft_s", f.prefill_s);
     weft_json_write_real(&w, "prefill_s", f.prefill_s);
     weft_json_write_real(&w, "decode_s", f.decode_s);
+    write_ranks(r, &w);
     weft_json_write_int(&w, "weight_bytes", (int64_t)weights->bytes);
     weft_json_write_string(&w, "weights", weft_dtype_name(weights->type));
     weft_json_write_string(&w, "family", weft_family_name(weights->family));

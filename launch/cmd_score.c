@@ -224,7 +224,8 @@ static void print_end(score *s)
     if (s->options->digest) {
         char text[65];
         weft_sha256_end(&s->hash, text);
-        printf("digest %s %s %d\n", text, weft_family_name(weights->family), WEFT_CONTRACT_VERSION);
+        printf("digest %s %s %d%s\n", text, weft_family_name(weights->family), WEFT_CONTRACT_VERSION,
+               s->model.mesh.shape.fast ? " fast" : "");
         return;
     }
     printf("{\"nll\":%.9g,\"ppl\":%.9g,\"tokens\":%d", s->nll, scored > 0 ? exp(s->nll / scored) : 1.0, scored);

@@ -235,14 +235,14 @@ static weft_status make_groups(weft_model *m)
     WEFT_TRY(make_sums(m));
     if (mesh->dense)
         WEFT_TRY(weft_transfer_create(mesh->dense, WEFT_TRANSFER_GATHER, "embedded", rows * (size_t)c->hidden,
-                                      &m->embedded));
+                                      mesh->times, &m->embedded));
     if (mesh->all && weft_comm_size(mesh->all) > 1)
         WEFT_TRY(weft_transfer_create(mesh->all, WEFT_TRANSFER_GATHER, "logits", (size_t)m->options.logit_rows * most,
-                                      &m->found));
+                                      mesh->times, &m->found));
     if (!mesh->cp) return WEFT_OK;
     if (mesh->shape.dense == WEFT_DENSE_MESH)
         WEFT_TRY(weft_transfer_create(mesh->cp, WEFT_TRANSFER_GATHER, "projected",
-                                      rows * (size_t)weft_layout_qkv_width(c, &m->layout), &m->projected));
+                                      rows * (size_t)weft_layout_qkv_width(c, &m->layout), mesh->times, &m->projected));
     return make_dealt(m);
 }
 

@@ -101,7 +101,7 @@ static void set_leaves(const wi_planner *p, wi_matrix *m, const weft_row_shape *
     m->k = shape->k;
     m->columns = whole_groups(m, held);
     m->cut = true;
-    m->leaves = weft_shard_leaves(&p->layout->mesh.shard, shape->k, shape->unit);
+    m->leaves = weft_row_leaves(&p->layout->mesh, shape);
 }
 
 static void add_rows(wi_matrix *m, const weft_tensor_entry *tensor, weft_range rows)

@@ -61,9 +61,10 @@ static weft_status make(weft_dealt *d)
     WEFT_TRY(weft_comm_agree(d->mesh.cp, allocate(d, part_floats(d, d->roots, rows, heads)), NULL));
     if (!d->by_heads)
         WEFT_TRY(weft_transfer_create(d->mesh.cp, WEFT_TRANSFER_GATHER, "queries", rows * heads * (size_t)s->k_size,
-                                      &d->queries));
+                                      d->mesh.times, &d->queries));
     return weft_transfer_create(d->mesh.cp, WEFT_TRANSFER_DEAL, "parts",
-                                weft_align_up(part_floats(d, most, rows, finished), LINE_FLOATS), &d->parts);
+                                weft_align_up(part_floats(d, most, rows, finished), LINE_FLOATS), d->mesh.times,
+                                &d->parts);
 }
 
 weft_status weft_dealt_create(const weft_mesh *mesh, const weft_dealt_shape *shape, weft_dealt **out)

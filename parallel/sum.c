@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "core/checked.h"
+#include "core/clock.h"
 
 // Up to here adding everything on every rank costs less than a second exchange (measured on two cores of one socket).
 enum { ONE_SHOT_BYTES = 2048, LINE_FLOATS = 16 };
@@ -17,6 +18,7 @@ enum { TEAM_FLOATS = 16384 };
 struct weft_sum {
     weft_kernels kernels;
     weft_comm *comm;
+    weft_mesh_times *times;
     size_t most;                         // floats of an array
     weft_sum_places *places;             // [size]
     int tree;                            // places in all
@@ -115,6 +117,7 @@ weft_status weft_sum_create(weft_comm *comm, const weft_kernels *kernels, const 
     WEFT_TRY_GOTO(weft_comm_agree(comm, status, NULL));
     sum->kernels = *kernels;
     sum->comm = comm;
+    sum->times = spec->times;
     sum->most = spec->count;
     WEFT_TRY_GOTO(weft_comm_agree(comm, prepare(sum, spec), NULL));
     size_t one_shot = spec->count;
@@ -204,7 +207,7 @@ static void add(weft_sum *sum, const weft_sum_finish *finish, size_t begin, size
 
 // ---- a sum ----
 
-weft_status weft_sum_acquire(weft_sum *sum, size_t count, float **mine)
+static weft_status acquire(weft_sum *sum, size_t count, float **mine)
 {
     const weft_sum_places *own = &sum->places[weft_comm_rank(sum->comm)];
     sum->count = count;
@@ -215,6 +218,29 @@ weft_status weft_sum_acquire(weft_sum *sum, size_t count, float **mine)
         mine[i] = (float *)(void *)(sum->two_shot ? sum->given[i].slot : sum->given[0].slot) +
                   (sum->two_shot ? 0 : (size_t)i * pitch(count));
     return WEFT_OK;
+}
+
+weft_status weft_sum_acquire(weft_sum *sum, size_t count, float **mine)
+{
+    const uint64_t began = weft_clock_ticks();
+    const weft_status status = acquire(sum, count, mine);
+    const uint64_t took = weft_clock_ticks() - began;
+    if (sum->times) {
+        sum->times->exchange += took;
+        sum->times->wait += took;
+    }
+    return status;
+}
+
+static weft_status end(weft_sum *sum, weft_exchange *exchange)
+{
+    const uint64_t began = weft_clock_ticks();
+    const weft_status status = weft_exchange_end(exchange);
+    if (sum->times) {
+        sum->times->wait += weft_clock_ticks() - began;
+        sum->times->count++;
+    }
+    return status;
 }
 
 // Where array `index` of each rank lies in the views, at its place.
@@ -230,7 +256,7 @@ static weft_status run_one_shot(weft_sum *sum, const weft_sum_finish *finish, we
     const size_t each = pitch(sum->count);
     const int own = sum->places[weft_comm_rank(sum->comm)].count;
     WEFT_TRY(weft_exchange_begin(&sum->given[0], (size_t)own * each * sizeof(float)));
-    WEFT_TRY(weft_exchange_end(&sum->given[0]));
+    WEFT_TRY(end(sum, &sum->given[0]));
     for (int i = 0; i < sum->arrays; i++) take_arrays(sum, &sum->given[0], i, (size_t)i * each);
     add(sum, finish, 0, sum->count, sum->result);
     weft_exchange_release(&sum->given[0]);
@@ -268,7 +294,7 @@ static weft_status run_two_shot(weft_sum *sum, const weft_sum_finish *finish, we
     for (int i = 0; i < sum->arrays; i++) WEFT_TRY(give_slices(sum, i));
     if (sum->depth > 1) WEFT_TRY(weft_exchange_acquire(sum->share, &sum->shared));
     for (int i = 0; i < sum->arrays; i++) {
-        WEFT_TRY(weft_exchange_end(&sum->given[i]));
+        WEFT_TRY(end(sum, &sum->given[i]));
         take_arrays(sum, &sum->given[i], i, 0);
     }
     // With one buffer: a peer that has given has released what was shared before.
@@ -276,7 +302,7 @@ static weft_status run_two_shot(weft_sum *sum, const weft_sum_finish *finish, we
     add(sum, finish, sum->begin[rank], sum->begin[rank + 1], (float *)(void *)sum->shared.slot);
     WEFT_TRY(weft_exchange_begin(&sum->shared, sum->bytes[rank]));
     for (int i = 0; i < sum->arrays; i++) weft_exchange_release(&sum->given[i]);
-    WEFT_TRY(weft_exchange_end(&sum->shared));
+    WEFT_TRY(end(sum, &sum->shared));
     for (int i = 0; i < size; i++) sum->part[i] = (const float *)(const void *)sum->shared.view[i];
     *out = (weft_sum_result){size, sum->part, sum->begin};
     return WEFT_OK;
@@ -284,7 +310,15 @@ static weft_status run_two_shot(weft_sum *sum, const weft_sum_finish *finish, we
 
 weft_status weft_sum_run(weft_sum *sum, const weft_sum_finish *finish, weft_sum_result *out)
 {
-    return sum->two_shot ? run_two_shot(sum, finish, out) : run_one_shot(sum, finish, out);
+    const uint64_t began = weft_clock_ticks();
+    const weft_status status = sum->two_shot ? run_two_shot(sum, finish, out) : run_one_shot(sum, finish, out);
+    if (sum->times) {
+        const size_t own = (size_t)sum->places[weft_comm_rank(sum->comm)].count * sum->count;
+        sum->times->exchange += weft_clock_ticks() - began;
+        sum->times->bytes +=
+            (own + (sum->two_shot ? sum->bytes[weft_comm_rank(sum->comm)] / sizeof(float) : 0)) * sizeof(float);
+    }
+    return status;
 }
 
 void weft_sum_release(weft_sum *sum)

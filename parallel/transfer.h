@@ -9,7 +9,7 @@
 #ifndef WEFT_PARALLEL_TRANSFER_H
 #define WEFT_PARALLEL_TRANSFER_H
 
-#include "comm/comm.h"
+#include "parallel/mesh.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -20,8 +20,9 @@ typedef struct weft_transfer weft_transfer;
 typedef enum { WEFT_TRANSFER_GATHER, WEFT_TRANSFER_DEAL } weft_transfer_kind;
 
 // `floats`: the most that one rank gives, to one peer where it deals. Collective, blocking.
+// `times` is told how long it took; may be NULL.
 weft_status weft_transfer_create(weft_comm *comm, weft_transfer_kind kind, const char *name, size_t floats,
-                                 weft_transfer **out);
+                                 weft_mesh_times *times, weft_transfer **out);
 void weft_transfer_destroy(weft_transfer *transfer); // Local; accepts NULL
 
 weft_status weft_transfer_acquire(weft_transfer *transfer, float **slot);
