@@ -168,20 +168,23 @@ typedef struct {
     const float **from; // [tree] the arrays at `begin`
 } addition;
 
+// A block at a time, so that what follows the tree finds it in the cache.
 static void add_range(const addition *a, const float **in, size_t begin, size_t end)
 {
+    enum { BLOCK = 2048 };
     const weft_sum *sum = a->sum;
     const weft_sum_finish *f = a->finish;
     const weft_op alone = {.table = &sum->kernels};
-    float *out = a->out + (begin - a->begin);
-    for (int i = 0; i < sum->tree; i++) in[i] = a->from[i] ? a->from[i] + (begin - a->begin) : NULL;
-    sum->kernels.tree_add(out, in, sum->tree, end - begin);
-    for (size_t at = begin; f->bias && at < end;) {
-        const size_t column = at % f->width, count = smaller(f->width - column, end - at);
-        sum->kernels.rows.add(&alone, out + (at - begin), out + (at - begin), f->bias + column, count);
-        at += count;
+    for (size_t at = begin, next; at < end; at = next) {
+        float *out = a->out + (at - a->begin);
+        next = smaller(end, at + BLOCK);
+        // Biases begin anew with each row.
+        if (f->bias) next = smaller(next, (at / f->width + 1) * f->width);
+        for (int i = 0; i < sum->tree; i++) in[i] = a->from[i] ? a->from[i] + (at - a->begin) : NULL;
+        sum->kernels.tree_add(out, in, sum->tree, next - at);
+        if (f->bias) sum->kernels.rows.add(&alone, out, out, f->bias + at % f->width, next - at);
+        if (f->residual) sum->kernels.rows.add(&alone, out, out, f->residual + at, next - at);
     }
-    if (f->residual) sum->kernels.rows.add(&alone, out, out, f->residual + begin, end - begin);
 }
 
 static void add_share(void *arg, int thread, int threads)
