@@ -109,8 +109,11 @@ static weft_status open_local(const wi_call *call, const char *path, bool with_t
 weft_status wi_model_begin(weft_job *job, const wi_call *call, const wi_model_flags *flags, bool with_tokenizer,
                            wi_model *out)
 {
-    const weft_mesh_shape wanted = {
-        .tp = (int)flags->tp, .cp = (int)flags->cp, .dense = (weft_dense)flags->dense, .fast = flags->numerics == 1};
+    const weft_mesh_shape wanted = {.tp = (int)flags->tp,
+                                    .cp = (int)flags->cp,
+                                    .dense = (weft_dense)flags->dense,
+                                    .expert_columns = flags->experts == 1,
+                                    .fast = flags->numerics == 1};
     weft_mesh_shape shape;
     *out = (wi_model){.cpu = weft_cpu_detect(), .world = weft_job_world(job)};
     out->speaks = weft_comm_rank(out->world) == 0;

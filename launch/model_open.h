@@ -14,7 +14,7 @@ typedef struct {
     int64_t cache_bytes; // 0: as much as the command's requests need
     int64_t chunk;
     int64_t tp, cp;
-    int dense, numerics; // choices
+    int dense, experts, numerics; // choices
 } wi_model_flags;
 
 // X for a table of flags: those of wi_model_flags, which is the field `model` of the options struct.
@@ -63,6 +63,11 @@ typedef struct {
          .offset = offsetof(options, model.dense),                                                                     \
          .help = "ranks that share the linear layers: tp, or mesh: tp x cp",                                           \
          .choices = "tp|mesh"},                                                                                        \
+        {.name = "experts",                                                                                            \
+         .kind = WEFT_FLAG_CHOICE,                                                                                     \
+         .offset = offsetof(options, model.experts),                                                                   \
+         .help = "how ranks share the experts of a layer: whole ones each, or columns of every one",                   \
+         .choices = "whole|columns"},                                                                                  \
         {.name = "numerics",                                                                                           \
          .kind = WEFT_FLAG_CHOICE,                                                                                     \
          .offset = offsetof(options, model.numerics),                                                                  \

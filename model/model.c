@@ -154,6 +154,8 @@ static void cut_memory(weft_model *m, cutter *at)
     m->qkv = cut(at, t * (size_t)weft_layout_qkv_width(c, l), f);
     m->attended = cut(at, t * (size_t)(weft_range_size(l->finished) * c->head_dim), f);
     m->ids = cut(at, t, sizeof(int32_t));
+    m->said_offset = cut(at, (size_t)l->mesh.dense_ranks, sizeof *m->said_offset);
+    m->said_count = cut(at, (size_t)l->mesh.dense_ranks, sizeof *m->said_count);
     m->taken = cut(at, (size_t)l->mesh.dense_ranks, sizeof *m->taken);
     m->gated = cut(at, t * ffn, f);
     m->stacked = cut(at, t * ffn * stack, f);
@@ -206,7 +208,14 @@ static weft_status make_sums(weft_model *m)
     WEFT_TRY(make_row_sum(m, "o", &l->o, rows, NULL, NULL, &m->o_sum));
     if (dense) WEFT_TRY(make_row_sum(m, "down", &l->down, rows, &l->o, m->o_sum, &m->down_sum));
     if (c->experts == 0) return WEFT_OK;
-    return make_row_sum(m, "experts", &l->expert_down, rows * (size_t)c->experts_used, NULL, NULL, &m->expert_sum);
+    l->expert_down.rows = rows * (size_t)c->experts_used;
+    if (!l->mesh.dense) return WEFT_OK;
+    if (l->mesh.shape.expert_columns)
+        return weft_row_sum_create(&l->mesh, m->op.table, "experts", &l->expert_down, &m->expert_sum);
+    const size_t own = (rows + (size_t)l->mesh.dense_ranks - 1) / (size_t)l->mesh.dense_ranks * (size_t)c->hidden;
+    WEFT_TRY(weft_transfer_create(l->mesh.dense, WEFT_TRANSFER_DEAL, "experts", own * (size_t)c->experts_used,
+                                  l->mesh.times, &m->said));
+    return weft_transfer_create(l->mesh.dense, WEFT_TRANSFER_GATHER, "joined", own, l->mesh.times, &m->joined);
 }
 
 static weft_status make_dealt(weft_model *m)
@@ -310,6 +319,8 @@ void weft_model_destroy(weft_model *model)
     weft_transfer_destroy(model->projected);
     weft_transfer_destroy(model->embedded);
     weft_row_sum_destroy(model->expert_sum);
+    weft_transfer_destroy(model->said);
+    weft_transfer_destroy(model->joined);
     if (model->down_sum != model->o_sum) weft_row_sum_destroy(model->down_sum);
     weft_row_sum_destroy(model->o_sum);
     free(model->first_head);

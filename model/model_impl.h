@@ -30,6 +30,8 @@ struct weft_model {
     weft_transfer *embedded;                     // rows of the embedding
     weft_transfer *projected;                    // --dense mesh: columns of q, k and v
     weft_transfer *found;                        // logits
+    weft_transfer *said, *joined;                // whole experts on each rank: their rows, and the owners' sums
+    size_t *said_offset, *said_count;            // (dense ranks)
     weft_dealt *dealt;                           // attention
     int *first_head;                             // (local KV heads + 1) for weft_attention
     // T rows at most, all f32; A, K, F by what this rank has
@@ -51,5 +53,14 @@ struct weft_model {
     void *memory;  // all of these
     size_t memory_bytes;
 };
+
+// ---- forward.c and experts.c ----
+
+void wi_column(weft_model *m, const weft_gemm_weight *weight, const float *bias, int64_t rows, const float *in,
+               float *out, weft_act act);
+// gated = act(gate(in)) * up(in), of the `width` columns that this rank has.
+void wi_gate(weft_model *m, const weft_ffn_weights *w, int64_t rows, size_t width, const float *in, float *stacked,
+             float *gated);
+weft_status wi_mix_experts(weft_model *m, const weft_layer_weights *w, int rows);
 
 #endif

@@ -21,6 +21,7 @@ typedef enum { WEFT_DENSE_TP, WEFT_DENSE_MESH } weft_dense;
 typedef struct {
     int tp, cp;
     weft_dense dense;
+    bool expert_columns; // ranks share each expert by columns, instead of having whole ones
     bool fast; // --numerics fast: sums in the order that is quickest here, so that other layouts give other bits
 } weft_mesh_shape;
 

@@ -281,6 +281,7 @@ static way draw_way(uint64_t *state, int run, bool longest)
     static const int blocks[] = {16, 32, 64, 128, 256};
     way h = {.shape = meshes[run % mesh_count], .seed = next(state)};
     h.chunk = longest ? 512 : 40 + (int)(next(state) % 300);
+    h.shape.expert_columns = next(state) % 3 == 0;
     if (run % 7 == 3) h.chunk = 34;
     h.block = blocks[next(state) % 5];
     return h;
