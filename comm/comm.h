@@ -83,6 +83,7 @@ void weft_job_print_flight(weft_job *job, FILE *out);
 
 // ---- groups ---------------------------------------------------------------------------------------------------------
 
+weft_job *weft_comm_job(const weft_comm *comm); // that the group belongs to
 int weft_comm_rank(const weft_comm *comm);
 int weft_comm_size(const weft_comm *comm);
 const char *weft_comm_name(const weft_comm *comm);

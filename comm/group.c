@@ -179,6 +179,8 @@ fail:
     return status;
 }
 
+weft_job *weft_comm_job(const weft_comm *comm) { return comm->job; }
+
 void weft_comm_destroy(weft_comm *comm)
 {
     if (!comm) return;
