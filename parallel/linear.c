@@ -232,17 +232,14 @@ static weft_status row_by_sum(weft_row_sum *r, const weft_op *op, const weft_gem
                               const weft_linear_call *call)
 {
     const size_t width = (size_t)r->shape.width, count = (size_t)call->m * width;
-    const weft_sum_finish finish = {.op = op, .width = width, .bias = call->bias, .residual = call->residual};
+    const weft_sum_finish finish = {
+        .op = op, .width = width, .bias = call->bias, .residual = call->residual, .out = call->out};
     weft_gemm_args args = args_of(call);
     weft_sum_result result;
     args.out_stride = width;
     WEFT_TRY(weft_sum_acquire(r->sum, count, args.out));
     if (weight->roots > 0) weft_gemm_run(op, weight, &args);
     WEFT_TRY(weft_sum_run(r->sum, &finish, &result));
-    const uint64_t began = weft_clock_ticks();
-    for (int p = 0; p < result.parts; p++)
-        memcpy(call->out + result.begin[p], result.part[p], (result.begin[p + 1] - result.begin[p]) * sizeof(float));
-    if (r->mesh.times) r->mesh.times->exchange += weft_clock_ticks() - began;
     weft_sum_release(r->sum);
     return WEFT_OK;
 }

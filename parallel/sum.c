@@ -1,6 +1,7 @@
 #include "parallel/sum.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/checked.h"
 #include "core/clock.h"
@@ -168,6 +169,15 @@ typedef struct {
     const float **from; // [tree] the arrays at `begin`
 } addition;
 
+// What was added is to lie in both places: in `kept` because it is wanted there, in the slot for the others.
+static void leave(float *kept, float *slot, bool in_kept, bool shared, size_t bytes)
+{
+    if (!in_kept)
+        memcpy(kept, slot, bytes);
+    else if (shared)
+        memcpy(slot, kept, bytes);
+}
+
 // A block at a time, so that what follows the tree finds it in the cache.
 static void add_range(const addition *a, const float **in, size_t begin, size_t end)
 {
@@ -183,7 +193,9 @@ static void add_range(const addition *a, const float **in, size_t begin, size_t 
         for (int i = 0; i < sum->tree; i++) in[i] = a->from[i] ? a->from[i] + (at - a->begin) : NULL;
         sum->kernels.tree_add(out, in, sum->tree, next - at);
         if (f->bias) sum->kernels.rows.add(&alone, out, out, f->bias + at % f->width, next - at);
-        if (f->residual) sum->kernels.rows.add(&alone, out, out, f->residual + at, next - at);
+        float *kept = f->out ? f->out + at : out;
+        if (f->residual) sum->kernels.rows.add(&alone, kept, out, f->residual + at, next - at);
+        if (kept != out) leave(kept, out, f->residual != NULL, sum->two_shot, (next - at) * sizeof *out);
     }
 }
 
@@ -206,6 +218,29 @@ static void add(weft_sum *sum, const weft_sum_finish *finish, size_t begin, size
         weft_team_run(a.finish->op->team, add_share, &a);
     else
         add_share(&a, 0, 1);
+}
+
+// The other ranks' slices, to where the whole sum is wanted.
+static void copy_share(void *arg, int thread, int threads)
+{
+    const addition *a = arg;
+    const weft_sum *sum = a->sum;
+    for (int p = 0; p < weft_comm_size(sum->comm); p++) {
+        int64_t begin, end;
+        if (p == weft_comm_rank(sum->comm)) continue;
+        weft_team_share((int64_t)(sum->begin[p + 1] - sum->begin[p]), LINE_FLOATS, thread, threads, &begin, &end);
+        if (begin < end)
+            memcpy(a->finish->out + sum->begin[p] + begin, sum->part[p] + begin, (size_t)(end - begin) * sizeof(float));
+    }
+}
+
+static void copy_parts(weft_sum *sum, const weft_sum_finish *finish)
+{
+    addition a = {.sum = sum, .finish = finish};
+    if (finish->op && finish->op->team && sum->count >= TEAM_FLOATS)
+        weft_team_run(finish->op->team, copy_share, &a);
+    else
+        copy_share(&a, 0, 1);
 }
 
 // ---- a sum ----
@@ -263,7 +298,7 @@ static weft_status run_one_shot(weft_sum *sum, const weft_sum_finish *finish, we
     for (int i = 0; i < sum->arrays; i++) take_arrays(sum, &sum->given[0], i, (size_t)i * each);
     add(sum, finish, 0, sum->count, sum->result);
     weft_exchange_release(&sum->given[0]);
-    sum->part[0] = sum->result;
+    sum->part[0] = finish && finish->out ? finish->out : sum->result;
     sum->begin[0] = 0;
     sum->begin[1] = sum->count;
     *out = (weft_sum_result){1, sum->part, sum->begin};
@@ -307,6 +342,7 @@ static weft_status run_two_shot(weft_sum *sum, const weft_sum_finish *finish, we
     for (int i = 0; i < sum->arrays; i++) weft_exchange_release(&sum->given[i]);
     WEFT_TRY(end(sum, &sum->shared));
     for (int i = 0; i < size; i++) sum->part[i] = (const float *)(const void *)sum->shared.view[i];
+    if (finish && finish->out) copy_parts(sum, finish);
     *out = (weft_sum_result){size, sum->part, sum->begin};
     return WEFT_OK;
 }

@@ -50,6 +50,7 @@ typedef struct {
     size_t width;          // of a row
     const float *bias;     // (width) or NULL
     const float *residual; // (count / width, width) or NULL; the same on all ranks
+    float *out;            // where the whole sum is left, besides the parts; may be the residual. NULL: nowhere
 } weft_sum_finish;
 
 typedef struct {
