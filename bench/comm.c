@@ -9,7 +9,7 @@
 #include "bench/bench.h"
 #include "core/clock.h"
 #include "core/flags.h"
-#include "parallel/parallel.h"
+#include "parallel/sum.h"
 
 typedef enum { BY_WEFT, BY_MPI, BY_MPI_IN_PLACE, WAYS } way;
 
@@ -78,10 +78,10 @@ static weft_status call_weft(bench *b, bool check, uint64_t *took)
     weft_sum_result result;
     uint64_t began;
     float *slot;
-    WEFT_TRY(weft_sum_acquire(b->sum, &slot));
+    WEFT_TRY(weft_sum_acquire(b->sum, b->count, &slot));
     memcpy(slot, b->input, b->count * sizeof *slot);
     WEFT_TRY(wait_for_start(b, &began));
-    WEFT_TRY(weft_sum_run(b->sum, &result));
+    WEFT_TRY(weft_sum_run(b->sum, NULL, &result));
     *took = weft_clock_ticks() - began;
     weft_status status = WEFT_OK;
     for (int p = 0; check && p < result.parts && status == WEFT_OK; p++)
@@ -182,12 +182,12 @@ static void report_size(bench *b, size_t bytes)
         weft_json_write_int(&b->record.json, "bytes", (int64_t)bytes);
         if (by == BY_WEFT)
             weft_json_write_string(&b->record.json, "kind",
-                                   weft_sum_kind_of(b->sum) == WEFT_SUM_ONE_SHOT ? "one-shot" : "two-shot");
+                                   weft_sum_kind_of(b->sum, b->count) == WEFT_SUM_ONE_SHOT ? "one-shot" : "two-shot");
         weft_record_result_end(&b->record, b->samples[by], b->taken[by], &stats[by]);
     }
     if (!b->table) return;
     fprintf(b->table, "%-10s %-9s", weft_format_bytes((int64_t)bytes, text),
-            weft_sum_kind_of(b->sum) == WEFT_SUM_ONE_SHOT ? "one-shot" : "two-shot");
+            weft_sum_kind_of(b->sum, b->count) == WEFT_SUM_ONE_SHOT ? "one-shot" : "two-shot");
     for (int by = 0; by < b->ways; by++)
         fprintf(b->table, " %10.2f [%9.2f %9.2f]", stats[by].median, stats[by].p10, stats[by].p90);
     if (stats[BY_WEFT].p99 >= 0)

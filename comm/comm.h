@@ -110,7 +110,8 @@ weft_status weft_comm_agree(weft_comm *comm, weft_status status, int *who);
 // All ranks must hold the same text; else MISMATCH names the first rank that differs from rank 0, and the line.
 weft_status weft_comm_compare(weft_comm *comm, const char *what, const char *text);
 // The sum by MPI's own all-reduce, in MPI's own order: for --numerics fast and for measuring. UNSUPPORTED where the
-// group is not the world of an MPI job.
+// group is not all ranks of an MPI job, in order.
+bool weft_comm_has_allreduce(const weft_comm *comm);
 weft_status weft_comm_allreduce_fast(weft_comm *comm, const float *in, float *out, size_t count);
 
 // Moves what is in flight; useful where the transport needs the host's help (mpi). Never blocks. Thread-safe.
@@ -157,6 +158,8 @@ typedef struct {
 weft_status weft_exchange_acquire(weft_channel *channel, weft_exchange *out);
 weft_status weft_exchange_begin(weft_exchange *exchange, size_t bytes); // what I give (ALLTOALL: to each peer)
 weft_status weft_exchange_begin_each(weft_exchange *exchange, const size_t *bytes); // ALLTOALL: [size]
+// ALLTOALL, where the bytes for peer p stand at slot + offset[p] instead: multiples of 64, within size * stride.
+weft_status weft_exchange_begin_at(weft_exchange *exchange, const size_t *offset, const size_t *bytes);
 weft_status weft_exchange_end(weft_exchange *exchange);
 bool weft_exchange_ready(weft_exchange *exchange); // would end return at once? Makes progress
 void weft_exchange_release(weft_exchange *exchange);

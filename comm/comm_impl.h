@@ -113,8 +113,8 @@ weft_status wi_comm_world(weft_job *job, weft_comm **out);
 
 typedef struct {
     weft_status (*acquire)(weft_channel *channel, weft_exchange *exchange);
-    // `bytes` has one entry, or `size` for ALLTOALL.
-    weft_status (*begin)(weft_channel *channel, weft_exchange *exchange, const size_t *bytes);
+    // `bytes` has one entry, or `size` for ALLTOALL; `offset` as well, or is NULL for p * stride.
+    weft_status (*begin)(weft_channel *channel, weft_exchange *exchange, const size_t *offset, const size_t *bytes);
     weft_status (*end)(weft_channel *channel, weft_exchange *exchange);
     bool (*ready)(weft_channel *channel, weft_exchange *exchange);
     void (*release)(weft_channel *channel, weft_exchange *exchange);

@@ -41,12 +41,12 @@ weft_status weft_exchange_acquire(weft_channel *channel, weft_exchange *out)
     return channel->ops->acquire(channel, out);
 }
 
-static weft_status begin(weft_exchange *exchange, const size_t *bytes, size_t total)
+static weft_status begin(weft_exchange *exchange, const size_t *offset, const size_t *bytes, size_t total)
 {
     wi_record *record = record_of(exchange);
     __atomic_store_n(&record->bytes, total, __ATOMIC_RELAXED);
     __atomic_store_n(&record->entered, weft_clock_ticks(), __ATOMIC_RELAXED);
-    return exchange->channel->ops->begin(exchange->channel, exchange, bytes);
+    return exchange->channel->ops->begin(exchange->channel, exchange, offset, bytes);
 }
 
 static weft_status too_large(const weft_channel *channel, size_t bytes)
@@ -60,25 +60,32 @@ weft_status weft_exchange_begin(weft_exchange *exchange, size_t bytes)
     weft_channel *channel = exchange->channel;
     if (!wi_channel_gives(channel, channel->comm->rank)) bytes = 0;
     if (bytes > channel->spec.bytes) return too_large(channel, bytes);
-    if (channel->spec.shape != WEFT_ALLTOALL) return begin(exchange, &bytes, bytes);
+    if (channel->spec.shape != WEFT_ALLTOALL) return begin(exchange, NULL, &bytes, bytes);
     size_t each[WI_EACH_MAX];
     if (channel->comm->size > WI_EACH_MAX)
         return weft_fail(WEFT_LIMIT, "weft_exchange_begin on an all-to-all of %d ranks: use weft_exchange_begin_each",
                          channel->comm->size);
     for (int i = 0; i < channel->comm->size; i++) each[i] = bytes;
-    return begin(exchange, each, bytes * (size_t)channel->comm->size);
+    return begin(exchange, NULL, each, bytes * (size_t)channel->comm->size);
 }
 
 weft_status weft_exchange_begin_each(weft_exchange *exchange, const size_t *bytes)
+{
+    return weft_exchange_begin_at(exchange, NULL, bytes);
+}
+
+weft_status weft_exchange_begin_at(weft_exchange *exchange, const size_t *offset, const size_t *bytes)
 {
     weft_channel *channel = exchange->channel;
     size_t total = 0;
     assert(channel->spec.shape == WEFT_ALLTOALL);
     for (int i = 0; i < channel->comm->size; i++) {
         if (bytes[i] > channel->spec.bytes) return too_large(channel, bytes[i]);
+        assert(!offset ||
+               (offset[i] % 64 == 0 && offset[i] + bytes[i] <= channel->stride * (size_t)channel->comm->size));
         total += bytes[i];
     }
-    return begin(exchange, bytes, total);
+    return begin(exchange, offset, bytes, total);
 }
 
 weft_status weft_exchange_end(weft_exchange *exchange)

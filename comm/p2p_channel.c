@@ -27,7 +27,7 @@ typedef struct {
     unsigned char *blocks;      // where peers' blocks land; ALLGATHER: mine among them
     const unsigned char **view; // [size]
     size_t *bytes;              // [size] of the blocks
-    size_t *give;               // [size] ALLTOALL: of my own blocks
+    size_t *give, *offset;      // [size] ALLTOALL: of my own blocks, and where they begin in the slot
     wi_request *recv, *send;    // [receives], [sends] of the channel
     int received, begun, sent;  // receives done; sends begun and done. All in the order of the schedule
     uint32_t number;
@@ -85,6 +85,7 @@ static weft_status begin_send(buffer *use, int index)
     const unsigned char *data = use->blocks;
     if (channel->base.spec.shape == WEFT_ALLTOALL) {
         bytes = use->give[send->block];
+        at = use->offset[send->block];
         data = use->own;
     }
     return channel->job->p2p->send(send->peer, tag_of(use), data ? data + at : NULL, bytes, &use->send[index]);
@@ -192,13 +193,15 @@ static weft_status begin_all(buffer *use)
     return begin_sends(use);
 }
 
-static weft_status p2p_begin(weft_channel *base, weft_exchange *exchange, const size_t *bytes)
+static weft_status p2p_begin(weft_channel *base, weft_exchange *exchange, const size_t *offset, const size_t *bytes)
 {
     p2p_channel *channel = (p2p_channel *)base;
     buffer *use = buffer_of(channel, exchange);
     size_t size = (size_t)base->comm->size, rank = (size_t)base->comm->rank;
     if (base->spec.shape == WEFT_ALLTOALL) {
         memcpy(use->give, bytes, size * sizeof *bytes);
+        for (size_t peer = 0; peer < size; peer++) use->offset[peer] = offset ? offset[peer] : peer * channel->pitch;
+        if (use->own) use->view[rank] = use->own + use->offset[rank];
         use->bytes[rank] = bytes[rank];
     } else if (wi_channel_gives(base, base->comm->rank)) {
         use->bytes[rank] = bytes[0];
@@ -301,7 +304,6 @@ static void place_buffer(p2p_channel *channel, buffer *use, unsigned char *memor
         use->own = memory + rank * channel->pitch;
     for (int peer = 0; peer < base->comm->size; peer++)
         if (wi_channel_gives(base, peer)) use->view[peer] = use->blocks + (size_t)peer * channel->pitch;
-    if (base->spec.shape == WEFT_ALLTOALL) use->view[rank] = use->own + rank * pitch;
 }
 
 static weft_status make_buffers(p2p_channel *channel)
@@ -318,7 +320,7 @@ static weft_status make_buffers(p2p_channel *channel)
     bool enough = !total || posix_memalign(&memory, 64, total) == 0;
     channel->memory = memory;
     channel->views = calloc(depth * size, sizeof *channel->views);
-    channel->counts = calloc(2 * depth * size, sizeof *channel->counts);
+    channel->counts = calloc(3 * depth * size, sizeof *channel->counts);
     channel->requests = calloc(2 * depth * size, sizeof *channel->requests);
     channel->buffers = calloc(depth, sizeof *channel->buffers);
     if (!enough || !channel->views || !channel->counts || !channel->requests || !channel->buffers)
@@ -326,8 +328,9 @@ static weft_status make_buffers(p2p_channel *channel)
     for (size_t i = 0; i < depth; i++) {
         buffer *use = &channel->buffers[i];
         use->view = channel->views + i * size;
-        use->bytes = channel->counts + 2 * i * size;
+        use->bytes = channel->counts + 3 * i * size;
         use->give = use->bytes + size;
+        use->offset = use->give + size;
         use->recv = channel->requests + 2 * i * size;
         use->send = use->recv + size;
         place_buffer(channel, use, total ? channel->memory + i * each : NULL, pitch);

@@ -16,7 +16,7 @@ typedef struct {
     weft_signal arrived; // the number of the exchange that lies in this buffer
     uint32_t released;   // the writer has released all exchanges up to this one
     uint32_t unused;
-    uint64_t bytes[]; // one entry; ALLTOALL: one a peer
+    uint64_t bytes[]; // one entry; ALLTOALL: one a peer, then where each peer's bytes begin
 } head;
 
 typedef struct {
@@ -47,7 +47,7 @@ static bool lay_out(const weft_channel_spec *spec, int ranks, layout *out)
         at.buffer = RELEASE_LINE;
     } else {
         size_t counts = spec->shape == WEFT_ALLTOALL ? (size_t)ranks : 1;
-        at.data = weft_align_up(sizeof(head) + 8 * counts, WI_LINE);
+        at.data = weft_align_up(sizeof(head) + 8 * (spec->shape == WEFT_ALLTOALL ? 2 * counts : 1), WI_LINE);
         if (spec->shape == WEFT_ALLTOALL) {
             if (!weft_size_round_up(data, WI_LINE, &at.stride) || !weft_size_mul(at.stride, counts, &data))
                 return false;
@@ -109,15 +109,18 @@ static weft_status shared_acquire(weft_channel *base, weft_exchange *exchange)
     return WEFT_OK;
 }
 
-static weft_status shared_begin(weft_channel *base, weft_exchange *exchange, const size_t *bytes)
+static weft_status shared_begin(weft_channel *base, weft_exchange *exchange, const size_t *offset, const size_t *bytes)
 {
     shared_channel *channel = (shared_channel *)base;
     if (!wi_channel_gives(base, base->comm->rank)) return WEFT_OK;
     head *mine = head_of(channel, base->comm->rank, exchange->buffer);
     mine->released = channel->mine_released;
     mine->bytes[0] = bytes[0];
-    if (base->spec.shape == WEFT_ALLTOALL)
-        for (int peer = 1; peer < base->comm->size; peer++) mine->bytes[peer] = bytes[peer];
+    const size_t size = (size_t)base->comm->size;
+    for (size_t peer = 0; base->spec.shape == WEFT_ALLTOALL && peer < size; peer++) {
+        mine->bytes[peer] = bytes[peer];
+        mine->bytes[size + peer] = offset ? offset[peer] : peer * channel->at.stride;
+    }
     weft_signal_set(&mine->arrived, exchange->number);
     return WEFT_OK;
 }
@@ -134,6 +137,9 @@ static weft_status shared_end(weft_channel *base, weft_exchange *exchange)
             head *of = head_of(channel, peer, slot);
             WEFT_TRY(wait_for(channel, &of->arrived, exchange->number, peer, exchange->record));
             bytes[peer] = of->bytes[base->spec.shape == WEFT_ALLTOALL ? rank : 0];
+            if (base->spec.shape == WEFT_ALLTOALL)
+                channel->view[(size_t)slot * (size_t)size + (size_t)peer] =
+                    buffer_of(channel, peer, slot) + channel->at.data + of->bytes[size + rank];
             if (weft_signal_reached(of->released, channel->released[peer])) channel->released[peer] = of->released;
         }
         exchange->view = channel->view + (size_t)slot * (size_t)size;
@@ -217,14 +223,12 @@ fail:
 static void place(shared_channel *channel, unsigned char *memory)
 {
     weft_channel *base = &channel->base;
-    int size = base->comm->size, rank = base->comm->rank;
+    int size = base->comm->size;
     channel->pieces = memory;
     for (uint32_t slot = 0; slot < (uint32_t)base->spec.depth; slot++)
         for (int peer = 0; peer < size; peer++) {
             if (!wi_channel_gives(base, peer)) continue;
-            size_t part = base->spec.shape == WEFT_ALLTOALL ? (size_t)rank * channel->at.stride : 0;
-            channel->view[slot * (size_t)size + (size_t)peer] =
-                buffer_of(channel, peer, slot) + channel->at.data + part;
+            channel->view[slot * (size_t)size + (size_t)peer] = buffer_of(channel, peer, slot) + channel->at.data;
         }
 }
 

@@ -49,13 +49,18 @@ typedef struct {
 } weft_request;
 
 typedef struct {
-    int block;           // positions in a block of the cache
-    int64_t cache_bytes; // of the pool; at least a block is taken
-    int requests;        // the most that run at once
-    int chunk;           // the most rows of a step; not above the model's
+    int block;            // positions in a block of the cache
+    int64_t cache_bytes;  // of each rank's pool; at least a block is taken. 0:
+    int64_t cache_blocks; // so many blocks on each rank
+    int requests;         // the most that run at once
+    int chunk;            // the most rows that a rank computes in a step; not above the model's
 } weft_engine_options;
 
-// The model and the device are borrowed. Local, blocking.
+// How many blocks each rank needs, so that `requests` of so many positions run at once. Local.
+int64_t weft_engine_blocks(const weft_model *model, int block, int64_t positions, int requests);
+
+// The model and the device are borrowed. Collective over the model's mesh, blocking. Every rank then makes the same
+// calls in the same order.
 weft_status weft_engine_create(const weft_op *op, weft_model *model, weft_device *device,
                                const weft_engine_options *options, weft_engine **out);
 void weft_engine_destroy(weft_engine *engine); // its requests end unheard; accepts NULL
@@ -67,6 +72,14 @@ void weft_engine_cancel(weft_engine *engine, int64_t id); // one that has ended,
 // One step. *rows says how many rows were computed: 0 when there is nothing to do.
 weft_status weft_engine_step(weft_engine *engine, int *rows);
 const weft_pool *weft_engine_pool(const weft_engine *engine);
+
+// What a running request has in this rank's cache: of positions 0 to cached - 1 those whose block is not -1.
+typedef struct {
+    const int32_t *blocks;
+    int cached;
+    int key; // of the fold
+} weft_engine_cached;
+bool weft_engine_look(const weft_engine *engine, int64_t id, weft_engine_cached *out); // false: no such request
 
 #ifdef __cplusplus
 }

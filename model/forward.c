@@ -1,25 +1,67 @@
 // The forward pass. Letters: T rows, H hidden, A query heads, K KV heads, D head size, F width of the FFN, E experts,
-// U experts used by a row, V vocabulary.
-#include "model/model_impl.h"
-#include "parallel/linear.h"
+// U experts used by a row, V vocabulary: of each, what this rank has (layout.h).
+#include <string.h>
 
-static void embed(weft_model *m, const weft_batch *b)
+#include "model/model_impl.h"
+
+static void embed_rows(weft_model *m, const int32_t *ids, size_t rows, float *out)
 {
     const weft_model_config *c = &m->config;
     const weft_embed args = {.table = m->weights.embedding,
                              .type = m->weights.embedding_type,
-                             .count = (int32_t)c->vocab,
-                             .ids = b->tokens,
+                             .count = (int32_t)weft_range_size(m->layout.vocab),
+                             .ids = ids,
                              .scale = (float)c->embedding_scale,
-                             .out = m->x,
+                             .out = out,
                              .out_stride = (size_t)c->hidden,
-                             .rows = (size_t)b->rows,
+                             .rows = rows,
                              .width = (size_t)c->hidden};
-    m->op.table->rows.embed(&m->op, &args);
+    if (rows > 0) m->op.table->rows.embed(&m->op, &args);
+}
+
+// Which rank of the dense group has the row of a token.
+static int owner_of(const weft_model *m, int32_t token)
+{
+    const weft_mesh *mesh = &m->layout.mesh;
+    int low = 0, high = mesh->dense_ranks - 1;
+    while (low < high) {
+        const int middle = (low + high) / 2;
+        if (token < weft_layout_vocab_of(&m->config, mesh, middle).end)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+// Each rank looks up the tokens whose rows it has, and all give theirs to all.
+static weft_status embed(weft_model *m, const weft_batch *b)
+{
+    const size_t width = (size_t)m->config.hidden;
+    const weft_range own = m->layout.vocab;
+    size_t count = 0;
+    float *slot;
+    if (!m->embedded) {
+        embed_rows(m, b->tokens, (size_t)b->rows, m->x);
+        return WEFT_OK;
+    }
+    for (int i = 0; i < b->rows; i++)
+        if (b->tokens[i] >= own.begin && b->tokens[i] < own.end) m->ids[count++] = b->tokens[i] - (int32_t)own.begin;
+    WEFT_TRY(weft_transfer_acquire(m->embedded, &slot));
+    embed_rows(m, m->ids, count, slot);
+    WEFT_TRY(weft_transfer_gather(m->embedded, count * width));
+    memset(m->taken, 0, (size_t)m->layout.mesh.dense_ranks * sizeof *m->taken);
+    for (int i = 0; i < b->rows; i++) {
+        const int owner = owner_of(m, b->tokens[i]);
+        memcpy(m->x + (size_t)i * width, weft_transfer_view(m->embedded, owner) + m->taken[owner]++ * width,
+               width * sizeof(float));
+    }
+    weft_transfer_release(m->embedded);
+    return WEFT_OK;
 }
 
 // The width of a row of qkv: queries, keys, values.
-static size_t qkv_width(const weft_model_config *c) { return (size_t)((c->heads + 2 * c->kv_heads) * c->head_dim); }
+static size_t qkv_width(const weft_model *m) { return (size_t)weft_layout_qkv_width(&m->config, &m->layout); }
 
 // Norms `heads` pieces of `width` in each row, every one on its own.
 static void norm_pieces(weft_model *m, float *out, const float *in, const float *weight, int rows, size_t stride,
@@ -49,14 +91,14 @@ static void norm(weft_model *m, float *out, const float *in, const float *weight
 // Norms each head of `heads` that stand at x in rows of qkv.
 static void norm_heads(weft_model *m, float *x, const float *weight, int rows, int64_t heads)
 {
-    norm_pieces(m, x, x, weight, rows, qkv_width(&m->config), heads, m->config.head_dim);
+    norm_pieces(m, x, x, weight, rows, qkv_width(m), heads, m->config.head_dim);
 }
 
 // Queries and keys stand side by side, so one call turns both. Neighbouring requests with one key are turned together.
 static void rotate(weft_model *m, const weft_batch *b, int rope)
 {
     const weft_model_config *c = &m->config;
-    const size_t stride = qkv_width(c);
+    const size_t stride = qkv_width(m);
     for (int first = 0, next; first < b->request_count; first = next) {
         for (next = first + 1; next < b->request_count && b->rotation[next] == b->rotation[first];) next++;
         const int row = b->requests[first].row;
@@ -66,7 +108,8 @@ static void rotate(weft_model *m, const weft_batch *b, int rope)
                                 .row_stride = stride,
                                 .head_stride = (size_t)c->head_dim,
                                 .rows = (size_t)(end - row),
-                                .heads = (size_t)(c->heads + c->kv_heads),
+                                .heads =
+                                    (size_t)(weft_range_size(m->layout.heads) + weft_range_size(m->layout.kv_heads)),
                                 .rotary = (size_t)c->ropes[rope].rotary,
                                 .cos = r->cos,
                                 .sin = r->sin,
@@ -77,12 +120,13 @@ static void rotate(weft_model *m, const weft_batch *b, int rope)
 }
 
 // attended = softmax(q k^T) v over the cache, which first receives the rows' own keys and values.
-static void attend(weft_model *m, const weft_batch *b, const weft_layer_config *l, const weft_layer_weights *w,
-                   const weft_cache *cache)
+static weft_status attend(weft_model *m, const weft_batch *b, const weft_layer_config *l, const weft_layer_weights *w,
+                          const weft_cache *cache)
 {
     const weft_model_config *c = &m->config;
-    const size_t stride = qkv_width(c);
-    const float *k = m->qkv + c->heads * c->head_dim, *v = k + c->kv_heads * c->head_dim;
+    const size_t stride = qkv_width(m);
+    const int64_t heads = weft_range_size(m->layout.heads), kv_heads = weft_range_size(m->layout.kv_heads);
+    const float *k = m->qkv + heads * c->head_dim, *v = k + kv_heads * c->head_dim;
     const weft_cache_write write = {.cache = cache,
                                     .k = k,
                                     .v = v,
@@ -94,7 +138,8 @@ static void attend(weft_model *m, const weft_batch *b, const weft_layer_config *
                                  .requests = b->requests,
                                  .request_count = b->request_count,
                                  .rows = b->rows,
-                                 .heads = (int)c->heads,
+                                 .heads = (int)heads,
+                                 .first_head = m->first_head,
                                  .q = m->qkv,
                                  .q_stride = stride,
                                  .scale = (float)c->attention_scale,
@@ -102,11 +147,13 @@ static void attend(weft_model *m, const weft_batch *b, const weft_layer_config *
                                  .causal = true,
                                  .window = l->window,
                                  .sinks = w->sinks,
-                                 .places = WEFT_FOLD_ALL,
+                                 .places = m->dealt ? weft_dealt_places(&m->layout.mesh) : WEFT_FOLD_ALL,
                                  .out = m->attended,
-                                 .out_stride = (size_t)(c->heads * c->head_dim)};
-    m->op.table->attention.cache_write(&m->op, &write);
-    m->op.table->attention.run[m->attention](&m->op, &args);
+                                 .out_stride = (size_t)(weft_range_size(m->layout.finished) * c->head_dim)};
+    if (heads > 0 && b->rows > 0) m->op.table->attention.cache_write(&m->op, &write);
+    if (m->dealt) return weft_dealt_attention(m->dealt, &m->op, m->attention, &args, b->rows_of);
+    if (heads > 0 && b->rows > 0) m->op.table->attention.run[m->attention](&m->op, &args);
+    return WEFT_OK;
 }
 
 static void column(weft_model *m, const weft_gemm_weight *weight, const float *bias, int64_t rows, const float *in,
@@ -122,23 +169,48 @@ static void column(weft_model *m, const weft_gemm_weight *weight, const float *b
     weft_linear_column(&m->op, weight, &call);
 }
 
-// x = x + linear(in), or x = x + norm(linear(in)) between the norms of a sandwich.
-static void row_and_add(weft_model *m, const weft_gemm_weight *weight, const float *bias, int rows, const float *in,
-                        const float *after)
+// Queries, keys and values of the rows. Where the ranks of a cp group divide them they tell each other.
+static weft_status project(weft_model *m, const weft_layer_weights *w, int rows)
+{
+    const weft_mesh *mesh = &m->layout.mesh;
+    const size_t width = qkv_width(m), own = (size_t)weft_range_size(m->layout.qkv);
+    float *slot;
+    if (!m->projected) {
+        column(m, &w->qkv, w->qkv_bias, rows, m->normed, m->qkv, WEFT_ACT_NONE);
+        return WEFT_OK;
+    }
+    WEFT_TRY(weft_transfer_acquire(m->projected, &slot));
+    column(m, &w->qkv, w->qkv_bias, rows, m->normed, slot, WEFT_ACT_NONE);
+    WEFT_TRY(weft_transfer_gather(m->projected, (size_t)rows * own));
+    size_t at = 0;
+    for (int r = 0; r < mesh->shape.cp && width > 0; r++) {
+        const size_t part = weft_transfer_count(m->projected, r) / (size_t)rows;
+        const float *view = weft_transfer_view(m->projected, r);
+        for (size_t i = 0; part > 0 && i < (size_t)rows; i++)
+            memcpy(m->qkv + i * width + at, view + i * part, part * sizeof(float));
+        at += part;
+    }
+    weft_transfer_release(m->projected);
+    return WEFT_OK;
+}
+
+// x = x + linear(in), or x = x + norm(linear(in)) between the norms of a sandwich. `in` are the columns of this rank.
+static weft_status row_and_add(weft_model *m, weft_row_sum *sum, const weft_gemm_weight *weight, const float *bias,
+                               int rows, const float *in, int64_t in_width, const float *after)
 {
     const size_t width = (size_t)m->config.hidden;
     weft_linear_call call = {
-        .m = rows, .a = in, .a_stride = (size_t)weight->k, .out = m->x, .out_stride = width, .bias = bias};
+        .m = rows, .a = in, .a_stride = (size_t)in_width, .out = m->x, .out_stride = width, .bias = bias};
     if (!after) {
         call.residual = m->x;
         call.residual_stride = width;
-        weft_linear_row(&m->op, weight, &call);
-        return;
+        return weft_linear_row(sum, &m->op, weight, &call);
     }
     call.out = m->branch;
-    weft_linear_row(&m->op, weight, &call);
+    WEFT_TRY(weft_linear_row(sum, &m->op, weight, &call));
     norm(m, m->branch, m->branch, after, rows);
     m->op.table->rows.add(&m->op, m->x, m->x, m->branch, (size_t)rows * width);
+    return WEFT_OK;
 }
 
 static weft_act act_of(const weft_model_config *c)
@@ -155,15 +227,16 @@ static weft_act act_of(const weft_model_config *c)
     }
 }
 
-// gated = act(gate(in)) * up(in).
-static void gate(weft_model *m, const weft_ffn_weights *w, int64_t rows, const float *in, float *stacked, float *gated)
+// gated = act(gate(in)) * up(in), of the `width` columns that this rank has.
+static void gate(weft_model *m, const weft_ffn_weights *w, int64_t rows, size_t width, const float *in, float *stacked,
+                 float *gated)
 {
     const weft_model_config *c = &m->config;
     if (w->gate_up.fuse == WEFT_FUSE_GATE) {
         column(m, &w->gate_up, w->gate_up_bias, rows, in, gated, act_of(c));
         return;
     }
-    const size_t width = (size_t)w->down.k;
+    if (width == 0) return;
     column(m, &w->gate_up, w->gate_up_bias, rows, in, stacked, WEFT_ACT_NONE);
     const weft_gate args = {.out = gated,
                             .out_stride = width,
@@ -179,7 +252,7 @@ static void gate(weft_model *m, const weft_ffn_weights *w, int64_t rows, const f
     m->op.table->rows.gate(&m->op, &args);
 }
 
-static void mix_experts(weft_model *m, const weft_layer_weights *w, int rows)
+static weft_status mix_experts(weft_model *m, const weft_layer_weights *w, int rows)
 {
     const weft_model_config *c = &m->config;
     const weft_kernels *t = m->op.table;
@@ -209,18 +282,19 @@ static void mix_experts(weft_model *m, const weft_layer_weights *w, int rows)
                                         .index = m->moe.row_of,
                                         .rows = (size_t)rows * used,
                                         .bytes = width * sizeof(float)});
+    const size_t own = (size_t)weft_range_size(m->layout.expert_ffn);
     for (size_t e = 0; e < experts; e++) {
         const size_t at = (size_t)m->moe.offsets[e];
         const int64_t count = m->moe.offsets[e + 1] - m->moe.offsets[e];
         const weft_ffn_weights *expert = &w->expert[e];
-        gate(m, expert, count, m->moe.in + at * width, m->moe.stacked, m->moe.gated);
-        weft_linear_row(&m->op, &expert->down,
-                        &(weft_linear_call){.m = count,
-                                            .a = m->moe.gated,
-                                            .a_stride = (size_t)c->expert_ffn,
-                                            .out = m->moe.out + at * width,
-                                            .out_stride = width,
-                                            .bias = expert->down_bias});
+        gate(m, expert, count, own, m->moe.in + at * width, m->moe.stacked, m->moe.gated);
+        WEFT_TRY(weft_linear_row(m->expert_sum, &m->op, &expert->down,
+                                 &(weft_linear_call){.m = count,
+                                                     .a = m->moe.gated,
+                                                     .a_stride = own,
+                                                     .out = m->moe.out + at * width,
+                                                     .out_stride = width,
+                                                     .bias = expert->down_bias}));
     }
     t->pick.combine(&m->op, &(weft_combine){.out = m->branch,
                                             .out_stride = width,
@@ -232,53 +306,92 @@ static void mix_experts(weft_model *m, const weft_layer_weights *w, int rows)
                                             .k = used,
                                             .width = width});
     t->rows.add(&m->op, m->x, m->x, m->branch, (size_t)rows * width);
+    return WEFT_OK;
 }
 
-static void run_layer(weft_model *m, const weft_batch *b, int64_t layer)
+static weft_status run_layer(weft_model *m, const weft_batch *b, int64_t layer)
 {
     const weft_model_config *c = &m->config;
+    const weft_layout *have = &m->layout;
     const weft_layer_config *l = &c->layer[layer];
     const weft_layer_weights *w = &m->weights.layer[layer];
     norm(m, m->normed, m->x, w->input_norm, b->rows);
-    column(m, &w->qkv, w->qkv_bias, b->rows, m->normed, m->qkv, WEFT_ACT_NONE);
+    WEFT_TRY(project(m, w, b->rows));
     if (c->qk_norm) {
-        norm_heads(m, m->qkv, w->q_norm, b->rows, c->heads);
-        norm_heads(m, m->qkv + c->heads * c->head_dim, w->k_norm, b->rows, c->kv_heads);
+        const int64_t heads = weft_range_size(have->heads);
+        norm_heads(m, m->qkv, w->q_norm, b->rows, heads);
+        norm_heads(m, m->qkv + heads * c->head_dim, w->k_norm, b->rows, weft_range_size(have->kv_heads));
     }
     rotate(m, b, l->rope);
-    attend(m, b, l, w, &b->layers[layer]);
-    row_and_add(m, &w->o, w->o_bias, b->rows, m->attended, w->after_attention_norm);
+    WEFT_TRY(attend(m, b, l, w, &b->layers[layer]));
+    WEFT_TRY(row_and_add(m, m->o_sum, &w->o, w->o_bias, b->rows, m->attended,
+                         weft_range_size(have->finished) * c->head_dim, w->after_attention_norm));
     norm(m, m->normed, m->x, w->ffn_norm, b->rows);
-    if (l->moe) {
-        mix_experts(m, w, b->rows);
-    } else {
-        gate(m, &w->ffn, b->rows, m->normed, m->stacked, m->gated);
-        row_and_add(m, &w->ffn.down, w->ffn.down_bias, b->rows, m->gated, w->after_ffn_norm);
-    }
+    if (l->moe) return mix_experts(m, w, b->rows);
+    const int64_t own = weft_range_size(have->ffn);
+    gate(m, &w->ffn, b->rows, (size_t)own, m->normed, m->stacked, m->gated);
+    return row_and_add(m, m->down_sum, &w->ffn.down, w->ffn.down_bias, b->rows, m->gated, own, w->after_ffn_norm);
 }
 
-static void find_logits(weft_model *m, const weft_batch *b)
+// The logits of this rank's rows and of its part of the vocabulary.
+static void find_own_logits(weft_model *m, const weft_batch *b, int count, float *out)
 {
-    const weft_model_config *c = &m->config;
-    const size_t bytes = (size_t)c->hidden * sizeof(float);
-    if (b->logit_rows == 0) return;
+    const size_t bytes = (size_t)m->config.hidden * sizeof(float);
+    if (count == 0) return;
     m->op.table->rows.gather(&m->op, &(weft_move){.out = m->last,
                                                   .out_stride = bytes,
                                                   .in = m->x,
                                                   .in_stride = bytes,
                                                   .index = b->logit_row,
-                                                  .rows = (size_t)b->logit_rows,
+                                                  .rows = (size_t)count,
                                                   .bytes = bytes});
-    norm(m, m->last, m->last, m->weights.final_norm, b->logit_rows);
-    column(m, &m->weights.head, NULL, b->logit_rows, m->last, b->logits, WEFT_ACT_NONE);
+    norm(m, m->last, m->last, m->weights.final_norm, count);
+    column(m, &m->weights.head, NULL, count, m->last, out, WEFT_ACT_NONE);
+}
+
+// What rank `rank` of the mesh found, to its place: `first` is where the places of its rows begin.
+static void place_logits(weft_model *m, const weft_batch *b, int rank, int first)
+{
+    const weft_mesh of = weft_mesh_at(&m->layout.mesh.shape, rank);
+    const weft_range vocab = weft_layout_vocab_of(&m->config, &of, of.dense_rank);
+    const size_t width = (size_t)weft_range_size(vocab), all = (size_t)m->config.vocab;
+    const float *view = weft_transfer_view(m->found, rank);
+    const int count = b->logit_counts ? b->logit_counts[of.cp_rank] : b->logit_rows;
+    for (int i = 0; i < count && width > 0; i++) {
+        const int place = b->logit_place ? b->logit_place[first + i] : i;
+        memcpy(b->logits + (size_t)place * all + (size_t)vocab.begin, view + (size_t)i * width, width * sizeof(float));
+    }
+}
+
+static weft_status find_logits(weft_model *m, const weft_batch *b)
+{
+    const weft_model_config *c = &m->config;
+    const weft_mesh *mesh = &m->layout.mesh;
+    float *slot;
+    if (b->logit_rows == 0) return WEFT_OK;
+    if (!m->found) {
+        find_own_logits(m, b, b->logit_rows, b->logits);
+    } else {
+        const int own = b->logit_counts ? b->logit_counts[mesh->cp_rank] : b->logit_rows;
+        WEFT_TRY(weft_transfer_acquire(m->found, &slot));
+        find_own_logits(m, b, own, slot);
+        WEFT_TRY(weft_transfer_gather(m->found, (size_t)own * (size_t)weft_range_size(m->layout.vocab)));
+        for (int r = 0, first = 0; r < mesh->shape.tp * mesh->shape.cp; r++) {
+            place_logits(m, b, r, first);
+            if (b->logit_counts && r % mesh->shape.tp == mesh->shape.tp - 1)
+                first += b->logit_counts[r / mesh->shape.tp];
+        }
+        weft_transfer_release(m->found);
+    }
     if (c->logit_cap > 0)
         m->op.table->rows.softcap(&m->op, b->logits, b->logits, (float)c->logit_cap,
                                   (size_t)b->logit_rows * (size_t)c->vocab);
+    return WEFT_OK;
 }
 
-void weft_model_forward(weft_model *m, const weft_batch *b)
+weft_status weft_model_forward(weft_model *m, const weft_batch *b)
 {
-    embed(m, b);
-    for (int64_t layer = 0; layer < m->config.layers; layer++) run_layer(m, b, layer);
-    find_logits(m, b);
+    WEFT_TRY(embed(m, b));
+    for (int64_t layer = 0; layer < m->config.layers; layer++) WEFT_TRY(run_layer(m, b, layer));
+    return find_logits(m, b);
 }

@@ -11,7 +11,7 @@ typedef struct {
     weft_read range;
     int64_t rows; // of the packed matrix
     // 0: they are the range's rows. Else they are its columns (the tensor stands inputs by outputs): row i is the
-    // range's column first + i * step.
+    // range's column first + i * step, and the range's rows are the columns read.
     int64_t first, step;
 } wi_source;
 
@@ -23,8 +23,9 @@ typedef struct {
     weft_fuse fuse;
     wi_source source[WI_SOURCES_MAX];
     int count;
-    int64_t k;
-    bool cut; // `leaves` are given
+    int64_t k;          // of the whole matrix
+    weft_range columns; // those read: the ones held, in whole quantization groups
+    bool cut;           // `leaves` are given
     weft_gemm_leaves leaves;
     void *memory;
     size_t bytes;
@@ -52,6 +53,7 @@ typedef struct {
     const weft_checkpoint *checkpoint;
     const weft_model_config *config;
     const weft_weights_options *options;
+    const weft_layout *layout;
     const weft_op *op;
     weft_name_style style;
     weft_weights *weights;

@@ -1,12 +1,16 @@
 // A model at work: its weights, its tables of rotations and the memory of one forward pass. It knows rows of tokens and
 // where their keys and values lie; which requests they belong to, and why, is the engine's matter.
 //
+// Over several ranks each has its share of the weights (layout.h), and a pass is collective over the mesh: every rank
+// calls it for the same step.
+//
 // Threads: a model runs one forward pass at a time, on its team. Nothing is allocated in a pass.
 #ifndef WEFT_MODEL_MODEL_H
 #define WEFT_MODEL_MODEL_H
 
 #include "kernels/attention.h"
 #include "model/weights.h"
+#include "parallel/attention.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -16,13 +20,16 @@ typedef struct weft_model weft_model;
 
 typedef struct {
     weft_weights_options weights;
-    weft_cache_type cache; // of keys and values
-    int rows;              // the most rows of one pass
-    int logit_rows;        // the most rows of one pass whose logits are wanted
-    int64_t positions;     // the most positions of a request
+    const weft_mesh *mesh;                 // copied, its groups borrowed; NULL: a rank alone
+    weft_cache_type cache;                 // of keys and values
+    weft_attention_family attention_limit; // with weights.has_limit
+    int rows;                              // the most rows that this rank computes in a pass
+    int logit_rows;                        // the most rows of a pass, on all ranks together, whose logits are wanted
+    int64_t positions;                     // the most positions of a request
 } weft_model_options;
 
-// Takes the config over, also when it fails. The team and the device are borrowed. Local, blocking.
+// Takes the config over, also when it fails. The team and the device are borrowed. Collective over the mesh, blocking:
+// it succeeds on all ranks or on none.
 weft_status weft_model_create(const weft_op *op, const weft_cpu *cpu, weft_device *device, weft_model_config *config,
                               const weft_checkpoint *checkpoint, const weft_model_options *options, weft_model **out);
 void weft_model_destroy(weft_model *model); // accepts NULL
@@ -30,6 +37,7 @@ void weft_model_destroy(weft_model *model); // accepts NULL
 const weft_model_config *weft_model_config_of(const weft_model *model);
 const weft_model_options *weft_model_options_of(const weft_model *model);
 const weft_weights *weft_model_weights_of(const weft_model *model);
+const weft_layout *weft_model_layout_of(const weft_model *model);
 const char *weft_model_attention_name(const weft_model *model);
 
 // How a pool of blocks of so many positions is cut: the view of layer i in `layers` (config.layers of them; their pool
@@ -44,21 +52,25 @@ weft_status weft_model_rotation(weft_model *model, int64_t length, int *key);
 // (longrope: all positions are turned by the long factors then).
 int64_t weft_model_rotation_limit(const weft_model *model, int64_t length);
 
-// One pass over rows of one or more requests. Rows of a request follow each other.
+// One pass over rows of one or more requests. With dealt rows (cp ranks, --dense tp) a rank computes the rows whose
+// places it holds; else every rank computes all.
 typedef struct {
-    int rows;
+    int rows;                               // of this rank
     const int32_t *tokens;                  // (rows)
     const int32_t *positions;               // (rows)
     const weft_cache *layers;               // the cache, a view a layer
-    const weft_attention_request *requests; // [requests] queries, their lengths with these rows
+    const weft_attention_request *requests; // [requests] runs of positions, their lengths with all rows of this pass
     const weft_cache_span *spans;           // [requests] where their keys and values are written
-    const int *rotation;                    // [requests] keys
+    const int *rotation;                    // [requests] keys of the tables of rotations
     int request_count;
-    int logit_rows;
-    const int32_t *logit_row; // (logit_rows) the rows whose logits are wanted, ascending
-    float *logits;            // (logit_rows, V)
+    const weft_dealt_rows *rows_of; // [cp] of each context rank, with this rank's blocks; of one rank: unused
+    int logit_rows;                 // in all
+    const int *logit_counts;        // [cp] how many each context rank has; NULL: every rank has all
+    const int32_t *logit_row;       // the rows here whose logits are wanted, ascending
+    const int32_t *logit_place;     // (logit_rows) where each goes in `logits`, by context rank; NULL: in order
+    float *logits;                  // (logit_rows, V) on every rank
 } weft_batch;
-void weft_model_forward(weft_model *model, const weft_batch *batch);
+weft_status weft_model_forward(weft_model *model, const weft_batch *batch);
 
 #ifdef __cplusplus
 }

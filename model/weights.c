@@ -76,6 +76,7 @@ static weft_status place_matrices(const wi_planner *p)
     for (size_t i = 0; i < p->plan->matrices; i++) {
         wi_matrix *m = &p->plan->matrix[i];
         weft_gemm_source sources[WI_SOURCES_MAX];
+        if (m->count == 0) continue;
         for (int s = 0; s < m->count; s++) sources[s] = wi_matrix_source(m, s);
         WEFT_TRY(take(p->weights, m->bytes, &m->memory));
         WEFT_TRY(weft_gemm_pack_begin(m->family, sources, m->count, m->fuse, m->cut ? &m->leaves : NULL, m->memory,
@@ -88,7 +89,7 @@ static weft_status load(wi_planner *p, weft_device *device)
 {
     weft_weights *w = p->weights;
     const weft_model_config *c = p->config;
-    void *embedding;
+    void *embedding = NULL;
     WEFT_TRY(weft_checkpoint_check(p->checkpoint, c, &p->style));
     w->memory = calloc(1, sizeof *w->memory);
     if (!w->memory) return weft_fail(WEFT_NO_MEMORY, "no memory for weights");
@@ -98,7 +99,8 @@ static weft_status load(wi_planner *p, weft_device *device)
     WEFT_TRY(check_room(p, device));
     w->memory->block = calloc(p->plan->matrices + 2, sizeof *w->memory->block);
     if (!w->memory->block) return weft_fail(WEFT_NO_MEMORY, "no memory for weights");
-    WEFT_TRY(take(w, (size_t)(c->vocab * c->hidden) * (size_t)weft_dtype_bits(w->embedding_type) / 8, &embedding));
+    const size_t row_bytes = (size_t)c->hidden * (size_t)weft_dtype_bits(w->embedding_type) / 8;
+    if (p->plan->embedding.rows > 0) WEFT_TRY(take(w, (size_t)p->plan->embedding.rows * row_bytes, &embedding));
     w->embedding = embedding;
     WEFT_TRY(place_vectors(p));
     WEFT_TRY(place_matrices(p));
@@ -107,13 +109,18 @@ static weft_status load(wi_planner *p, weft_device *device)
 }
 
 weft_status weft_weights_load(const weft_checkpoint *checkpoint, const weft_model_config *config,
-                              const weft_weights_options *options, const weft_op *op, weft_device *device,
-                              weft_weights *out)
+                              const weft_layout *layout, const weft_weights_options *options, const weft_op *op,
+                              weft_device *device, weft_weights *out)
 {
     weft_weights weights = {0};
     wi_plan plan = {0};
-    wi_planner planner = {
-        .checkpoint = checkpoint, .config = config, .options = options, .op = op, .weights = &weights, .plan = &plan};
+    wi_planner planner = {.checkpoint = checkpoint,
+                          .config = config,
+                          .layout = layout,
+                          .options = options,
+                          .op = op,
+                          .weights = &weights,
+                          .plan = &plan};
     WEFT_TRY(check_options(options));
     weft_status status = load(&planner, device);
     wi_plan_free(&plan);

@@ -1,7 +1,8 @@
 // The weights of a model as the forward pass reads them: packed matrices, vectors in f32, the embedding's rows. They go
 // from file to packed form in one pass, each thread the panels that it will read, and nothing is held twice: beside the
 // packed weights there is a panel or two a thread.
-// Letters: H hidden, D head_dim, A heads, K kv_heads, F ffn, E experts, I expert_ffn, V vocab. A rank alone holds all.
+// Letters: H hidden, D head_dim, A heads, K kv_heads, F ffn, E experts, I expert_ffn, V vocab, all of them by what this
+// rank has of them (layout.h). Row linears have all H outputs, but where ranks share a leaf.
 #ifndef WEFT_MODEL_WEIGHTS_H
 #define WEFT_MODEL_WEIGHTS_H
 
@@ -9,6 +10,7 @@
 #include "core/device.h"
 #include "kernels/kernels.h"
 #include "model/checkpoint.h"
+#include "model/layout.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -30,8 +32,8 @@ typedef struct {
     const float *ffn_norm;             // (H)
     const float *after_ffn_norm;       // (H); NULL unless config->sandwich
     const float *q_norm, *k_norm;      // (D); NULL unless config->qk_norm
-    weft_gemm_weight qkv;              // (A*D + 2*K*D, H): q by heads, then k, then v
-    const float *qkv_bias;             // (A*D + 2*K*D) or NULL
+    weft_gemm_weight qkv;              // (A*D + 2*K*D, H): q by heads, then k, then v; of those layout->qkv
+    const float *qkv_bias;             // of the same rows, or NULL
     weft_gemm_weight o;                // (H, A*D), K cut into leaves of whole heads
     const float *o_bias;               // (H) or NULL
     const float *sinks;                // (A) or NULL
@@ -48,6 +50,7 @@ typedef struct {
     const float *final_norm;            // (H)
     weft_gemm_weight head;              // (V, H), column form; never quantized
     weft_dtype type;                    // of the other matrices
+    weft_family family;                 // that multiplies the head
     uint64_t bytes;                     // all of it
     struct weft_weights_memory *memory; // who owns what; for model/ alone
 } weft_weights;
@@ -58,21 +61,21 @@ typedef struct {
     int group;       // int8, int4: columns that share a scale, 32, 64 or 128; 0: the row (int8)
     bool has_family; // multiply by `family` instead of by what weft_family_choose says for each type
     weft_family family;
+    bool has_limit; // no family above `limit`, which is what all ranks have
+    weft_family limit;
     const weft_cpu *cpu; // for weft_family_choose, with the table's level
     // Told now and then by the calling thread; may be NULL.
     void (*progress)(void *arg, uint64_t done, uint64_t total);
     void *progress_arg;
 } weft_weights_options;
 
-// Reads and packs all weights by op->team. The checkpoint may be closed afterwards; the device must outlive the
-// weights. Local, blocking. Sizes are known and compared with the memory that is there before anything is allocated.
+// Reads and packs what the layout says, by op->team. The checkpoint may be closed afterwards; the device must outlive
+// the weights. Local, blocking. Sizes are known and compared with the memory that is there before anything is
+// allocated.
 weft_status weft_weights_load(const weft_checkpoint *checkpoint, const weft_model_config *config,
-                              const weft_weights_options *options, const weft_op *op, weft_device *device,
-                              weft_weights *out);
+                              const weft_layout *layout, const weft_weights_options *options, const weft_op *op,
+                              weft_device *device, weft_weights *out);
 void weft_weights_free(weft_weights *weights); // accepts a zeroed one
-
-// K in units (a head; 32 columns or a quantization group of an FFN), unit u of U in leaf floor(u * V / U); all held.
-weft_gemm_leaves weft_leaves_of_units(int64_t k, int64_t unit);
 
 #ifdef __cplusplus
 }

@@ -6,17 +6,6 @@
 #include "core/checked.h"
 #include "model/load.h"
 
-weft_gemm_leaves weft_leaves_of_units(int64_t k, int64_t unit)
-{
-    weft_gemm_leaves leaves = {.count = WEFT_LEAVES};
-    const int64_t units = (k + unit - 1) / unit;
-    for (int i = 0; i <= WEFT_LEAVES; i++) {
-        const int64_t begin = (i * units + WEFT_LEAVES - 1) / WEFT_LEAVES * unit;
-        leaves.begin[i] = begin < k ? begin : k;
-    }
-    return leaves;
-}
-
 // Memory for one more of a growing array.
 static weft_status grow(void **array, size_t *room, size_t count, size_t size)
 {
@@ -61,11 +50,11 @@ static weft_status add_vector(wi_planner *p, weft_part part, int64_t layer, cons
     return tensor ? add_elements(p, tensor, 0, 0, 1, tensor->shape[0], slot) : WEFT_OK;
 }
 
-// Several vectors as one: the first has the slot.
-static weft_status add_joined(wi_planner *p, const weft_part *parts, int count, int64_t layer, const float **slot)
+static weft_status add_range(wi_planner *p, weft_part part, int64_t layer, weft_range range, const float **slot)
 {
-    for (int i = 0; i < count; i++) WEFT_TRY(add_vector(p, parts[i], layer, i == 0 ? slot : NULL));
-    return WEFT_OK;
+    const weft_tensor_entry *tensor = find(p, part, layer, -1);
+    if (!tensor || weft_range_size(range) <= 0) return WEFT_OK;
+    return add_elements(p, tensor, 0, range.begin, 1, weft_range_size(range), slot);
 }
 
 // ---- matrices ----
@@ -73,7 +62,8 @@ static weft_status add_joined(wi_planner *p, const weft_part *parts, int count, 
 static weft_family family_of(const wi_planner *p, weft_dtype type)
 {
     if (p->options->has_family) return p->options->family;
-    return weft_family_choose(p->options->cpu, p->op->table->isa, type);
+    const weft_family own = weft_family_choose(p->options->cpu, p->op->table->isa, type);
+    return p->options->has_limit && p->options->limit < own ? p->options->limit : own;
 }
 
 static bool is_code(weft_dtype type) { return type == WEFT_I8 || type == WEFT_I4; }
@@ -90,57 +80,110 @@ static weft_status add_matrix(wi_planner *p, weft_gemm_weight *weight, weft_fuse
     return WEFT_OK;
 }
 
-static void add_rows(wi_matrix *m, const weft_tensor_entry *tensor, int64_t row, int64_t rows)
+// The columns to be read for those held: in whole groups, whose scales are made of all of their columns.
+static weft_range whole_groups(const wi_matrix *m, weft_range held)
 {
-    m->k = tensor->shape[tensor->rank - 1];
-    m->source[m->count++] =
-        (wi_source){.range = {.tensor = tensor, .row = row, .rows = rows, .columns = m->k}, .rows = rows};
+    if (weft_range_size(held) <= 0) return held;
+    const int64_t group = !is_code(m->type) ? 1 : m->group > 0 ? m->group : m->k;
+    const weft_range read = {held.begin / group * group, (held.end + group - 1) / group * group};
+    return (weft_range){read.begin, read.end < m->k ? read.end : m->k};
+}
+
+// All inputs, or those of this rank's leaves. Before the first source.
+static void set_inputs(wi_matrix *m, int64_t k)
+{
+    m->k = k;
+    m->columns = (weft_range){0, k};
+}
+
+static void set_leaves(const wi_planner *p, wi_matrix *m, const weft_row_shape *shape, weft_range held)
+{
+    m->k = shape->k;
+    m->columns = whole_groups(m, held);
+    m->cut = true;
+    m->leaves = weft_row_leaves(&p->layout->mesh, shape);
+}
+
+static void add_rows(wi_matrix *m, const weft_tensor_entry *tensor, weft_range rows)
+{
+    if (weft_range_size(rows) <= 0 || weft_range_size(m->columns) <= 0) return;
+    m->source[m->count++] = (wi_source){.range = {.tensor = tensor,
+                                                  .row = rows.begin,
+                                                  .rows = weft_range_size(rows),
+                                                  .column = m->columns.begin,
+                                                  .columns = weft_range_size(m->columns)},
+                                        .rows = weft_range_size(rows)};
 }
 
 // Rows that are columns of a slice (inputs, outputs) of a tensor of three dimensions.
 static void add_columns(wi_matrix *m, const weft_tensor_entry *tensor, int64_t slice, int64_t first, int64_t step,
-                        int64_t rows)
+                        weft_range rows)
 {
-    m->k = tensor->shape[1];
+    if (weft_range_size(rows) <= 0 || weft_range_size(m->columns) <= 0) return;
     m->source[m->count++] = (wi_source){
-        .range = {.tensor = tensor, .row = slice * m->k, .rows = m->k, .columns = tensor->shape[2]},
-        .rows = rows,
-        .first = first,
+        .range = {.tensor = tensor,
+                  .row = slice * m->k + m->columns.begin,
+                  .rows = weft_range_size(m->columns),
+                  .columns = tensor->shape[2]},
+        .rows = weft_range_size(rows),
+        .first = first + rows.begin * step,
         .step = step,
     };
 }
 
-static void cut(wi_matrix *m, int64_t unit)
+// ---- a layer ----
+
+// The rows of q, k and v that this rank multiplies, each in its own tensor's numbers.
+static void qkv_rows(const wi_planner *p, weft_range out[3])
 {
-    m->cut = true;
-    m->leaves = weft_leaves_of_units(m->k, unit);
+    const weft_layout *l = p->layout;
+    const int64_t d = p->config->head_dim;
+    const weft_range heads[] = {l->heads, l->kv_heads, l->kv_heads};
+    int64_t at = 0; // in the stack
+    for (int i = 0; i < 3; i++) {
+        const int64_t first = heads[i].begin * d, rows = weft_range_size(heads[i]) * d;
+        const int64_t begin = l->qkv.begin > at ? l->qkv.begin : at,
+                      end = l->qkv.end < at + rows ? l->qkv.end : at + rows;
+        out[i] = begin < end ? (weft_range){first + begin - at, first + end - at} : (weft_range){0, 0};
+        at += rows;
+    }
 }
 
-static void cut_ffn(wi_matrix *m) { cut(m, m->group > 32 ? m->group : 32); }
-
-// ---- a layer ----
+static weft_status plan_qkv(wi_planner *p, int64_t layer)
+{
+    const weft_model_config *c = p->config;
+    weft_layer_weights *w = &p->weights->layer[layer];
+    const weft_tensor_entry *all = find(p, WEFT_PART_QKV, layer, -1);
+    int64_t before = 0; // rows of the tensor that has all three
+    weft_range rows[3];
+    wi_matrix *m;
+    qkv_rows(p, rows);
+    WEFT_TRY(add_matrix(p, &w->qkv, WEFT_FUSE_STACK, true, &m));
+    set_inputs(m, c->hidden);
+    for (int i = 0; i < 3; i++) {
+        const weft_range of_all = {before + rows[i].begin, before + rows[i].end};
+        add_rows(m, all ? all : find(p, (weft_part)(WEFT_PART_Q + i), layer, -1), all ? of_all : rows[i]);
+        before += (i == 0 ? c->heads : c->kv_heads) * c->head_dim;
+    }
+    bool first = true;
+    for (int i = 0; i < 3; i++) {
+        WEFT_TRY(add_range(p, (weft_part)(WEFT_PART_Q_BIAS + i), layer, rows[i], first ? &w->qkv_bias : NULL));
+        first = first && weft_range_size(rows[i]) == 0;
+    }
+    return WEFT_OK;
+}
 
 static weft_status plan_attention(wi_planner *p, int64_t layer)
 {
-    static const weft_part biases[] = {WEFT_PART_Q_BIAS, WEFT_PART_K_BIAS, WEFT_PART_V_BIAS};
+    const weft_layout *l = p->layout;
     weft_layer_weights *w = &p->weights->layer[layer];
-    const weft_tensor_entry *qkv = find(p, WEFT_PART_QKV, layer, -1);
     wi_matrix *m;
-    WEFT_TRY(add_matrix(p, &w->qkv, WEFT_FUSE_STACK, true, &m));
-    if (qkv) {
-        add_rows(m, qkv, 0, qkv->shape[0]);
-    } else {
-        for (int part = WEFT_PART_Q; part <= WEFT_PART_V; part++) {
-            const weft_tensor_entry *one = find(p, (weft_part)part, layer, -1);
-            add_rows(m, one, 0, one->shape[0]);
-        }
-    }
+    WEFT_TRY(plan_qkv(p, layer));
     WEFT_TRY(add_matrix(p, &w->o, WEFT_FUSE_STACK, true, &m));
-    add_rows(m, find(p, WEFT_PART_O, layer, -1), 0, p->config->hidden);
-    cut(m, p->config->head_dim);
-    WEFT_TRY(add_joined(p, biases, 3, layer, &w->qkv_bias));
+    set_leaves(p, m, &l->o, l->o_inputs);
+    add_rows(m, find(p, WEFT_PART_O, layer, -1), l->outputs);
     WEFT_TRY(add_vector(p, WEFT_PART_O_BIAS, layer, &w->o_bias));
-    WEFT_TRY(add_vector(p, WEFT_PART_SINKS, layer, &w->sinks));
+    WEFT_TRY(add_range(p, WEFT_PART_SINKS, layer, l->heads, &w->sinks));
     WEFT_TRY(add_vector(p, WEFT_PART_Q_NORM, layer, &w->q_norm));
     WEFT_TRY(add_vector(p, WEFT_PART_K_NORM, layer, &w->k_norm));
     WEFT_TRY(add_vector(p, WEFT_PART_INPUT_NORM, layer, &w->input_norm));
@@ -151,31 +194,35 @@ static weft_status plan_attention(wi_planner *p, int64_t layer)
 
 static weft_status plan_dense(wi_planner *p, int64_t layer)
 {
-    static const weft_part biases[] = {WEFT_PART_GATE_BIAS, WEFT_PART_UP_BIAS};
+    const weft_layout *l = p->layout;
     weft_ffn_weights *w = &p->weights->layer[layer].ffn;
     const weft_tensor_entry *both = find(p, WEFT_PART_GATE_UP, layer, -1);
     const int64_t ffn = p->config->ffn;
+    const weft_range up = both ? (weft_range){ffn + l->ffn.begin, ffn + l->ffn.end} : l->ffn;
     wi_matrix *m;
     WEFT_TRY(add_matrix(p, &w->gate_up, WEFT_FUSE_GATE, true, &m));
-    add_rows(m, both ? both : find(p, WEFT_PART_GATE, layer, -1), 0, ffn);
-    add_rows(m, both ? both : find(p, WEFT_PART_UP, layer, -1), both ? ffn : 0, ffn);
+    set_inputs(m, p->config->hidden);
+    add_rows(m, both ? both : find(p, WEFT_PART_GATE, layer, -1), l->ffn);
+    add_rows(m, both ? both : find(p, WEFT_PART_UP, layer, -1), up);
     WEFT_TRY(add_matrix(p, &w->down, WEFT_FUSE_STACK, true, &m));
-    add_rows(m, find(p, WEFT_PART_DOWN, layer, -1), 0, p->config->hidden);
-    cut_ffn(m);
-    WEFT_TRY(add_joined(p, biases, 2, layer, &w->gate_up_bias));
+    set_leaves(p, m, &l->down, l->down_inputs);
+    add_rows(m, find(p, WEFT_PART_DOWN, layer, -1), l->outputs);
+    WEFT_TRY(add_range(p, WEFT_PART_GATE_BIAS, layer, l->ffn, &w->gate_up_bias));
+    WEFT_TRY(add_range(p, WEFT_PART_UP_BIAS, layer, l->ffn, NULL));
     return add_vector(p, WEFT_PART_DOWN_BIAS, layer, &w->down_bias);
 }
 
 static weft_status plan_expert(wi_planner *p, int64_t layer, int64_t expert, weft_ffn_weights *w)
 {
-    const int64_t ffn = p->config->expert_ffn;
+    const weft_layout *l = p->layout;
     wi_matrix *m;
     WEFT_TRY(add_matrix(p, &w->gate_up, WEFT_FUSE_GATE, true, &m));
-    add_rows(m, find(p, WEFT_PART_EXPERT_GATE, layer, expert), 0, ffn);
-    add_rows(m, find(p, WEFT_PART_EXPERT_UP, layer, expert), 0, ffn);
+    set_inputs(m, p->config->hidden);
+    add_rows(m, find(p, WEFT_PART_EXPERT_GATE, layer, expert), l->expert_ffn);
+    add_rows(m, find(p, WEFT_PART_EXPERT_UP, layer, expert), l->expert_ffn);
     WEFT_TRY(add_matrix(p, &w->down, WEFT_FUSE_STACK, true, &m));
-    add_rows(m, find(p, WEFT_PART_EXPERT_DOWN, layer, expert), 0, p->config->hidden);
-    cut_ffn(m);
+    set_leaves(p, m, &l->expert_down, l->expert_inputs);
+    add_rows(m, find(p, WEFT_PART_EXPERT_DOWN, layer, expert), l->outputs);
     return WEFT_OK;
 }
 
@@ -186,17 +233,21 @@ static weft_status plan_stacked_expert(wi_planner *p, int64_t layer, int64_t exp
                             *down = find(p, WEFT_PART_EXPERTS_DOWN, layer, -1),
                             *gate_up_bias = find(p, WEFT_PART_EXPERTS_GATE_UP_BIAS, layer, -1),
                             *down_bias = find(p, WEFT_PART_EXPERTS_DOWN_BIAS, layer, -1);
-    const int64_t ffn = p->config->expert_ffn, hidden = p->config->hidden;
+    const weft_layout *l = p->layout;
+    const int64_t first = 2 * l->expert_ffn.begin, ffn = weft_range_size(l->expert_ffn);
     wi_matrix *m;
     WEFT_TRY(add_matrix(p, &w->gate_up, WEFT_FUSE_STACK, true, &m));
-    add_columns(m, gate_up, expert, 0, 2, ffn);
-    add_columns(m, gate_up, expert, 1, 2, ffn);
+    set_inputs(m, p->config->hidden);
+    add_columns(m, gate_up, expert, 0, 2, l->expert_ffn);
+    add_columns(m, gate_up, expert, 1, 2, l->expert_ffn);
     WEFT_TRY(add_matrix(p, &w->down, WEFT_FUSE_STACK, true, &m));
-    add_columns(m, down, expert, 0, 1, hidden);
-    cut_ffn(m);
-    WEFT_TRY(add_elements(p, gate_up_bias, expert, 0, 2, ffn, &w->gate_up_bias));
-    WEFT_TRY(add_elements(p, gate_up_bias, expert, 1, 2, ffn, NULL));
-    return add_elements(p, down_bias, expert, 0, 1, hidden, &w->down_bias);
+    set_leaves(p, m, &l->expert_down, l->expert_inputs);
+    add_columns(m, down, expert, 0, 1, l->outputs);
+    if (ffn > 0) {
+        WEFT_TRY(add_elements(p, gate_up_bias, expert, first, 2, ffn, &w->gate_up_bias));
+        WEFT_TRY(add_elements(p, gate_up_bias, expert, first + 1, 2, ffn, NULL));
+    }
+    return add_elements(p, down_bias, expert, 0, 1, p->config->hidden, &w->down_bias);
 }
 
 static weft_status plan_experts(wi_planner *p, int64_t layer)
@@ -206,7 +257,8 @@ static weft_status plan_experts(wi_planner *p, int64_t layer)
     const bool stacked = find(p, WEFT_PART_EXPERTS_DOWN, layer, -1) != NULL;
     wi_matrix *m;
     WEFT_TRY(add_matrix(p, &w->router, WEFT_FUSE_STACK, false, &m));
-    add_rows(m, router, 0, router->shape[0]);
+    set_inputs(m, p->config->hidden);
+    add_rows(m, router, (weft_range){0, router->shape[0]});
     WEFT_TRY(add_vector(p, WEFT_PART_ROUTER_BIAS, layer, &w->router_bias));
     w->expert = calloc((size_t)p->config->experts, sizeof *w->expert);
     if (!w->expert) return weft_fail(WEFT_NO_MEMORY, "no memory for %" PRId64 " experts", p->config->experts);
@@ -225,7 +277,8 @@ weft_gemm_source wi_matrix_source(const wi_matrix *m, int index)
         .type = m->type,
         .n = m->source[index].rows,
         .k = m->k,
-        .row_bytes = (size_t)m->k * (size_t)weft_dtype_bits(m->type) / 8,
+        .first_column = m->columns.begin,
+        .row_bytes = (size_t)weft_range_size(m->columns) * (size_t)weft_dtype_bits(m->type) / 8,
         .scales = code ? &nothing : NULL, // only whether there are any is looked at
         .scale_type = WEFT_F32,
         .group = code ? m->group : 0,
@@ -238,6 +291,7 @@ static weft_status measure(wi_plan *plan)
     for (size_t i = 0; i < plan->matrices; i++) {
         wi_matrix *m = &plan->matrix[i];
         weft_gemm_source sources[WI_SOURCES_MAX];
+        if (m->count == 0) continue;
         for (int s = 0; s < m->count; s++) sources[s] = wi_matrix_source(m, s);
         WEFT_TRY(weft_gemm_pack_bytes(m->family, sources, m->count, m->fuse, m->cut ? &m->leaves : NULL, &m->bytes));
         if (!weft_size_add(all, m->bytes, &all)) return weft_fail(WEFT_OVERFLOW, "the weights do not fit memory");
@@ -253,22 +307,26 @@ weft_status wi_plan_make(wi_planner *p)
 {
     const weft_model_config *c = p->config;
     const weft_tensor_entry *embedding = find(p, WEFT_PART_EMBEDDING, -1, -1), *head = find(p, WEFT_PART_HEAD, -1, -1);
+    const int64_t vocab = weft_range_size(p->layout->vocab);
     weft_weights *w = p->weights;
     wi_matrix *m;
     w->type = p->options->as_stored ? embedding->type : p->options->type;
     w->embedding_type = is_code(w->type) ? embedding->type : w->type;
     w->layer = calloc((size_t)c->layers, sizeof *w->layer);
     if (!w->layer) return weft_fail(WEFT_NO_MEMORY, "no memory for %" PRId64 " layers", c->layers);
-    p->plan->embedding = (weft_read){.tensor = embedding, .rows = c->vocab, .columns = c->hidden};
+    p->plan->embedding =
+        (weft_read){.tensor = embedding, .row = p->layout->vocab.begin, .rows = vocab, .columns = c->hidden};
     for (int64_t i = 0; i < c->layers; i++) {
         WEFT_TRY(plan_attention(p, i));
         WEFT_TRY(c->layer[i].moe ? plan_experts(p, i) : plan_dense(p, i));
     }
     WEFT_TRY(add_vector(p, WEFT_PART_FINAL_NORM, -1, &w->final_norm));
     WEFT_TRY(add_matrix(p, &w->head, WEFT_FUSE_STACK, false, &m));
-    add_rows(m, head ? head : embedding, 0, c->vocab);
+    w->family = m->family;
+    set_inputs(m, c->hidden);
+    add_rows(m, head ? head : embedding, p->layout->vocab);
     WEFT_TRY(measure(p->plan));
-    p->plan->bytes += (uint64_t)c->vocab * (uint64_t)c->hidden * (uint64_t)weft_dtype_bits(w->embedding_type) / 8;
+    p->plan->bytes += (uint64_t)vocab * (uint64_t)c->hidden * (uint64_t)weft_dtype_bits(w->embedding_type) / 8;
     return WEFT_OK;
 }
 

@@ -64,7 +64,7 @@ static void turn(const wi_planner *p, staging *s, const wi_matrix *m, weft_dtype
                  int64_t count, weft_gemm_source *out)
 {
     const weft_op op = {.table = p->op->table};
-    const size_t elements = (size_t)(count * m->k), width = (size_t)m->k;
+    const size_t width = (size_t)weft_range_size(m->columns), elements = (size_t)count * width;
     out->n = count;
     out->data = rows;
     if (m->type == WEFT_I8 || m->type == WEFT_I4) {
@@ -75,7 +75,9 @@ static void turn(const wi_planner *p, staging *s, const wi_matrix *m, weft_dtype
             floats = s->floats;
         }
         out->data = (char *)s->codes + (size_t)at * out->row_bytes;
-        out->scales = s->scales + (size_t)at * groups;
+        // Scales are counted from the matrix's first column: those before the ones read are never looked at.
+        const size_t before = m->group ? (size_t)(m->columns.begin / m->group) : 0;
+        out->scales = s->scales + (size_t)at * groups - before;
         out->scale_row_bytes = groups * sizeof(float);
         op.table->rows.quantize(&op, &(weft_quantize){.in = floats,
                                                       .in_stride = width,
@@ -97,6 +99,7 @@ static void turn(const wi_planner *p, staging *s, const wi_matrix *m, weft_dtype
 static bool pack_panel(loading *l, staging *s, const wi_matrix *m, int64_t panel)
 {
     const bool gate = m->fuse == WEFT_FUSE_GATE;
+    const int64_t k = weft_range_size(m->columns);
     const int64_t lanes = gate ? WEFT_GEMM_PANEL / 2 : WEFT_GEMM_PANEL;
     int64_t first = panel * lanes, last = first + lanes, at = 0;
     weft_gemm_source parts[WI_SOURCES_MAX];
@@ -112,8 +115,8 @@ static bool pack_panel(loading *l, staging *s, const wi_matrix *m, int64_t panel
         if (rows <= 0) continue;
         const weft_dtype stored = source->range.tensor->type;
         // Columns lie in s->raw, and become rows beside it.
-        char *to = (char *)(source->step ? s->turned : s->raw) + (size_t)(at * m->k) * size_of(stored);
-        if (!fetch(l, s, source, begin, rows, m->k, to)) {
+        char *to = (char *)(source->step ? s->turned : s->raw) + (size_t)(at * k) * size_of(stored);
+        if (!fetch(l, s, source, begin, rows, k, to)) {
             note_failure(l, &source->range);
             return false;
         }
@@ -170,10 +173,10 @@ static bool read_embedding(loading *l, int thread, int threads)
     const size_t width = (size_t)p->config->hidden, row = width * size_of(type);
     weft_read range = p->plan->embedding;
     int64_t begin, end;
-    weft_team_share(p->config->vocab, 1, thread, threads, &begin, &end);
+    weft_team_share(p->plan->embedding.rows, 1, thread, threads, &begin, &end);
     for (int64_t at = begin; at < end; at += WEFT_GEMM_PANEL) {
         void *to = l->embedding + (size_t)at * row;
-        range.row = at;
+        range.row = p->plan->embedding.row + at;
         range.rows = end - at < WEFT_GEMM_PANEL ? end - at : WEFT_GEMM_PANEL;
         range.to = stored == type ? to : l->thread[thread].raw;
         range.to_stride = width * size_of(stored);
@@ -194,6 +197,7 @@ static void load_share(void *arg, int thread, int threads)
     if (!read_embedding(l, thread, threads)) return;
     for (size_t i = 0; i < plan->matrices && !atomic_load(&l->failed); i++) {
         const wi_matrix *m = &plan->matrix[i];
+        if (m->count == 0) continue;
         if (m->source[0].step == 0) {
             if (!pack_share(l, m, thread, threads)) return;
         } else if ((int)(i % (size_t)threads) == thread) {
@@ -232,8 +236,9 @@ static void measure_staging(const wi_planner *p, size_t *raw, size_t *turned, si
     *turned = 0;
     for (size_t i = 0; i < p->plan->matrices; i++) {
         const wi_matrix *m = &p->plan->matrix[i];
+        if (m->count == 0) continue;
         const weft_read *range = &m->source[0].range;
-        const size_t panel = (size_t)WEFT_GEMM_PANEL * (size_t)m->k * sizeof(float);
+        const size_t panel = (size_t)WEFT_GEMM_PANEL * (size_t)weft_range_size(m->columns) * sizeof(float);
         const size_t slice = (size_t)(range->rows * range->columns) * size_of(range->tensor->type);
         *rows = larger(*rows, panel);
         *raw = larger(*raw, m->source[0].step ? slice : panel);

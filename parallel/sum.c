@@ -1,7 +1,9 @@
+#include "parallel/sum.h"
+
 #include <stdlib.h>
 
 #include "core/checked.h"
-#include "parallel/parallel.h"
+#include "core/clock.h"
 
 // Up to here adding everything on every rank costs less than a second exchange (measured on two cores of one socket).
 enum { ONE_SHOT_BYTES = 2048, LINE_FLOATS = 16 };
@@ -10,74 +12,123 @@ enum { ONE_SHOT_BYTES = 2048, LINE_FLOATS = 16 };
 // saves little, and one buffer stays in the caches that two would fall out of.
 enum { ONE_BUFFER_BYTES = 1 << 20 };
 
+// So many floats of a slice are worth waking the team for.
+enum { TEAM_FLOATS = 16384 };
+
 struct weft_sum {
     weft_kernels kernels;
     weft_comm *comm;
-    size_t count, slice; // floats; every rank but the last ones adds a whole slice
-    int depth;           // of both channels
-    weft_channel *give;  // the ranks' arrays: ALLGATHER for one-shot, ALLTOALL of slices for two-shot
-    weft_channel *share; // two-shot: the slices' sums
-    weft_exchange given, shared;
-    float *result;      // one-shot: the sum
-    const float **part; // [size] pointers for tree_add, then for the result
-    size_t *begin;      // [size + 1]
-    size_t *bytes;      // [size] of each rank's slice
+    weft_mesh_times *times;
+    size_t most;                         // floats of an array
+    weft_sum_places *places;             // [size]
+    int tree;                            // places in all
+    int arrays;                          // the most that one rank gives
+    weft_channel *small;                 // ALLGATHER of all arrays of a rank: one-shot
+    int depth;                           // of the channels below
+    weft_channel *give[WEFT_SUM_ARRAYS]; // ALLTOALL of slices of the i-th array of each rank
+    weft_channel *share;                 // ALLGATHER of the slices' sums
+    // of the sum under way
+    bool two_shot;
+    size_t count;
+    weft_exchange given[WEFT_SUM_ARRAYS], shared;
+    float *result;          // one-shot: the sum
+    const float **in;       // [tree] pointers for tree_add
+    const float **part;     // [size] of the result
+    size_t *begin;          // [size + 1]
+    size_t *offset, *bytes; // [size] of each rank's slice
 };
 
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
-static weft_status make_channels(weft_sum *sum, const weft_sum_spec *spec, bool two_shot)
+// Arrays of a one-shot stand side by side on whole lines.
+static size_t pitch(size_t count) { return weft_align_up(count, LINE_FLOATS); }
+
+// Slices of whole lines: the slot of an all-to-all is then one array without gaps.
+static size_t slice_of(const weft_sum *sum, size_t count)
 {
-    size_t bytes = sum->count * sizeof(float);
-    sum->depth = bytes >= ONE_BUFFER_BYTES ? 1 : 2;
-    weft_channel_spec give = {.shape = WEFT_ALLGATHER, .name = spec->name, .bytes = bytes, .depth = sum->depth};
-    if (two_shot) {
-        give.shape = WEFT_ALLTOALL;
-        give.bytes = sum->slice * sizeof(float);
-    }
-    WEFT_TRY(weft_channel_create(sum->comm, &give, &sum->give));
-    if (!two_shot) return WEFT_OK;
-    weft_channel_spec share = {
-        .shape = WEFT_ALLGATHER, .name = spec->name, .bytes = sum->slice * sizeof(float), .depth = sum->depth};
-    return weft_channel_create(sum->comm, &share, &sum->share);
+    return (count / (size_t)weft_comm_size(sum->comm) + LINE_FLOATS) / LINE_FLOATS * LINE_FLOATS;
 }
 
-static weft_status allocate(weft_sum *sum, const weft_sum_spec *spec, int size)
+// ---- making one ----
+
+static weft_status make_channels(weft_sum *sum, const weft_sum_spec *spec, size_t one_shot, bool two_shot)
 {
-    size_t bytes;
-    if (!weft_size_mul(spec->count, sizeof(float), &bytes) || !weft_size_round_up(bytes, 64, &bytes))
-        return weft_fail(WEFT_OVERFLOW, "sum %s of %zu floats", spec->name, spec->count);
-    sum->part = calloc((size_t)size, sizeof *sum->part);
-    sum->begin = calloc((size_t)size + 1, sizeof *sum->begin);
-    sum->bytes = calloc((size_t)size, sizeof *sum->bytes);
-    if (!sum->share) sum->result = aligned_alloc(64, bytes ? bytes : 64);
-    if (!sum->part || !sum->begin || !sum->bytes || !(sum->share || sum->result))
+    const size_t bytes = sum->most * sizeof(float), slice = slice_of(sum, sum->most) * sizeof(float);
+    if (one_shot > 0 || !two_shot)
+        WEFT_TRY(
+            weft_channel_create(sum->comm,
+                                &(weft_channel_spec){.shape = WEFT_ALLGATHER,
+                                                     .name = spec->name,
+                                                     .bytes = (size_t)sum->arrays * pitch(one_shot) * sizeof(float)},
+                                &sum->small));
+    if (!two_shot) return WEFT_OK;
+    sum->depth = bytes >= ONE_BUFFER_BYTES ? 1 : 2;
+    for (int i = 0; i < sum->arrays; i++)
+        WEFT_TRY(weft_channel_create(
+            sum->comm,
+            &(weft_channel_spec){.shape = WEFT_ALLTOALL, .name = spec->name, .bytes = slice, .depth = sum->depth},
+            &sum->give[i]));
+    return weft_channel_create(
+        sum->comm,
+        &(weft_channel_spec){.shape = WEFT_ALLGATHER, .name = spec->name, .bytes = slice, .depth = sum->depth},
+        &sum->share);
+}
+
+static weft_status allocate(weft_sum *sum, const weft_sum_spec *spec, size_t one_shot)
+{
+    const size_t size = (size_t)weft_comm_size(sum->comm);
+    sum->in = calloc((size_t)sum->tree + 1, sizeof *sum->in);
+    sum->part = calloc(size, sizeof *sum->part);
+    sum->begin = calloc(size + 1, sizeof *sum->begin);
+    sum->offset = calloc(size, sizeof *sum->offset);
+    sum->bytes = calloc(size, sizeof *sum->bytes);
+    if (sum->small) sum->result = aligned_alloc(64, (pitch(one_shot) + LINE_FLOATS) * sizeof(float));
+    if (!sum->in || !sum->part || !sum->begin || !sum->offset || !sum->bytes || (sum->small && !sum->result))
         return weft_fail(WEFT_NO_MEMORY, "no memory for sum %s of %zu floats", spec->name, spec->count);
-    for (int i = 0; i < size; i++) {
-        size_t from = smaller((size_t)i * sum->slice, sum->count), to = smaller(from + sum->slice, sum->count);
-        sum->begin[i] = from;
-        sum->bytes[i] = (to - from) * sizeof(float);
+    return WEFT_OK;
+}
+
+static weft_status prepare(weft_sum *sum, const weft_sum_spec *spec)
+{
+    const int size = weft_comm_size(sum->comm);
+    size_t bytes;
+    sum->places = calloc((size_t)size, sizeof *sum->places);
+    if (!sum->places) return weft_fail(WEFT_NO_MEMORY, "no memory for sum %s", spec->name);
+    for (int r = 0; r < size; r++) {
+        sum->places[r] = spec->places ? spec->places[r] : (weft_sum_places){.count = 1, .place = {r}};
+        const weft_sum_places *p = &sum->places[r];
+        if (p->count > sum->arrays) sum->arrays = p->count;
+        for (int i = 0; i < p->count; i++)
+            if (p->place[i] >= sum->tree) sum->tree = p->place[i] + 1;
     }
-    sum->begin[size] = sum->count;
+    if (sum->tree > WEFT_TREE_MAX)
+        return weft_fail(WEFT_LIMIT, "a sum over %d places: at most %d", sum->tree, WEFT_TREE_MAX);
+    if (sum->arrays == 0) return weft_fail(WEFT_INTERNAL, "sum %s: no rank gives anything", spec->name);
+    if (!weft_size_mul(spec->count, (size_t)sum->arrays * sizeof(float), &bytes) ||
+        !weft_size_round_up(bytes, 4096, &bytes))
+        return weft_fail(WEFT_OVERFLOW, "sum %s of %zu floats", spec->name, spec->count);
     return WEFT_OK;
 }
 
 weft_status weft_sum_create(weft_comm *comm, const weft_kernels *kernels, const weft_sum_spec *spec, weft_sum **out)
 {
-    int size = weft_comm_size(comm);
     weft_sum *sum = calloc(1, sizeof *sum);
     weft_status status = sum ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory for sum %s", spec->name);
-    if (size > WEFT_TREE_MAX) status = weft_fail(WEFT_LIMIT, "a sum over %d ranks: at most %d", size, WEFT_TREE_MAX);
     WEFT_TRY_GOTO(weft_comm_agree(comm, status, NULL));
-    bool two_shot = spec->kind == WEFT_SUM_TWO_SHOT ||
-                    (spec->kind == WEFT_SUM_AUTO && size > 1 && spec->count > ONE_SHOT_BYTES / sizeof(float));
     sum->kernels = *kernels;
     sum->comm = comm;
-    sum->count = spec->count;
-    // Slices of whole lines: the slot of an all-to-all is then one array without gaps.
-    sum->slice = (spec->count / (size_t)size + LINE_FLOATS) / LINE_FLOATS * LINE_FLOATS;
-    WEFT_TRY_GOTO(make_channels(sum, spec, two_shot));
-    WEFT_TRY_GOTO(weft_comm_agree(comm, allocate(sum, spec, size), NULL));
+    sum->times = spec->times;
+    sum->most = spec->count;
+    WEFT_TRY_GOTO(weft_comm_agree(comm, prepare(sum, spec), NULL));
+    size_t one_shot = spec->count;
+    bool two_shot = spec->kind == WEFT_SUM_TWO_SHOT;
+    if (spec->kind == WEFT_SUM_AUTO && weft_comm_size(comm) > 1 && one_shot > ONE_SHOT_BYTES / sizeof(float)) {
+        one_shot = ONE_SHOT_BYTES / sizeof(float);
+        two_shot = true;
+    }
+    if (spec->kind == WEFT_SUM_TWO_SHOT) one_shot = 0;
+    WEFT_TRY_GOTO(make_channels(sum, spec, one_shot, two_shot));
+    WEFT_TRY_GOTO(weft_comm_agree(comm, allocate(sum, spec, one_shot), NULL));
     *out = sum;
     return WEFT_OK;
 fail:
@@ -89,67 +140,191 @@ void weft_sum_destroy(weft_sum *sum)
 {
     if (!sum) return;
     weft_channel_destroy(sum->share);
-    weft_channel_destroy(sum->give);
+    for (int i = 0; i < WEFT_SUM_ARRAYS; i++) weft_channel_destroy(sum->give[i]);
+    weft_channel_destroy(sum->small);
+    free(sum->places);
     free(sum->result);
+    free(sum->in);
     free(sum->part);
     free(sum->begin);
+    free(sum->offset);
     free(sum->bytes);
     free(sum);
 }
 
-weft_sum_kind weft_sum_kind_of(const weft_sum *sum) { return sum->share ? WEFT_SUM_TWO_SHOT : WEFT_SUM_ONE_SHOT; }
-
-weft_status weft_sum_acquire(weft_sum *sum, float **mine)
+weft_sum_kind weft_sum_kind_of(const weft_sum *sum, size_t count)
 {
-    WEFT_TRY(weft_exchange_acquire(sum->give, &sum->given));
-    *mine = (float *)(void *)sum->given.slot;
+    const bool one_shot = !sum->share || (sum->small && count <= ONE_SHOT_BYTES / sizeof(float));
+    return one_shot ? WEFT_SUM_ONE_SHOT : WEFT_SUM_TWO_SHOT;
+}
+
+// ---- adding ----
+
+typedef struct {
+    weft_sum *sum;
+    const weft_sum_finish *finish;
+    float *out;
+    size_t begin, end;  // of the sum's floats
+    const float **from; // [tree] the arrays at `begin`
+} addition;
+
+// A block at a time, so that what follows the tree finds it in the cache.
+static void add_range(const addition *a, const float **in, size_t begin, size_t end)
+{
+    enum { BLOCK = 2048 };
+    const weft_sum *sum = a->sum;
+    const weft_sum_finish *f = a->finish;
+    const weft_op alone = {.table = &sum->kernels};
+    for (size_t at = begin, next; at < end; at = next) {
+        float *out = a->out + (at - a->begin);
+        next = smaller(end, at + BLOCK);
+        // Biases begin anew with each row.
+        if (f->bias) next = smaller(next, (at / f->width + 1) * f->width);
+        for (int i = 0; i < sum->tree; i++) in[i] = a->from[i] ? a->from[i] + (at - a->begin) : NULL;
+        sum->kernels.tree_add(out, in, sum->tree, next - at);
+        if (f->bias) sum->kernels.rows.add(&alone, out, out, f->bias + at % f->width, next - at);
+        if (f->residual) sum->kernels.rows.add(&alone, out, out, f->residual + at, next - at);
+    }
+}
+
+static void add_share(void *arg, int thread, int threads)
+{
+    const addition *a = arg;
+    const float *in[WEFT_TREE_MAX];
+    int64_t begin, end;
+    weft_team_share((int64_t)(a->end - a->begin), LINE_FLOATS, thread, threads, &begin, &end);
+    if (begin < end) add_range(a, in, a->begin + (size_t)begin, a->begin + (size_t)end);
+}
+
+static void add(weft_sum *sum, const weft_sum_finish *finish, size_t begin, size_t end, float *out)
+{
+    static const weft_sum_finish nothing;
+    addition a = {
+        .sum = sum, .finish = finish ? finish : &nothing, .out = out, .begin = begin, .end = end, .from = sum->in};
+    if (begin == end) return;
+    if (a.finish->op && a.finish->op->team && end - begin >= TEAM_FLOATS)
+        weft_team_run(a.finish->op->team, add_share, &a);
+    else
+        add_share(&a, 0, 1);
+}
+
+// ---- a sum ----
+
+static weft_status acquire(weft_sum *sum, size_t count, float **mine)
+{
+    const weft_sum_places *own = &sum->places[weft_comm_rank(sum->comm)];
+    sum->count = count;
+    sum->two_shot = weft_sum_kind_of(sum, count) == WEFT_SUM_TWO_SHOT;
+    for (int i = 0; i < (sum->two_shot ? sum->arrays : 1); i++)
+        WEFT_TRY(weft_exchange_acquire(sum->two_shot ? sum->give[i] : sum->small, &sum->given[i]));
+    for (int i = 0; i < own->count; i++)
+        mine[i] = (float *)(void *)(sum->two_shot ? sum->given[i].slot : sum->given[0].slot) +
+                  (sum->two_shot ? 0 : (size_t)i * pitch(count));
     return WEFT_OK;
 }
 
-static void take_views(weft_sum *sum, const weft_exchange *exchange)
+weft_status weft_sum_acquire(weft_sum *sum, size_t count, float **mine)
 {
-    for (int i = 0; i < weft_comm_size(sum->comm); i++) sum->part[i] = (const float *)(const void *)exchange->view[i];
+    const uint64_t began = weft_clock_ticks();
+    const weft_status status = acquire(sum, count, mine);
+    const uint64_t took = weft_clock_ticks() - began;
+    if (sum->times) {
+        sum->times->exchange += took;
+        sum->times->wait += took;
+    }
+    return status;
 }
 
-static weft_status run_one_shot(weft_sum *sum, weft_sum_result *out)
+static weft_status end(weft_sum *sum, weft_exchange *exchange)
 {
-    WEFT_TRY(weft_exchange_begin(&sum->given, sum->count * sizeof(float)));
-    WEFT_TRY(weft_exchange_end(&sum->given));
-    take_views(sum, &sum->given);
-    sum->kernels.tree_add(sum->result, sum->part, weft_comm_size(sum->comm), sum->count);
-    weft_exchange_release(&sum->given);
+    const uint64_t began = weft_clock_ticks();
+    const weft_status status = weft_exchange_end(exchange);
+    if (sum->times) {
+        sum->times->wait += weft_clock_ticks() - began;
+        sum->times->count++;
+    }
+    return status;
+}
+
+// Where array `index` of each rank lies in the views, at its place.
+static void take_arrays(weft_sum *sum, const weft_exchange *exchange, int index, size_t offset)
+{
+    for (int r = 0; r < weft_comm_size(sum->comm); r++)
+        if (index < sum->places[r].count)
+            sum->in[sum->places[r].place[index]] = (const float *)(const void *)exchange->view[r] + offset;
+}
+
+static weft_status run_one_shot(weft_sum *sum, const weft_sum_finish *finish, weft_sum_result *out)
+{
+    const size_t each = pitch(sum->count);
+    const int own = sum->places[weft_comm_rank(sum->comm)].count;
+    WEFT_TRY(weft_exchange_begin(&sum->given[0], (size_t)own * each * sizeof(float)));
+    WEFT_TRY(end(sum, &sum->given[0]));
+    for (int i = 0; i < sum->arrays; i++) take_arrays(sum, &sum->given[0], i, (size_t)i * each);
+    add(sum, finish, 0, sum->count, sum->result);
+    weft_exchange_release(&sum->given[0]);
     sum->part[0] = sum->result;
+    sum->begin[0] = 0;
     sum->begin[1] = sum->count;
     *out = (weft_sum_result){1, sum->part, sum->begin};
     return WEFT_OK;
 }
 
-// What the peers wait for comes first; what can overlap with waiting for them comes while we wait.
-static weft_status run_two_shot(weft_sum *sum, weft_sum_result *out)
+static void cut_slices(weft_sum *sum)
 {
-    int size = weft_comm_size(sum->comm), rank = weft_comm_rank(sum->comm);
-    size_t mine = sum->bytes[rank];
-    WEFT_TRY(weft_exchange_begin_each(&sum->given, sum->bytes));
+    const size_t slice = slice_of(sum, sum->count);
+    const int size = weft_comm_size(sum->comm);
+    for (int i = 0; i < size; i++) {
+        sum->begin[i] = smaller((size_t)i * slice, sum->count);
+        sum->offset[i] = sum->begin[i] / LINE_FLOATS * LINE_FLOATS * sizeof(float);
+        sum->bytes[i] = (smaller((size_t)(i + 1) * slice, sum->count) - sum->begin[i]) * sizeof(float);
+    }
+    sum->begin[size] = sum->count;
+}
+
+static weft_status give_slices(weft_sum *sum, int index)
+{
+    static const size_t nothing[WEFT_TREE_MAX];
+    const bool gives = index < sum->places[weft_comm_rank(sum->comm)].count;
+    return weft_exchange_begin_at(&sum->given[index], sum->offset, gives ? sum->bytes : nothing);
+}
+
+// What the peers wait for comes first; what can overlap with waiting for them comes while we wait.
+static weft_status run_two_shot(weft_sum *sum, const weft_sum_finish *finish, weft_sum_result *out)
+{
+    const int size = weft_comm_size(sum->comm), rank = weft_comm_rank(sum->comm);
+    cut_slices(sum);
+    for (int i = 0; i < sum->arrays; i++) WEFT_TRY(give_slices(sum, i));
     if (sum->depth > 1) WEFT_TRY(weft_exchange_acquire(sum->share, &sum->shared));
-    WEFT_TRY(weft_exchange_end(&sum->given));
+    for (int i = 0; i < sum->arrays; i++) {
+        WEFT_TRY(end(sum, &sum->given[i]));
+        take_arrays(sum, &sum->given[i], i, 0);
+    }
     // With one buffer: a peer that has given has released what was shared before.
     if (sum->depth == 1) WEFT_TRY(weft_exchange_acquire(sum->share, &sum->shared));
-    take_views(sum, &sum->given);
-    sum->kernels.tree_add((float *)(void *)sum->shared.slot, sum->part, size, mine / sizeof(float));
-    WEFT_TRY(weft_exchange_begin(&sum->shared, mine));
-    weft_exchange_release(&sum->given);
-    WEFT_TRY(weft_exchange_end(&sum->shared));
-    take_views(sum, &sum->shared);
+    add(sum, finish, sum->begin[rank], sum->begin[rank + 1], (float *)(void *)sum->shared.slot);
+    WEFT_TRY(weft_exchange_begin(&sum->shared, sum->bytes[rank]));
+    for (int i = 0; i < sum->arrays; i++) weft_exchange_release(&sum->given[i]);
+    WEFT_TRY(end(sum, &sum->shared));
+    for (int i = 0; i < size; i++) sum->part[i] = (const float *)(const void *)sum->shared.view[i];
     *out = (weft_sum_result){size, sum->part, sum->begin};
     return WEFT_OK;
 }
 
-weft_status weft_sum_run(weft_sum *sum, weft_sum_result *out)
+weft_status weft_sum_run(weft_sum *sum, const weft_sum_finish *finish, weft_sum_result *out)
 {
-    return sum->share ? run_two_shot(sum, out) : run_one_shot(sum, out);
+    const uint64_t began = weft_clock_ticks();
+    const weft_status status = sum->two_shot ? run_two_shot(sum, finish, out) : run_one_shot(sum, finish, out);
+    if (sum->times) {
+        const size_t own = (size_t)sum->places[weft_comm_rank(sum->comm)].count * sum->count;
+        sum->times->exchange += weft_clock_ticks() - began;
+        sum->times->bytes +=
+            (own + (sum->two_shot ? sum->bytes[weft_comm_rank(sum->comm)] / sizeof(float) : 0)) * sizeof(float);
+    }
+    return status;
 }
 
 void weft_sum_release(weft_sum *sum)
 {
-    if (sum->share) weft_exchange_release(&sum->shared);
+    if (sum->two_shot) weft_exchange_release(&sum->shared);
 }

@@ -15,6 +15,7 @@ rig_options rig_defaults(void)
     rig_options o = {.type = WEFT_F32, .cache = WEFT_CACHE_F32, .threads = 1, .chunk = 64, .block = 16, .requests = 8};
     CHECK_OK(weft_isa_choose(&cpu, &o.isa));
     o.cache_bytes = 8 << 20;
+    o.positions = 512;
     return o;
 }
 
@@ -36,11 +37,15 @@ void rig_open(rig *r, const char *name, const rig_options *o)
                                       .cache = o->cache,
                                       .rows = o->chunk,
                                       .logit_rows = o->chunk,
-                                      .positions = 512};
+                                      .positions = o->positions,
+                                      .mesh = o->mesh};
     CHECK_OK(weft_model_create(&op, &cpu, r->device, &config, checkpoint, &model, &r->model));
     weft_checkpoint_close(checkpoint);
-    const weft_engine_options engine = {
-        .block = o->block, .cache_bytes = o->cache_bytes, .requests = o->requests, .chunk = o->chunk};
+    const weft_engine_options engine = {.block = o->block,
+                                        .cache_bytes = o->cache_bytes,
+                                        .cache_blocks = o->cache_blocks,
+                                        .requests = o->requests,
+                                        .chunk = o->chunk};
     CHECK_OK(weft_engine_create(&op, r->model, r->device, &engine, &r->engine));
 }
 

@@ -10,7 +10,9 @@ typedef struct {
     weft_cache_type cache;
     weft_isa isa;
     int threads, chunk, block, requests;
-    int64_t cache_bytes;
+    int64_t cache_bytes, cache_blocks;
+    int64_t positions;
+    const weft_mesh *mesh; // NULL: a rank alone
 } rig_options;
 
 typedef struct {

@@ -33,17 +33,25 @@ static uint32_t to_bits(float value)
     return bits;
 }
 
-// Level by level over the numbers of the arrays; who has no partner goes up as it is.
+// Level by level over the numbers of the arrays; who has no partner goes up as it is, and where both are absent so is
+// their sum.
 static float tree(const float *const *in, int n, size_t at)
 {
-    float value[N_MAX] = {0};
-    for (int i = 0; i < n; i++) value[i] = in[i][at];
-    for (; n > 1; n = (n + 1) / 2)
+    float value[N_MAX + 1] = {0};
+    bool there[N_MAX + 1] = {0};
+    for (int i = 0; i < n; i++) {
+        there[i] = in[i] != NULL;
+        if (there[i]) value[i] = in[i][at];
+    }
+    for (; n > 1; n = (n + 1) / 2) {
+        there[n] = false;
         for (int i = 0; i < (n + 1) / 2; i++) {
-            volatile float sum = value[2 * i]; // no wider arithmetic, no other order
-            if (2 * i + 1 < n) sum = sum + value[2 * i + 1];
+            volatile float sum = there[2 * i] ? value[2 * i] : value[2 * i + 1]; // no wider arithmetic, no other order
+            if (there[2 * i] && there[2 * i + 1]) sum = sum + value[2 * i + 1];
             value[i] = sum;
+            there[i] = there[2 * i] || there[2 * i + 1];
         }
+    }
     return value[0];
 }
 
@@ -73,6 +81,8 @@ static bool same(float a, float b)
 // `alias`: which input is the output too, -1 for none.
 static void check(trial *t, int n, size_t count, bool shifted, int alias, bool special)
 {
+    const int kept = alias >= 0 ? alias : (int)(draw(t) % (uint32_t)n);
+    const uint32_t absent = draw(t) % 3 == 0 ? 1 + draw(t) % 7 : 0; // of 8
     const float *in[N_MAX];
     size_t all = (size_t)COUNT_MAX + SHIFT + 2 * (size_t)GUARD;
     float *out = begin_of(t, N_MAX, shifted ? draw(t) % SHIFT : 0);
@@ -83,6 +93,7 @@ static void check(trial *t, int n, size_t count, bool shifted, int alias, bool s
         for (size_t k = 0; k < count; k++) values[k] = draw_value(t, special);
         in[i] = values;
         if (alias == i) out = values;
+        if (i != kept && draw(t) % 8 < absent) in[i] = NULL;
     }
     for (size_t k = 0; k < count; k++) t->expected[k] = tree(in, n, k);
     t->kernels->tree_add(out, in, n, count);

@@ -180,8 +180,9 @@ static void check_elements(const char *name, weft_device *device, const weft_cpu
     static const weft_part head[] = {WEFT_PART_HEAD}, tied[] = {WEFT_PART_EMBEDDING};
     weft_weights w = {0};
     uint64_t told = 0;
+    const weft_layout layout = weft_layout_of(config, NULL, 0);
     const weft_weights_options options = {.type = WEFT_F32, .cpu = cpu, .progress = note, .progress_arg = &told};
-    CHECK_OK(weft_weights_load(checkpoint, config, &options, &op, device, &w));
+    CHECK_OK(weft_weights_load(checkpoint, config, &layout, &options, &op, device, &w));
     CHECK(told > 0 && w.bytes > 0 && w.embedding_type == WEFT_F32);
     for (int64_t i = 0; i < config->layers; i++) check_layer(&w.layer[i], i);
     check_vector(w.final_norm, WEFT_PART_FINAL_NORM, -1);
@@ -265,8 +266,9 @@ static void check_bytes(weft_device *device, const weft_cpu *cpu, weft_dtype typ
                            dense[] = {WEFT_PART_GATE, WEFT_PART_UP}, down[] = {WEFT_PART_DOWN},
                            expert[] = {WEFT_PART_EXPERT_GATE, WEFT_PART_EXPERT_UP};
     weft_weights w = {0};
+    const weft_layout layout = weft_layout_of(config, NULL, group);
     const weft_weights_options how = {.type = type, .group = group, .cpu = cpu, .has_family = true, .family = family};
-    CHECK_OK(weft_weights_load(checkpoint, config, &how, &op, device, &w));
+    CHECK_OK(weft_weights_load(checkpoint, config, &layout, &how, &op, device, &w));
     const weft_gemm_leaves heads = weft_leaves_of_units(config->heads * config->head_dim, config->head_dim),
                            units = weft_leaves_of_units(config->ffn, 32);
     check_packed(&w.layer[0].o, &how, WEFT_FUSE_STACK, o, 1, &heads);
@@ -281,10 +283,13 @@ static void check_bytes(weft_device *device, const weft_cpu *cpu, weft_dtype typ
 static void check_refusals(weft_device *device, const weft_cpu *cpu)
 {
     weft_weights w = {0};
+    const weft_layout layout = weft_layout_of(config, NULL, 0);
     weft_weights_options options = {.type = WEFT_I4, .cpu = cpu};
-    CHECK_FAILS(weft_weights_load(checkpoint, config, &options, &op, device, &w), WEFT_INVALID, "use 32, 64 or 128");
+    CHECK_FAILS(weft_weights_load(checkpoint, config, &layout, &options, &op, device, &w), WEFT_INVALID,
+                "use 32, 64 or 128");
     options.type = WEFT_U8;
-    CHECK_FAILS(weft_weights_load(checkpoint, config, &options, &op, device, &w), WEFT_INVALID, "int8 or int4");
+    CHECK_FAILS(weft_weights_load(checkpoint, config, &layout, &options, &op, device, &w), WEFT_INVALID,
+                "int8 or int4");
     CHECK(!w.layer && device->allocated == 0);
 }
 

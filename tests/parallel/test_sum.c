@@ -1,5 +1,6 @@
-// Sums over ranks that are threads: one-shot, two-shot and the tree evaluated in one place give equal bits.
-#include "parallel/parallel.h"
+// Sums over ranks that are threads: one-shot, two-shot and the tree evaluated in one place give equal bits, whichever
+// ranks hold which places; bias and residual follow the tree once.
+#include "parallel/sum.h"
 #include "tests/check.h"
 
 enum { RANKS_MAX = 8, ROUNDS = 5 };
@@ -30,6 +31,16 @@ static float tree(int ranks, int round, size_t i)
     return level[0];
 }
 
+// The tree over leaves [first, first + n), without the empty ones.
+static float fold_leaves(const float *level, int first, int n, uint32_t empty)
+{
+    if (n == 1) return level[0];
+    const uint32_t lower = (1u << n / 2) - 1, both = empty >> first;
+    if ((both >> n / 2 & lower) == lower) return fold_leaves(level, first, n / 2, empty);
+    if ((both & lower) == lower) return fold_leaves(level + n / 2, first + n / 2, n / 2, empty);
+    return fold_leaves(level, first, n / 2, empty) + fold_leaves(level + n / 2, first + n / 2, n / 2, empty);
+}
+
 static void check_result(const weft_sum_result *result, const plan *p, int ranks, int round)
 {
     CHECK_INT(result->begin[0], 0);
@@ -51,19 +62,79 @@ static void run_kind(weft_comm *world, const plan *p, weft_sum_kind kind)
     int ranks = weft_comm_size(world), rank = weft_comm_rank(world);
     weft_sum *sum;
     CHECK_OK(weft_sum_create(world, p->kernels, &spec, &sum));
-    if (kind != WEFT_SUM_AUTO) CHECK_INT(weft_sum_kind_of(sum), kind);
+    if (kind != WEFT_SUM_AUTO) CHECK_INT(weft_sum_kind_of(sum, p->count), kind);
     for (int round = 0; round < ROUNDS; round++) {
         weft_sum_result result;
         float *mine;
-        CHECK_OK(weft_sum_acquire(sum, &mine));
+        CHECK_OK(weft_sum_acquire(sum, p->count, &mine));
         CHECK_INT((uintptr_t)mine % 64, 0);
         for (size_t i = 0; i < p->count; i++) mine[i] = value(rank, round, i);
-        CHECK_OK(weft_sum_run(sum, &result));
+        CHECK_OK(weft_sum_run(sum, NULL, &result));
         check_result(&result, p, ranks, round);
         weft_sum_release(sum);
     }
     CHECK_OK(weft_comm_barrier(world));
     weft_sum_destroy(sum);
+}
+
+// Leaves of which some are empty, cut over the ranks; a rank gives the roots of what it owns.
+static void run_places(weft_comm *world, const plan *p, weft_sum_kind kind, uint32_t empty)
+{
+    enum { LEAVES = 8 };
+    const int ranks = weft_comm_size(world), rank = weft_comm_rank(world);
+    const size_t width = p->count > 700 ? p->count / 7 : p->count;
+    weft_sum_places places[RANKS_MAX];
+    weft_gemm_root own[WEFT_ROOTS_MAX];
+    weft_gemm_leaves leaves = {0};
+    for (int l = 0; l < LEAVES; l++) leaves.begin[l + 1] = leaves.begin[l] + (empty >> l & 1 ? 0 : 8);
+    for (int r = 0; r < ranks; r++) {
+        weft_gemm_root roots[WEFT_ROOTS_MAX];
+        leaves.first = r * LEAVES / ranks;
+        leaves.count = (r + 1) * LEAVES / ranks - leaves.first;
+        places[r].count = weft_gemm_roots(&leaves, roots);
+        for (int i = 0; i < places[r].count; i++) places[r].place[i] = roots[i].first;
+        if (r == rank) memcpy(own, roots, sizeof own);
+    }
+    const size_t rows = p->count / width, count = rows * width;
+    float *bias = malloc(width * sizeof *bias), *residual = malloc(count * sizeof *residual);
+    for (size_t i = 0; i < width; i++) bias[i] = value(70, 0, i);
+    for (size_t i = 0; i < count; i++) residual[i] = value(71, 0, i);
+    weft_sum *sum;
+    CHECK_OK(weft_sum_create(world, p->kernels,
+                             &(weft_sum_spec){.name = "sum", .count = p->count, .kind = kind, .places = places}, &sum));
+    for (int round = 0; round < ROUNDS; round++) {
+        const size_t now = round % 2 ? count : rows > 1 ? width : count; // sums of fewer floats use the same channels
+        const weft_sum_finish finish = {
+            .width = width, .bias = round % 3 ? bias : NULL, .residual = round > 1 ? residual : NULL};
+        weft_sum_result result;
+        float *mine[WEFT_SUM_ARRAYS];
+        CHECK_OK(weft_sum_acquire(sum, now, mine));
+        for (int k = 0; k < places[rank].count; k++)
+            for (size_t i = 0; i < now; i++) {
+                float level[LEAVES];
+                int n = 0;
+                for (int l = own[k].first; l < own[k].first + own[k].count; l++) level[n++] = value(l, round, i);
+                mine[k][i] = fold_leaves(level, own[k].first, n, empty);
+            }
+        CHECK_OK(weft_sum_run(sum, &finish, &result));
+        CHECK_INT(result.begin[result.parts], now);
+        for (int part = 0; part < result.parts; part++)
+            for (size_t i = result.begin[part]; i < result.begin[part + 1]; i++) {
+                float level[LEAVES];
+                for (int l = 0; l < LEAVES; l++) level[l] = value(l, round, i);
+                float expected = fold_leaves(level, 0, LEAVES, empty);
+                if (finish.bias) expected += bias[i % width];
+                if (finish.residual) expected += residual[i];
+                if (memcmp(&result.part[part][i - result.begin[part]], &expected, sizeof expected) != 0)
+                    CHECK_FAIL("%d ranks, empty %x, round %d: [%zu] is %a, expected %a", ranks, empty, round, i,
+                               (double)result.part[part][i - result.begin[part]], (double)expected);
+            }
+        weft_sum_release(sum);
+    }
+    CHECK_OK(weft_comm_barrier(world));
+    weft_sum_destroy(sum);
+    free(bias);
+    free(residual);
 }
 
 static weft_status body(weft_job *job, int rank, void *arg)
@@ -73,6 +144,11 @@ static weft_status body(weft_job *job, int rank, void *arg)
     run_kind(world, p, WEFT_SUM_ONE_SHOT);
     run_kind(world, p, WEFT_SUM_TWO_SHOT);
     run_kind(world, p, WEFT_SUM_AUTO);
+    for (uint32_t empty = 0; empty < 0xff && p->count > 0 && p->count < 2000; empty += 1 + empty * 3) {
+        run_places(world, p, WEFT_SUM_ONE_SHOT, empty);
+        run_places(world, p, WEFT_SUM_TWO_SHOT, empty);
+        run_places(world, p, WEFT_SUM_AUTO, empty);
+    }
     return WEFT_OK;
 }
 

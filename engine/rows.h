@@ -1,0 +1,30 @@
+// The rows of one step: positions of requests, dealt over the context ranks that compute them. The same on every rank
+// but for what is its own. Inside engine/ only.
+#ifndef WEFT_ENGINE_ROWS_H
+#define WEFT_ENGINE_ROWS_H
+
+#include "model/model.h"
+
+typedef struct wi_rows wi_rows;
+
+// `room`: the most rows of one rank; `runs`: requests at once.
+weft_status wi_rows_create(const weft_model *model, int room, int logit_room, wi_rows **out);
+void wi_rows_destroy(wi_rows *rows); // accepts NULL
+
+typedef struct {
+    const int32_t *tokens; // the first to be computed
+    int64_t position;      // of it
+    int count;
+    const int32_t *blocks; // this rank's
+    int key, rotation;     // of the fold; of the tables
+    bool all_logits, last_logit;
+} wi_rows_wanted;
+
+void wi_rows_begin(wi_rows *rows);
+// How many of them there was room for, from the first on.
+int wi_rows_add(wi_rows *rows, const wi_rows_wanted *wanted);
+int wi_rows_logits(const wi_rows *rows);        // wanted so far
+int64_t wi_rows_count(const wi_rows *rows);     // on all ranks together
+const weft_batch *wi_rows_batch(wi_rows *rows); // `layers` is not set
+
+#endif

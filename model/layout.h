@@ -1,0 +1,38 @@
+// What each rank has of a model: one table, made of the model's numbers and the mesh's, which the loader, the forward
+// pass and the planner read. Ranges are in the whole model's numbers.
+#ifndef WEFT_MODEL_LAYOUT_H
+#define WEFT_MODEL_LAYOUT_H
+
+#include "model/config.h"
+#include "parallel/linear.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+    weft_mesh mesh;      // its groups are borrowed, and NULL where only sizes are wanted
+    weft_range heads;    // query heads that attend here; with --dense mesh over the keys held here
+    weft_range kv_heads; // those that they read
+    weft_range finished; // query heads whose attention ends here, as inputs of o
+    weft_range qkv;      // rows of the heads' stack of q, k and v that are multiplied here
+    // Row linears, and what this rank has of them. `rows` of the shapes is not set.
+    weft_row_shape o, down, expert_down;
+    weft_range o_inputs, down_inputs, expert_inputs; // of the leaves
+    weft_range ffn, expert_ffn;                      // columns of gate and of up
+    weft_range outputs;                              // of all row linears
+    weft_range vocab;                                // rows of the embedding and of the head
+} weft_layout;
+
+// `mesh` NULL: a rank alone. `group`: columns that share a scale of the weights, 0 where none do.
+weft_layout weft_layout_of(const weft_model_config *config, const weft_mesh *mesh, int group);
+
+int64_t weft_layout_qkv_width(const weft_model_config *config, const weft_layout *layout); // of the heads' stack
+// The rows of the vocabulary that another rank of the dense group has, and the most that any has.
+weft_range weft_layout_vocab_of(const weft_model_config *config, const weft_mesh *mesh, int dense_rank);
+int64_t weft_layout_vocab_most(const weft_model_config *config, const weft_mesh *mesh);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,82 @@
+#include "parallel/mesh.h"
+
+#include <stdlib.h>
+
+#include "kernels/fold.h"
+
+weft_status weft_mesh_shape_for(const weft_mesh_shape *wanted, int ranks, weft_mesh_shape *out)
+{
+    weft_mesh_shape s = *wanted;
+    if (s.cp == 0) s.cp = s.tp > 0 && ranks % s.tp == 0 ? ranks / s.tp : 1;
+    if (s.tp == 0) s.tp = ranks % s.cp == 0 ? ranks / s.cp : 1;
+    if (s.tp * s.cp != ranks)
+        return weft_fail(WEFT_USAGE, "--tp %d --cp %d need %d ranks, and there are %d", s.tp, s.cp, s.tp * s.cp, ranks);
+    if (s.cp > WEFT_FOLD_PLACES)
+        return weft_fail(WEFT_USAGE, "--cp %d: a sequence is dealt over at most %d ranks", s.cp, WEFT_FOLD_PLACES);
+    if (s.cp == 1) s.dense = WEFT_DENSE_TP; // the same, and one name for it
+    *out = s;
+    return WEFT_OK;
+}
+
+weft_mesh weft_mesh_at(const weft_mesh_shape *s, int rank)
+{
+    weft_mesh m = {.shape = *s, .tp_rank = rank % s->tp, .cp_rank = rank / s->tp};
+    m.dense_ranks = s->dense == WEFT_DENSE_MESH ? s->tp * s->cp : s->tp;
+    m.dense_rank = s->dense == WEFT_DENSE_MESH ? m.tp_rank * s->cp + m.cp_rank : m.tp_rank;
+    m.shard = weft_shard_of(m.dense_rank, m.dense_ranks);
+    return m;
+}
+
+// This rank's number when ranks are counted node by node.
+static int by_node(const weft_comm *world)
+{
+    const int rank = weft_comm_rank(world), node = weft_comm_node(world, rank);
+    int before = 0;
+    for (int r = 0; r < weft_comm_size(world); r++) {
+        const int other = weft_comm_node(world, r);
+        before += other < node || (other == node && r < rank);
+    }
+    return before;
+}
+
+static weft_status split(weft_comm *all, int color, int key, int size, const char *name, weft_comm **out)
+{
+    return size > 1 ? weft_comm_split(all, color, key, name, out) : WEFT_OK;
+}
+
+weft_status weft_mesh_create(weft_comm *world, const weft_mesh_shape *shape, weft_mesh *out)
+{
+    const int number = by_node(world);
+    weft_mesh m = weft_mesh_at(shape, number);
+    weft_status status;
+    m.times = calloc(1, sizeof *m.times);
+    status = m.times ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory for the mesh");
+    WEFT_TRY_GOTO(weft_comm_agree(world, status, NULL));
+    WEFT_TRY_GOTO(weft_comm_split(world, 0, number, "all", &m.all));
+    WEFT_TRY_GOTO(split(m.all, m.cp_rank, m.tp_rank, shape->tp, "tp", &m.tp));
+    WEFT_TRY_GOTO(split(m.all, m.tp_rank, m.cp_rank, shape->cp, "cp", &m.cp));
+    if (shape->dense == WEFT_DENSE_MESH)
+        WEFT_TRY_GOTO(split(m.all, 0, m.dense_rank, m.dense_ranks, "dense", &m.dense));
+    else
+        m.dense = m.tp;
+    if (m.dense_ranks > WEFT_LEAVES)
+        WEFT_TRY_GOTO(weft_comm_split(m.dense, m.shard.leaf, m.shard.slice, "leaf", &m.leaf));
+    *out = m;
+    return WEFT_OK;
+fail:
+    weft_mesh_free(&m);
+    return status;
+}
+
+void weft_mesh_free(weft_mesh *m)
+{
+    weft_comm_destroy(m->leaf);
+    if (m->dense != m->tp) weft_comm_destroy(m->dense);
+    weft_comm_destroy(m->cp);
+    weft_comm_destroy(m->tp);
+    weft_comm_destroy(m->all);
+    free(m->times);
+    *m = (weft_mesh){0};
+}
+
+int weft_mesh_rank(const weft_mesh *m) { return m->cp_rank * m->shape.tp + m->tp_rank; }

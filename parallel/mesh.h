@@ -1,0 +1,58 @@
+// The mesh: what each rank of a job is for, and the groups that talk to each other for a purpose.
+//   all    the ranks of a replica, tp * cp of them
+//   tp     they share heads and columns, over the same positions
+//   cp     they share positions, of the same heads
+//   dense  they share the linear layers: tp, or all of them (--dense mesh)
+//   leaf   they share a leaf, where the dense group has more ranks than there are leaves
+// Ranks of one tp group stand side by side in the order of nodes, so that they share a node where that is possible.
+#ifndef WEFT_PARALLEL_MESH_H
+#define WEFT_PARALLEL_MESH_H
+
+#include "comm/comm.h"
+#include "parallel/shard.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum { WEFT_DENSE_TP, WEFT_DENSE_MESH } weft_dense;
+
+// 0 stands for what the others leave: tp = ranks / cp, and cp = 1 unless tp is given.
+typedef struct {
+    int tp, cp;
+    weft_dense dense;
+    bool fast; // --numerics fast: sums in the order that is quickest here, so that other layouts give other bits
+} weft_mesh_shape;
+
+// What this rank spent on exchanges since the mesh was made, in clock ticks: all of it (additions and copies of what
+// was exchanged with them), and how much of that it waited. One thread writes it.
+typedef struct {
+    uint64_t exchange, wait;
+    uint64_t count, bytes; // exchanges; bytes that this rank gave
+} weft_mesh_times;
+
+typedef struct {
+    weft_mesh_shape shape;
+    weft_mesh_times *times; // one for all copies of the mesh
+    int tp_rank, cp_rank;
+    int dense_rank, dense_ranks;
+    weft_shard shard; // of the dense group
+    // Groups of one rank are NULL, but for `all`. Owned by the mesh.
+    weft_comm *all, *tp, *cp, *dense, *leaf;
+} weft_mesh;
+
+// The shape with nothing left open. Local. USAGE where it does not fit the number of ranks.
+weft_status weft_mesh_shape_for(const weft_mesh_shape *wanted, int ranks, weft_mesh_shape *out);
+
+// Where rank `rank` of the mesh stands; the groups are not looked at.
+weft_mesh weft_mesh_at(const weft_mesh_shape *shape, int rank);
+
+// Collective over `world`, blocking. Rank 0 of the world need not be rank 0 of the mesh.
+weft_status weft_mesh_create(weft_comm *world, const weft_mesh_shape *shape, weft_mesh *out);
+void weft_mesh_free(weft_mesh *mesh);      // Local; what uses its groups first. Accepts a zeroed one
+int weft_mesh_rank(const weft_mesh *mesh); // in `all`: cp_rank * tp + tp_rank
+
+#ifdef __cplusplus
+}
+#endif
+#endif

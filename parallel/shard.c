@@ -1,0 +1,54 @@
+#include "parallel/shard.h"
+
+weft_shard weft_shard_of(int rank, int ranks)
+{
+    if (ranks <= WEFT_LEAVES) {
+        const int leaf = rank * WEFT_LEAVES / ranks;
+        return (weft_shard){.leaf = leaf, .leaves = (rank + 1) * WEFT_LEAVES / ranks - leaf, .slices = 1};
+    }
+    const int leaf = (int)((int64_t)rank * WEFT_LEAVES / ranks);
+    const int first = (leaf * ranks + WEFT_LEAVES - 1) / WEFT_LEAVES; // the lowest rank of this leaf
+    const int next = ((leaf + 1) * ranks + WEFT_LEAVES - 1) / WEFT_LEAVES;
+    return (weft_shard){.leaf = leaf, .leaves = 1, .slice = rank - first, .slices = next - first};
+}
+
+// The first unit of a leaf: the least u with floor(u * V / U) >= leaf.
+static int64_t first_unit(int leaf, int64_t units) { return (leaf * units + WEFT_LEAVES - 1) / WEFT_LEAVES; }
+
+weft_range weft_shard_units(const weft_shard *s, int64_t units)
+{
+    return (weft_range){first_unit(s->leaf, units), first_unit(s->leaf + s->leaves, units)};
+}
+
+weft_range weft_shard_own(const weft_shard *s, int64_t units)
+{
+    const weft_range all = weft_shard_units(s, units);
+    const weft_range part = weft_range_part(weft_range_size(all), 1, s->slice, s->slices);
+    return (weft_range){all.begin + part.begin, all.begin + part.end};
+}
+
+weft_range weft_range_part(int64_t count, int64_t grain, int part, int parts)
+{
+    const int64_t grains = (count + grain - 1) / grain, begin = part * grains / parts * grain,
+                  end = (part + 1) * grains / parts * grain;
+    return (weft_range){begin < count ? begin : count, end < count ? end : count};
+}
+
+weft_gemm_leaves weft_leaves_of_units(int64_t k, int64_t unit)
+{
+    weft_gemm_leaves leaves = {.count = WEFT_LEAVES};
+    const int64_t units = (k + unit - 1) / unit;
+    for (int i = 0; i <= WEFT_LEAVES; i++) {
+        const int64_t begin = first_unit(i, units) * unit;
+        leaves.begin[i] = begin < k ? begin : k;
+    }
+    return leaves;
+}
+
+weft_gemm_leaves weft_shard_leaves(const weft_shard *shard, int64_t k, int64_t unit)
+{
+    weft_gemm_leaves leaves = weft_leaves_of_units(k, unit);
+    leaves.first = shard->leaf;
+    leaves.count = shard->leaves;
+    return leaves;
+}

@@ -1,0 +1,75 @@
+// Sums over the ranks of a group, in canonical order: arrays of floats stand at places of a binary tree, each rank
+// gives those of some places, and what is at no place is copied past, never added as zero. So the bits depend on the
+// places and not on who gave what. Arrays are written straight into the exchange's slot; a large sum is added in
+// slices, one a rank, and read in place.
+//
+//     float *mine[WEFT_SUM_ARRAYS];
+//     weft_sum_acquire(sum, count, mine);      // write `count` floats into each array of this rank
+//     weft_sum_run(sum, &finish, &result);     // collective
+//     ... result.part[p][0 .. result.begin[p + 1] - result.begin[p]) ...
+//     weft_sum_release(sum);
+#ifndef WEFT_PARALLEL_SUM_H
+#define WEFT_PARALLEL_SUM_H
+
+#include <stddef.h>
+
+#include "comm/comm.h"
+#include "kernels/kernels.h"
+#include "parallel/mesh.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct weft_sum weft_sum;
+
+typedef enum {
+    WEFT_SUM_AUTO,     // one-shot up to a size, two-shot above it
+    WEFT_SUM_ONE_SHOT, // every rank adds everything: one exchange
+    WEFT_SUM_TWO_SHOT  // every rank adds a slice, then the slices are gathered: two exchanges, each byte added once
+} weft_sum_kind;
+
+enum { WEFT_SUM_ARRAYS = 4 };
+
+typedef struct {
+    int count;                  // arrays that a rank gives; may be 0
+    int place[WEFT_SUM_ARRAYS]; // where they stand, ascending; no two ranks share one
+} weft_sum_places;
+
+typedef struct {
+    const char *name; // for reports
+    size_t count;     // floats of an array, at most
+    weft_sum_kind kind;
+    weft_mesh_times *times;        // told how long it took; may be NULL
+    const weft_sum_places *places; // [size], copied; NULL: each rank gives one array, at the place of its number
+} weft_sum_spec;
+
+// What follows the tree, once, in this order: + bias, + residual. A zeroed one adds nothing.
+typedef struct {
+    const weft_op *op;     // its team shares the additions; NULL: the caller alone
+    size_t width;          // of a row
+    const float *bias;     // (width) or NULL
+    const float *residual; // (count / width, width) or NULL; the same on all ranks
+} weft_sum_finish;
+
+typedef struct {
+    int parts;
+    const float *const *part; // [parts] views, valid until release
+    const size_t *begin;      // [parts + 1] the first float of each part; begin[parts] is count
+} weft_sum_result;
+
+// Collective, blocking. The kernels are copied.
+weft_status weft_sum_create(weft_comm *comm, const weft_kernels *kernels, const weft_sum_spec *spec, weft_sum **out);
+void weft_sum_destroy(weft_sum *sum); // Local; accepts NULL
+weft_sum_kind weft_sum_kind_of(const weft_sum *sum, size_t count);
+
+// `mine` receives as many arrays as this rank has places, aligned to 64, to write until run. The count is the same on
+// all ranks.
+weft_status weft_sum_acquire(weft_sum *sum, size_t count, float **mine);
+weft_status weft_sum_run(weft_sum *sum, const weft_sum_finish *finish, weft_sum_result *out);
+void weft_sum_release(weft_sum *sum);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

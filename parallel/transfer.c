@@ -1,0 +1,100 @@
+#include "parallel/transfer.h"
+
+#include <stdlib.h>
+
+#include "core/clock.h"
+
+enum { ONE_BUFFER_BYTES = 1 << 20 }; // as in sum.c
+
+struct weft_transfer {
+    weft_channel *channel;
+    weft_exchange exchange;
+    weft_mesh_times *times;
+    int ranks;
+    size_t *bytes; // [2 * ranks] offsets and counts
+};
+
+weft_status weft_transfer_create(weft_comm *comm, weft_transfer_kind kind, const char *name, size_t floats,
+                                 weft_mesh_times *times, weft_transfer **out)
+{
+    weft_status status = WEFT_OK;
+    weft_transfer *transfer = calloc(1, sizeof *transfer);
+    if (transfer) transfer->ranks = weft_comm_size(comm);
+    if (!transfer || !(transfer->bytes = calloc(2 * (size_t)transfer->ranks, sizeof *transfer->bytes)))
+        status = weft_fail(WEFT_NO_MEMORY, "no memory to move %s", name);
+    WEFT_TRY_GOTO(weft_comm_agree(comm, status, NULL));
+    const weft_channel_spec spec = {.shape = kind == WEFT_TRANSFER_DEAL ? WEFT_ALLTOALL : WEFT_ALLGATHER,
+                                    .name = name,
+                                    .bytes = floats * sizeof(float),
+                                    .depth = floats * sizeof(float) >= ONE_BUFFER_BYTES ? 1 : 2};
+    transfer->times = times;
+    WEFT_TRY_GOTO(weft_channel_create(comm, &spec, &transfer->channel));
+    *out = transfer;
+    return WEFT_OK;
+fail:
+    weft_transfer_destroy(transfer);
+    return status;
+}
+
+void weft_transfer_destroy(weft_transfer *transfer)
+{
+    if (!transfer) return;
+    weft_channel_destroy(transfer->channel);
+    free(transfer->bytes);
+    free(transfer);
+}
+
+static void tell(weft_transfer *transfer, uint64_t began, size_t bytes, int exchanges)
+{
+    const uint64_t took = weft_clock_ticks() - began;
+    if (!transfer->times) return;
+    transfer->times->exchange += took;
+    transfer->times->wait += took;
+    transfer->times->bytes += bytes;
+    transfer->times->count += (uint64_t)exchanges;
+}
+
+weft_status weft_transfer_acquire(weft_transfer *transfer, float **slot)
+{
+    const uint64_t began = weft_clock_ticks();
+    WEFT_TRY(weft_exchange_acquire(transfer->channel, &transfer->exchange));
+    *slot = (float *)(void *)transfer->exchange.slot;
+    tell(transfer, began, 0, 0);
+    return WEFT_OK;
+}
+
+weft_status weft_transfer_gather(weft_transfer *transfer, size_t count)
+{
+    const uint64_t began = weft_clock_ticks();
+    WEFT_TRY(weft_exchange_begin(&transfer->exchange, count * sizeof(float)));
+    WEFT_TRY(weft_exchange_end(&transfer->exchange));
+    tell(transfer, began, count * sizeof(float), 1);
+    return WEFT_OK;
+}
+
+weft_status weft_transfer_deal(weft_transfer *transfer, const size_t *offset, const size_t *count)
+{
+    const uint64_t began = weft_clock_ticks();
+    size_t *at = transfer->bytes, *bytes = transfer->bytes + transfer->ranks, all = 0;
+    for (int i = 0; i < transfer->ranks; i++) {
+        at[i] = offset[i] * sizeof(float);
+        bytes[i] = count[i] * sizeof(float);
+        all += bytes[i];
+    }
+    WEFT_TRY(weft_exchange_begin_at(&transfer->exchange, at, bytes));
+    WEFT_TRY(weft_exchange_end(&transfer->exchange));
+    tell(transfer, began, all, 1);
+    return WEFT_OK;
+}
+
+const float *weft_transfer_view(const weft_transfer *transfer, int peer)
+{
+    return (const float *)(const void *)transfer->exchange.view[peer];
+}
+
+size_t weft_transfer_count(const weft_transfer *transfer, int peer)
+{
+    return transfer->exchange.bytes[peer] / sizeof(float);
+}
+
+void weft_transfer_release(weft_transfer *transfer) { weft_exchange_release(&transfer->exchange); }

@@ -1,0 +1,39 @@
+// Floats on their way between the ranks of a group, written and read in place. A gather gives one block to all; a deal
+// gives each rank its own.
+//
+//     float *slot = NULL;
+//     weft_transfer_acquire(transfer, &slot);      // write
+//     weft_transfer_gather(transfer, count);       // collective; or weft_transfer_deal(transfer, offset, count)
+//     ... weft_transfer_view(transfer, peer) ...   // its floats, until release
+//     weft_transfer_release(transfer);
+#ifndef WEFT_PARALLEL_TRANSFER_H
+#define WEFT_PARALLEL_TRANSFER_H
+
+#include "parallel/mesh.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct weft_transfer weft_transfer;
+
+typedef enum { WEFT_TRANSFER_GATHER, WEFT_TRANSFER_DEAL } weft_transfer_kind;
+
+// `floats`: the most that one rank gives, to one peer where it deals. Collective, blocking.
+// `times` is told how long it took; may be NULL.
+weft_status weft_transfer_create(weft_comm *comm, weft_transfer_kind kind, const char *name, size_t floats,
+                                 weft_mesh_times *times, weft_transfer **out);
+void weft_transfer_destroy(weft_transfer *transfer); // Local; accepts NULL
+
+weft_status weft_transfer_acquire(weft_transfer *transfer, float **slot);
+weft_status weft_transfer_gather(weft_transfer *transfer, size_t count);
+// [size]: what peer p gets stands at slot + offset[p], a multiple of 16.
+weft_status weft_transfer_deal(weft_transfer *transfer, const size_t *offset, const size_t *count);
+const float *weft_transfer_view(const weft_transfer *transfer, int peer);
+size_t weft_transfer_count(const weft_transfer *transfer, int peer);
+void weft_transfer_release(weft_transfer *transfer);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
