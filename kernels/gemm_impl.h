@@ -10,7 +10,7 @@
 //             ascending; code of level nearest 0 behind the end
 // AMX has the weight on the left, so that a row's codes lie side by side and one table per row serves a permute:
 //   BF16      [step][row][32], a step being 32 columns of a leaf, padded with zeros
-//   I8        [2 steps][row][16] words of 32 bits: columns j and 16 + j of the first step, then those of the second
+//   I8        [step][row/2][16] words of 32 bits: columns j and 16 + j of the even row, then those of the odd row
 //   I4        [4 steps][row][32] words of 16 bits: column j of the 4 steps in the 4 nibbles of word j, ascending
 // Scales and zeros: [group][row], the groups that hold a column, or one for the row.
 #ifndef WEFT_KERNELS_GEMM_IMPL_H
@@ -22,7 +22,6 @@ enum {
     WI_PANEL = 32,     // packed rows in a panel
     WI_STEP = 32,      // columns in a step of AMX
     WI_STEPS_I4 = 4,   // steps that share the words of I4
-    WI_STEPS_I8 = 2,   // and of I8
     WI_TILE_ROWS = 16, // rows of a tile
     WI_CHUNK = 512,    // activation rows that are packed at once
     WI_K_BLOCK = 512,  // columns that a panel keeps in L1 while it meets many rows; a multiple of every group
@@ -32,8 +31,8 @@ enum {
 // The place of a code of I8 in the layout of AMX, from a padded column.
 static inline int64_t wi_gemm_tile_i8(int row, int64_t at)
 {
-    const int64_t pair = WI_STEP * WI_STEPS_I8, step = at % pair / WI_STEP, column = at % WI_STEP, half = WI_STEP / 2;
-    return at / pair * pair * WI_PANEL + row * WI_LINE + column % half * 4 + step * 2 + column / half;
+    const int64_t column = at % WI_STEP, half = WI_STEP / 2;
+    return at / WI_STEP * WI_STEP * WI_PANEL + row / 2 * WI_LINE + column % half * 4 + row % 2 * 2 + column / half;
 }
 
 // How a run is cut: what a thread holds in its caches.

@@ -113,8 +113,9 @@ static void place_leaves(weft_gemm_weight *w, const weft_gemm_leaves *leaves)
     int top = 0;
     int64_t at = 0;
     const int64_t first = leaves->begin[leaves->first];
-    const int64_t steps = w->type == WEFT_I4 ? WI_STEPS_I4 : w->type == WEFT_I8 ? WI_STEPS_I8 : 1;
-    const int64_t grain = w->family == WEFT_FAMILY_AMX ? WI_STEP * steps : w->type == WEFT_I4 ? 8 : 2;
+    const int64_t grain = w->family == WEFT_FAMILY_AMX ? (w->type == WEFT_I4 ? WI_STEP * WI_STEPS_I4 : WI_STEP)
+                          : w->type == WEFT_I4         ? 8
+                                                       : 2;
     for (int i = leaves->first; i < leaves->first + leaves->count; i++) {
         if (is_empty(leaves, i, 1)) continue;
         const int l = w->leaves++;

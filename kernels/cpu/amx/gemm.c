@@ -11,7 +11,6 @@
 #include "kernels/cpu/levels.h"
 
 #include "kernels/cpu/amx/expand.inc"
-#include "kernels/cpu/amx/levels_i8.inc"
 #include "kernels/cpu/amx/turn.inc"
 
 enum { ROW_BLOCK = 32, TILE = 16, STEP_BYTES = WI_PANEL * WI_STEP * 2 };
