@@ -13,7 +13,7 @@
 #include "kernels/cpu/amx/expand.inc"
 #include "kernels/cpu/amx/turn.inc"
 
-enum { ROW_BLOCK = 32, TILE = 16, STEP_BYTES = WI_PANEL * WI_STEP * 2, AHEAD = 3 * STEP_BYTES };
+enum { ROW_BLOCK = 32, TILE = 16, STEP_BYTES = WI_PANEL * WI_STEP * 2 };
 
 // A run of fewer rows than a tile has narrower tiles, so that less is read and written.
 static int64_t tile_columns(const run *r) { return r->chunk_rows < TILE ? r->chunk_rows : TILE; }
