@@ -16,7 +16,7 @@ int64_t weft_bench_generate_positions(const weft_bench_generate_options *o)
     return o->tokens + (o->decode ? WARM_STEPS + o->steps * o->rounds + 2 : 0);
 }
 
-// Additions and multiplications of the linear layers for one token, the head apart.
+// Additions and multiplications of the linear layers for one token, the head apart, on this rank.
 static double operations_of(const weft_model *model)
 {
     const weft_model_config *c = weft_model_config_of(model);
@@ -31,18 +31,22 @@ static double operations_of(const weft_model *model)
             2 * times * ((double)ffn->gate_up.n * (double)ffn->gate_up.k + (double)ffn->down.n * (double)ffn->down.k);
         if (l->expert) all += 2 * (double)l->router.n * (double)l->router.k;
     }
-    return all;
+    // With dealt rows a rank computes its part of the tokens.
+    const weft_mesh *mesh = &weft_model_layout_of(model)->mesh;
+    return mesh->shape.dense == WEFT_DENSE_TP ? all / mesh->shape.cp : all;
 }
 
-// Of one step: all weights but the embedding's rows, and the keys and values of all requests.
+// Of one step, on this rank: all weights but the embedding's rows, and the keys and values of all requests.
 static double bytes_of(const weft_bench_generate_options *o, const weft_bench_subject *s, double positions)
 {
     const weft_model_config *c = weft_model_config_of(s->model);
     const weft_weights *w = weft_model_weights_of(s->model);
     const weft_pool *pool = weft_engine_pool(s->engine);
-    const double embedding = (double)c->vocab * (double)c->hidden * weft_dtype_bits(w->embedding_type) / 8;
+    const weft_layout *l = weft_model_layout_of(s->model);
+    const double embedding =
+        (double)weft_range_size(l->vocab) * (double)c->hidden * weft_dtype_bits(w->embedding_type) / 8;
     const double cached = (double)weft_pool_block_bytes(pool) / weft_pool_block(pool);
-    return (double)w->bytes - embedding + cached * positions * (double)o->batch;
+    return (double)w->bytes - embedding + cached * positions * (double)o->batch / l->mesh.shape.cp;
 }
 
 static const weft_request_calls no_calls;
@@ -82,7 +86,7 @@ static weft_status warm_up(const weft_bench_generate_options *o, const weft_benc
 static weft_ceiling ceiling_of(const weft_bench_generate_options *o, const weft_bench_subject *s)
 {
     if (o->decode) return WEFT_CEILING_READ_DRAM;
-    switch (weft_model_weights_of(s->model)->layer[0].qkv.family) {
+    switch (weft_model_weights_of(s->model)->family) {
     case WEFT_FAMILY_AMX:
         return WEFT_CEILING_AMX_BF16;
     case WEFT_FAMILY_BF16_DOT:
@@ -94,22 +98,36 @@ static weft_ceiling ceiling_of(const weft_bench_generate_options *o, const weft_
 
 typedef struct {
     double seconds[ROUNDS_MAX], tokens[ROUNDS_MAX], share[ROUNDS_MAX]; // of a step or of the prompts; a second; %
+    double exchange[ROUNDS_MAX], wait[ROUNDS_MAX];                     // of this rank, as `seconds`
     double ceiling;                                                    // the mean
 } samples;
 
-static weft_status measure(const weft_bench_generate_options *o, const weft_bench_subject *s, weft_ceilings *ceilings,
-                           int32_t *tokens, samples *out)
+// The sum over all ranks.
+static weft_status of_all(weft_comm *world, double *value)
+{
+    int64_t rounded = (int64_t)*value;
+    WEFT_TRY(weft_comm_sum(world, &rounded, 1));
+    *value = (double)rounded;
+    return WEFT_OK;
+}
+
+static weft_status measure(weft_comm *world, const weft_bench_generate_options *o, const weft_bench_subject *s,
+                           weft_ceilings *ceilings, int32_t *tokens, samples *out)
 {
     const int threads = weft_team_threads(s->team);
     const weft_ceiling ceiling = ceiling_of(o, s);
+    const weft_mesh_times *times = weft_model_layout_of(s->model)->mesh.times;
+    const double tick = weft_clock_tick_seconds();
     if (o->decode) {
         WEFT_TRY(submit(o, s, tokens));
         WEFT_TRY(warm_up(o, s));
     }
     for (int64_t round = 0; round < o->rounds; round++) {
-        const double rate = weft_ceiling_measure(ceilings, ceiling, threads, CEILING_SECONDS);
-        double work;
+        WEFT_TRY(weft_comm_barrier(world));
+        double work, rate = weft_ceiling_measure(ceilings, ceiling, threads, CEILING_SECONDS);
+        WEFT_TRY(of_all(world, &rate));
         if (!o->decode) WEFT_TRY(submit(o, s, tokens));
+        const weft_mesh_times before = times ? *times : (weft_mesh_times){0};
         const int64_t began = weft_clock_ns();
         WEFT_TRY(run_steps(s, o->decode ? o->steps : INT64_MAX));
         const double seconds = (double)(weft_clock_ns() - began) * 1e-9;
@@ -123,6 +141,12 @@ static weft_status measure(const weft_bench_generate_options *o, const weft_benc
             out->tokens[round] = (double)(o->batch * o->tokens) / seconds;
             out->seconds[round] = seconds;
         }
+        if (times) {
+            const double each = tick / (double)(o->decode ? o->steps : 1);
+            out->exchange[round] = (double)(times->exchange - before.exchange) * each;
+            out->wait[round] = (double)(times->wait - before.wait) * each;
+        }
+        WEFT_TRY(of_all(world, &work));
         out->share[round] = rate > 0 ? 100 * work / seconds / rate : 0;
         out->ceiling += rate / (double)o->rounds;
     }
@@ -145,9 +169,13 @@ static void write_settings(weft_record *record, const weft_bench_generate_option
     const weft_weights *w = weft_model_weights_of(s->model);
     weft_json_write_string(&record->json, "model", s->name);
     weft_json_write_string(&record->json, "weights", weft_dtype_name(w->type));
-    weft_json_write_string(&record->json, "family", weft_family_name(w->layer[0].qkv.family));
+    weft_json_write_string(&record->json, "family", weft_family_name(w->family));
     weft_json_write_string(&record->json, "attention", weft_model_attention_name(s->model));
     weft_json_write_int(&record->json, "weight_bytes", (int64_t)w->bytes);
+    const weft_mesh_shape *shape = &weft_model_layout_of(s->model)->mesh.shape;
+    weft_json_write_int(&record->json, "tp", shape->tp);
+    weft_json_write_int(&record->json, "cp", shape->cp);
+    weft_json_write_string(&record->json, "dense", shape->dense == WEFT_DENSE_MESH ? "mesh" : "tp");
     weft_json_write_int(&record->json, "threads", weft_team_threads(s->team));
     weft_json_write_int(&record->json, "tokens", o->tokens);
     weft_json_write_int(&record->json, "batch", o->batch);
@@ -163,31 +191,43 @@ weft_status weft_bench_generate(weft_job *job, const weft_bench_generate_options
     weft_ceilings *ceilings = NULL;
     const weft_weights *w = weft_model_weights_of(s->model);
     const size_t rounds = (size_t)o->rounds;
-    FILE *table = o->json && strcmp(o->json, "-") == 0 ? NULL : out;
+    weft_comm *world = weft_job_world(job);
+    const bool speaks = weft_comm_rank(world) == 0;
+    FILE *table = !speaks || (o->json && strcmp(o->json, "-") == 0) ? NULL : out;
     int32_t *tokens = malloc((size_t)o->tokens * sizeof *tokens);
     samples *all = calloc(1, sizeof *all);
     const weft_ceiling ceiling = ceiling_of(o, s);
+    const weft_mesh *mesh = &weft_model_layout_of(s->model)->mesh;
     WEFT_TRY_GOTO(tokens && all ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory for the samples"));
     WEFT_TRY_GOTO(weft_ceilings_create(s->team, s->cpu, s->isa, &ceilings));
-    WEFT_TRY_GOTO(measure(o, s, ceilings, tokens, all));
+    WEFT_TRY_GOTO(measure(world, o, s, ceilings, tokens, all));
     weft_record_begin(&record, o->decode ? "decode" : "prefill", job);
     write_settings(&record, o, s);
     weft_record_results(&record);
     if (table)
         fprintf(table,
-                "%s: %.2f GB of weights (%s, %s; attention %s), %d threads, %lld requests of %lld tokens; median [p10 "
+                "%s: %.2f GB of weights (%s, %s; attention %s), %d ranks (tp %d, cp %d) of %d threads, %lld requests "
+                "of %lld tokens; median [p10 "
                 "p90] of %lld rounds\n",
-                s->name, (double)w->bytes * 1e-9, weft_dtype_name(w->type), weft_family_name(w->layer[0].qkv.family),
-                weft_model_attention_name(s->model), weft_team_threads(s->team), (long long)o->batch,
-                (long long)o->tokens, (long long)o->rounds);
-    for (size_t i = 0; i < rounds; i++) all->seconds[i] *= 1e3;
+                s->name, (double)w->bytes * 1e-9, weft_dtype_name(w->type), weft_family_name(w->family),
+                weft_model_attention_name(s->model), weft_comm_size(world), mesh->shape.tp, mesh->shape.cp,
+                weft_team_threads(s->team), (long long)o->batch, (long long)o->tokens, (long long)o->rounds);
+    for (size_t i = 0; i < rounds; i++) {
+        all->seconds[i] *= 1e3;
+        all->exchange[i] *= 1e3;
+        all->wait[i] *= 1e3;
+    }
     report(&record, table, o->decode ? "step" : "prompts", "ms", all->seconds, rounds);
+    if (weft_comm_size(world) > 1) {
+        report(&record, table, "in exchanges", "ms", all->exchange, rounds);
+        report(&record, table, "of that waiting", "ms", all->wait, rounds);
+    }
     report(&record, table, "tokens", "1/s", all->tokens, rounds);
     report(&record, table, o->decode ? "of DRAM bandwidth" : "of the peak", "%", all->share, rounds);
     if (table)
         fprintf(table, "ceiling: %s, %.1f %s, measured between the rounds\n", weft_ceiling_name(ceiling),
                 all->ceiling * 1e-9, weft_ceiling_unit(ceiling));
-    if (o->json)
+    if (o->json && speaks)
         status = weft_record_end(&record, o->json);
     else
         weft_json_writer_fini(&record.json);

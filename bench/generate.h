@@ -30,7 +30,7 @@ typedef struct {
 
 // Tokens that a request comes to, warm-up included.
 int64_t weft_bench_generate_positions(const weft_bench_generate_options *options);
-// Local, blocking; writes a table to `out`.
+// Collective over the job, blocking; rank 0 writes a table to `out`.
 weft_status weft_bench_generate(weft_job *job, const weft_bench_generate_options *options,
                                 const weft_bench_subject *subject, FILE *out);
 

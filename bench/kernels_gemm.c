@@ -153,9 +153,9 @@ static weft_status make_room(wi_kernel_bench *b, gemm_bench *g)
         const size_t bytes = weft_gemm_scratch(&g->form[i].weight[0], m, b->threads);
         if (bytes > g->scratch_bytes) g->scratch_bytes = bytes;
     }
-    g->a = aligned_alloc(64, weft_align_up((size_t)(m * g->layer->k) * sizeof(float), 64));
-    g->out = aligned_alloc(64, weft_align_up((size_t)(m * g->layer->n) * sizeof(float), 64));
-    g->scratch = aligned_alloc(64, weft_align_up(g->scratch_bytes, 64));
+    g->a = wi_bench_memory((size_t)(m * g->layer->k) * sizeof(float));
+    g->out = wi_bench_memory((size_t)(m * g->layer->n) * sizeof(float));
+    g->scratch = wi_bench_memory(g->scratch_bytes);
     if (!g->a || !g->out || !g->scratch)
         return weft_fail(WEFT_NO_MEMORY, "no memory for %lld rows of %s", (long long)m, g->layer->name);
     for (int64_t row = 0; row < m; row++)

@@ -40,6 +40,8 @@ typedef struct {
 weft_status wi_peer_gemm_create(wi_peers *peers, const wi_peer_gemm_spec *spec, wi_peer_gemm **out);
 void wi_peer_gemm_destroy(wi_peer_gemm *gemm); // accepts NULL
 void wi_peer_gemm_run(void *gemm);
+// In large pages where there are, as an engine's memory is, for weft and its peers alike; NULL without. free() it.
+void *wi_bench_memory(size_t bytes);
 const float *wi_peer_gemm_out(const wi_peer_gemm *gemm);
 
 #endif

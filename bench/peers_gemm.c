@@ -67,6 +67,14 @@ static bool find_dnnl(void *library, dnnl *api)
     return true;
 }
 
+void *wi_bench_memory(size_t bytes)
+{
+    const size_t page = 4096, whole = weft_align_up(bytes, page);
+    void *memory = aligned_alloc(page, whole);
+    if (memory) madvise(memory, whole, MADV_HUGEPAGE);
+    return memory;
+}
+
 // (n, k) of equal rows, as a checkpoint has them.
 static unsigned char *plain_weights(const wi_peer_gemm_spec *spec)
 {
@@ -80,8 +88,8 @@ static weft_status convert_rows(wi_peer_gemm *g)
 {
     const wi_peer_gemm_spec *s = &g->spec;
     const int64_t count = s->m * s->k;
-    g->a = aligned_alloc(64, weft_align_up((size_t)count * 4, 64));
-    g->out = aligned_alloc(64, weft_align_up((size_t)(s->m * s->n) * 4, 64));
+    g->a = wi_bench_memory((size_t)count * 4);
+    g->out = wi_bench_memory((size_t)(s->m * s->n) * 4);
     if (!g->a || !g->out) return weft_fail(WEFT_NO_MEMORY, "no memory for a peer's product");
     for (int64_t i = 0; i < count; i++) {
         uint32_t bits;
@@ -97,8 +105,7 @@ static weft_status convert_rows(wi_peer_gemm *g)
 static weft_status room_for_copies(wi_peer_gemm *g, size_t bytes)
 {
     g->w_bytes = weft_align_up(bytes, 4096);
-    g->w = aligned_alloc(4096, g->w_bytes * (size_t)g->spec.copies);
-    if (g->w) madvise(g->w, g->w_bytes * (size_t)g->spec.copies, MADV_HUGEPAGE); // as weft's own
+    g->w = wi_bench_memory(g->w_bytes * (size_t)g->spec.copies);
     return g->w ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory for a peer's product");
 }
 

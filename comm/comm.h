@@ -83,6 +83,7 @@ void weft_job_print_flight(weft_job *job, FILE *out);
 
 // ---- groups ---------------------------------------------------------------------------------------------------------
 
+weft_job *weft_comm_job(const weft_comm *comm); // that the group belongs to
 int weft_comm_rank(const weft_comm *comm);
 int weft_comm_size(const weft_comm *comm);
 const char *weft_comm_name(const weft_comm *comm);
@@ -110,7 +111,8 @@ weft_status weft_comm_agree(weft_comm *comm, weft_status status, int *who);
 // All ranks must hold the same text; else MISMATCH names the first rank that differs from rank 0, and the line.
 weft_status weft_comm_compare(weft_comm *comm, const char *what, const char *text);
 // The sum by MPI's own all-reduce, in MPI's own order: for --numerics fast and for measuring. UNSUPPORTED where the
-// group is not the world of an MPI job.
+// group is not all ranks of an MPI job, in order.
+bool weft_comm_has_allreduce(const weft_comm *comm);
 weft_status weft_comm_allreduce_fast(weft_comm *comm, const float *in, float *out, size_t count);
 
 // Moves what is in flight; useful where the transport needs the host's help (mpi). Never blocks. Thread-safe.

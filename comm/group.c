@@ -179,6 +179,8 @@ fail:
     return status;
 }
 
+weft_job *weft_comm_job(const weft_comm *comm) { return comm->job; }
+
 void weft_comm_destroy(weft_comm *comm)
 {
     if (!comm) return;
@@ -189,10 +191,18 @@ void weft_comm_destroy(weft_comm *comm)
     free(comm);
 }
 
+bool weft_comm_has_allreduce(const weft_comm *comm)
+{
+    const weft_job *job = comm->job;
+    bool whole = job->p2p && job->p2p->allreduce_f32 && comm->size == job->world->size;
+    for (int r = 0; whole && r < comm->size; r++) whole = comm->world_rank[r] == r;
+    return whole;
+}
+
 weft_status weft_comm_allreduce_fast(weft_comm *comm, const float *in, float *out, size_t count)
 {
     const weft_job *job = comm->job;
-    if (!job->p2p || !job->p2p->allreduce_f32 || comm != job->world)
+    if (!weft_comm_has_allreduce(comm))
         return weft_fail(WEFT_UNSUPPORTED,
                          "group %s has no all-reduce of a library's own: it needs the world of an MPI job", comm->name);
     pthread_mutex_lock(&comm->job->p2p_lock);

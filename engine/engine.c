@@ -39,6 +39,7 @@ struct weft_engine {
     int64_t *asked;  // [ranks] that a request would take
     active *first;
     int64_t last_id;
+    int64_t steps; // so far
     wi_rows *rows; // of one step
     share *shares; // (requests)
     int share_count;
@@ -281,6 +282,8 @@ weft_status weft_engine_step(weft_engine *e, int *rows)
     WEFT_TRY(admit(e));
     schedule(e);
     if (e->share_count == 0) return WEFT_OK;
+    weft_comm *all = weft_model_layout_of(e->model)->mesh.all;
+    if (all) weft_job_set_step(weft_comm_job(all), ++e->steps); // for reports
     weft_batch b = *wi_rows_batch(e->rows);
     b.layers = weft_pool_layers(e->pool);
     WEFT_TRY(weft_model_forward(e->model, &b));

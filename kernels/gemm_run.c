@@ -5,7 +5,7 @@
 enum {
     FEW_ROWS = 32,     // so few rows meet a panel once, in one pass over K
     L2_ROWS = 1 << 20, // bytes of packed rows that may stay in L2 beside a panel
-    L2_SUMS = 3 << 18, // bytes of accumulators that may; twice as many of a stack, most of which is idle
+    L2_SUMS = 3 << 18, // bytes of accumulators that may; four times as many of a stack, most of which is idle
     MANY_PANELS_A_THREAD = 8,
 };
 
@@ -68,7 +68,7 @@ wi_gemm_cut wi_gemm_cut_of(const weft_gemm_weight *w, int64_t m, int threads)
     if (rows <= (expands ? WI_TILE_ROWS : FEW_ROWS)) cut.k_block = INT64_MAX / 2;
     cut_stack(w, &cut);
     if (cut.k_block <= WI_K_BLOCK && (size_t)rows * row_bytes > L2_ROWS && sums_bytes * (size_t)cut.slots < L2_SUMS)
-        cut.group = (int64_t)((cut.slots > 1 ? 2 : 1) * L2_SUMS / (sums_bytes * (size_t)cut.slots));
+        cut.group = (int64_t)((cut.slots > 1 ? 4 : 1) * L2_SUMS / (sums_bytes * (size_t)cut.slots));
     cut.segments = w->family == WEFT_FAMILY_AMX ? 0 : segments_of(w);
     cut.slot_bytes = sums_bytes * (size_t)cut.group;
     cut.expanded_bytes = w->family == WEFT_FAMILY_AMX && w->type != WEFT_BF16 ? (size_t)WI_K_BLOCK * WI_PANEL * 2 : 0;

@@ -91,7 +91,7 @@ static weft_status run_bench(weft_job *job, const wi_call *call)
     weft_status status;
     const wi_model_needs needs = {
         .positions = weft_bench_generate_positions(b), .requests = (int)b->batch, .logit_rows = (int)b->batch};
-    WEFT_TRY_GOTO(wi_model_begin(job, call, call->operands->operand[0], false, &m));
+    WEFT_TRY_GOTO(wi_model_begin(job, call, &o->model, false, &m));
     WEFT_TRY_GOTO(wi_model_load(&m, call, &o->model, &needs));
     const weft_bench_subject subject = {.name = call->operands->operand[0],
                                         .model = m.model,

@@ -216,8 +216,10 @@ static weft_status print_weight(void *arg, const weft_expected *weight)
     if (weight->expert > 0) return WEFT_OK;
     for (int64_t i = 0; i < weight->layer; i++)
         if (c->layer[i].moe == c->layer[weight->layer].moe) return WEFT_OK;
-    const weft_division division = weft_layout_division(weight->part, l->layout.mesh.shape.dense);
-    weft_layout_share(c, &l->layout, weight, share);
+    const weft_division division = weft_layout_division(weight->part, &l->layout.mesh.shape);
+    weft_expected one = *weight;
+    if (one.expert == 0) one.expert = l->layout.experts.begin; // one that the rank has
+    weft_layout_share(c, &l->layout, &one, share);
     pattern_of(weight->name, name);
     shape_text(weight->shape, weight->rank, all, sizeof all);
     shape_text(share, weight->rank, own, sizeof own);

@@ -91,10 +91,11 @@ static const weft_command command = {
     .about =
         "Generates the text that follows the prompt and streams it to stdout; a line of figures goes to stderr. "
         "MODEL is a directory as a hub has it. The same model, prompt, seed and sampling give the same tokens with "
-        "any number of threads and continuations.",
+        "any number of ranks, threads and continuations.",
     .examples = "weft run demo -p 'It was a fine morning' --max-tokens 64\n"
                 "weft run demo --temperature 0.8 --top-p 0.95 --seed 7 -p 'She looked'\n"
-                "echo 'Once upon a time' | weft run demo --n 3 --temperature 1",
+                "echo 'Once upon a time' | weft run demo --n 3 --temperature 1\n"
+                "mpirun -np 4 weft run demo --tp 2 --cp 2 -p 'She was'",
     .flags = flags,
     .common = wi_common_flags,
     .operands_min = 1,
@@ -123,6 +124,7 @@ typedef struct run {
     int prompt_count;
     bool shows; // text goes to stdout as it comes
     int64_t start, first, last;
+    weft_mesh_times times_first, times_last; // of exchanges, when the first and the last token came
 } run_state;
 
 static bool append(stream *s, const char *text, size_t bytes)
@@ -172,8 +174,12 @@ static void on_token(void *arg, int32_t token, float logit)
     run_state *run = s->run;
     const char *text;
     size_t bytes;
-    if (run->first == 0) run->first = weft_clock_ns();
+    if (run->first == 0) {
+        run->first = weft_clock_ns();
+        run->times_first = *run->model.mesh.times;
+    }
     run->last = weft_clock_ns();
+    run->times_last = *run->model.mesh.times;
     if (s->stopped) return;
     s->tokens[s->count++] = token;
     if (weft_detokenizer_push(s->detokenizer, token, &text, &bytes) < 0 || !append(s, text, bytes)) s->failed = true;
@@ -238,8 +244,8 @@ static void print_digest(const run_state *r)
         weft_sha256_add(&hash, r->streams[i].tokens, (size_t)r->streams[i].count * sizeof(int32_t));
     }
     weft_sha256_end(&hash, text);
-    printf("digest %s %s %d\n", text, weft_family_name(weft_model_weights_of(r->model.model)->family),
-           WEFT_CONTRACT_VERSION);
+    printf("digest %s %s %d%s\n", text, weft_family_name(weft_model_weights_of(r->model.model)->family),
+           WEFT_CONTRACT_VERSION, r->model.mesh.shape.fast ? " fast" : "");
 }
 
 typedef struct {
@@ -254,6 +260,25 @@ static figures measure(const run_state *r)
     f.prefill_s = r->first ? (double)(r->first - r->start) * 1e-9 : 0;
     f.decode_s = r->first ? (double)(r->last - r->first) * 1e-9 : 0;
     return f;
+}
+
+// What this rank spent on exchanges, in the prompt and in decoding.
+static void write_ranks(const run_state *r, weft_json_writer *w)
+{
+    const weft_mesh *mesh = &r->model.mesh;
+    const weft_mesh_times *first = &r->times_first, *last = &r->times_last;
+    const double tick = weft_clock_tick_seconds();
+    weft_json_write_int(w, "ranks", mesh->shape.tp * mesh->shape.cp);
+    weft_json_write_int(w, "tp", mesh->shape.tp);
+    weft_json_write_int(w, "cp", mesh->shape.cp);
+    weft_json_write_string(w, "dense", mesh->shape.dense == WEFT_DENSE_MESH ? "mesh" : "tp");
+    weft_json_write_string(w, "numerics", mesh->shape.fast ? "fast" : "invariant");
+    weft_json_write_real(w, "prefill_exchange_s", (double)first->exchange * tick);
+    weft_json_write_real(w, "prefill_exposed_s", (double)first->wait * tick);
+    weft_json_write_real(w, "decode_exchange_s", (double)(last->exchange - first->exchange) * tick);
+    weft_json_write_real(w, "decode_exposed_s", (double)(last->wait - first->wait) * tick);
+    weft_json_write_int(w, "exchanges", (int64_t)last->count);
+    weft_json_write_int(w, "exchange_bytes", (int64_t)last->bytes);
 }
 
 static weft_status write_json(const run_state *r, const char *path)
@@ -284,6 +309,7 @@ static weft_status write_json(const run_state *r, const char *path)
     weft_json_write_real(&w, "ttft_s", f.prefill_s);
     weft_json_write_real(&w, "prefill_s", f.prefill_s);
     weft_json_write_real(&w, "decode_s", f.decode_s);
+    write_ranks(r, &w);
     weft_json_write_int(&w, "weight_bytes", (int64_t)weights->bytes);
     weft_json_write_string(&w, "weights", weft_dtype_name(weights->type));
     weft_json_write_string(&w, "family", weft_family_name(weights->family));
@@ -322,7 +348,7 @@ static weft_status read_prompt(run_state *r)
     size_t bytes = 0;
     if (o->prompt && o->file) return weft_fail(WEFT_USAGE, "--prompt and --input: give one of them");
     if (o->prompt) return wi_model_encode(&r->model, o->prompt, strlen(o->prompt), &r->prompt, &r->prompt_count);
-    WEFT_TRY(wi_read_text(o->file ? o->file : "-", &text, &bytes));
+    WEFT_TRY(wi_read_text(r->model.world, o->file ? o->file : "-", &text, &bytes));
     // The end of the last line is the file's, not the prompt's.
     if (bytes > 0 && text[bytes - 1] == '\n') bytes--;
     weft_status status = wi_model_encode(&r->model, text, bytes, &r->prompt, &r->prompt_count);
@@ -336,24 +362,26 @@ static weft_status run_run(weft_job *job, const wi_call *call)
     run_state r = {.options = o};
     const bool json_out = o->json && strcmp(o->json, "-") == 0;
     weft_status status;
-    WEFT_TRY_GOTO(wi_model_begin(job, call, call->operands->operand[0], true, &r.model));
+    WEFT_TRY_GOTO(wi_model_begin(job, call, &o->model, true, &r.model));
     WEFT_TRY_GOTO(read_prompt(&r));
     const wi_model_needs needs = {
         .positions = r.prompt_count + o->max_tokens, .requests = (int)o->n, .logit_rows = (int)o->n};
     WEFT_TRY_GOTO(wi_model_load(&r.model, call, &o->model, &needs));
-    r.shows = o->n == 1 && !o->digest && !json_out;
+    r.shows = r.model.speaks && o->n == 1 && !o->digest && !json_out;
     r.streams = calloc((size_t)o->n, sizeof *r.streams);
     WEFT_TRY_GOTO(r.streams ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory for %lld continuations", (long long)o->n));
     for (int i = 0; i < o->n; i++) WEFT_TRY_GOTO(submit(&r, i));
     WEFT_TRY_GOTO(generate(&r));
     if (r.shows) putchar('\n');
     fflush(stdout); // before the figures, wherever both go
-    if (o->digest)
-        print_digest(&r);
-    else if (!r.shows && !json_out)
-        print_texts(&r);
-    print_figures(&r);
-    if (o->json) WEFT_TRY_GOTO(write_json(&r, o->json));
+    if (r.model.speaks) {
+        if (o->digest)
+            print_digest(&r);
+        else if (!r.shows && !json_out)
+            print_texts(&r);
+        print_figures(&r);
+        if (o->json) WEFT_TRY_GOTO(write_json(&r, o->json));
+    }
 fail:
     wi_model_close(&r.model);
     for (int i = 0; r.streams && i < o->n; i++) {

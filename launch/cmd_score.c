@@ -100,7 +100,7 @@ typedef struct {
 
 static void print_position(const score *s, int position)
 {
-    if (s->options->summary || s->options->digest) return;
+    if (s->options->summary || s->options->digest || !s->model.speaks) return;
     printf("{\"pos\":%d,\"id\":%d,\"logprob\":", position, s->tokens[position]);
     if (s->has_next)
         printf("%.9g", (double)s->next_logprob);
@@ -192,7 +192,7 @@ static weft_status read_input(score *s)
         s->text_bytes = strlen(o->text);
         return wi_model_encode(&s->model, o->text, s->text_bytes, &s->tokens, &s->count);
     }
-    WEFT_TRY(wi_read_text(o->file, &text, &s->text_bytes));
+    WEFT_TRY(wi_read_text(s->model.world, o->file, &text, &s->text_bytes));
     weft_status status = wi_model_encode(&s->model, text, s->text_bytes, &s->tokens, &s->count);
     free(text);
     return status;
@@ -224,7 +224,8 @@ static void print_end(score *s)
     if (s->options->digest) {
         char text[65];
         weft_sha256_end(&s->hash, text);
-        printf("digest %s %s %d\n", text, weft_family_name(weights->family), WEFT_CONTRACT_VERSION);
+        printf("digest %s %s %d%s\n", text, weft_family_name(weights->family), WEFT_CONTRACT_VERSION,
+               s->model.mesh.shape.fast ? " fast" : "");
         return;
     }
     printf("{\"nll\":%.9g,\"ppl\":%.9g,\"tokens\":%d", s->nll, scored > 0 ? exp(s->nll / scored) : 1.0, scored);
@@ -238,7 +239,7 @@ static weft_status run_score(weft_job *job, const wi_call *call)
     const options_of_score *o = call->options;
     score s = {.options = o};
     weft_status status;
-    WEFT_TRY_GOTO(wi_model_begin(job, call, call->operands->operand[0], !o->tokens, &s.model));
+    WEFT_TRY_GOTO(wi_model_begin(job, call, &o->model, !o->tokens, &s.model));
     WEFT_TRY_GOTO(read_input(&s));
     const size_t vocab = (size_t)s.model.config.vocab;
     int64_t context = o->context > 0 ? o->context : s.model.config.positions;
@@ -257,9 +258,10 @@ static weft_status run_score(weft_job *job, const wi_call *call)
     s.next = calloc((size_t)o->top_k + 1, sizeof *s.next);
     WEFT_TRY_GOTO(s.op.scratch && s.next ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory to score with"));
     weft_sha256_begin(&s.hash);
-    if (o->logits) WEFT_TRY_GOTO(open_npy(&s, vocab));
+    if (o->logits && s.model.speaks) status = open_npy(&s, vocab);
+    WEFT_TRY_GOTO(weft_comm_agree(s.model.world, status, NULL));
     WEFT_TRY_GOTO(score_windows(&s, (int)context, (int)stride));
-    print_end(&s);
+    if (s.model.speaks) print_end(&s);
 fail:
     if (s.npy && fclose(s.npy) != 0 && status == WEFT_OK)
         status = weft_fail(WEFT_IO, "%s: cannot be written", o->logits);

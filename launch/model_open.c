@@ -11,7 +11,7 @@
 
 enum { CACHE_BLOCK = 64 }; // positions
 
-weft_status wi_read_text(const char *path, char **text, size_t *bytes)
+static weft_status read_all(const char *path, char **text, size_t *bytes)
 {
     const bool standard = strcmp(path, "-") == 0;
     const char *name = standard ? "standard input" : path;
@@ -39,6 +39,26 @@ weft_status wi_read_text(const char *path, char **text, size_t *bytes)
     return WEFT_OK;
 }
 
+weft_status wi_read_text(weft_comm *world, const char *path, char **text, size_t *bytes)
+{
+    const bool reads = weft_comm_rank(world) == 0;
+    weft_status status = WEFT_OK;
+    int64_t size = 0;
+    if (reads) status = read_all(path, text, bytes);
+    WEFT_TRY(weft_comm_agree(world, status, NULL));
+    if (reads) size = (int64_t)*bytes;
+    WEFT_TRY(weft_comm_max(world, &size, 1));
+    if (!reads) {
+        *bytes = (size_t)size;
+        *text = malloc(*bytes + 1);
+        if (!*text) status = weft_fail(WEFT_NO_MEMORY, "%s: no memory for %zu bytes", path, *bytes);
+    }
+    status = weft_comm_agree(world, status, NULL);
+    if (status == WEFT_OK) status = weft_comm_bcast(world, 0, *text, *bytes);
+    if (status < 0) free(*text);
+    return status;
+}
+
 weft_status wi_write_text(const char *path, const char *text, size_t bytes)
 {
     const bool standard = strcmp(path, "-") == 0;
@@ -50,16 +70,25 @@ weft_status wi_write_text(const char *path, const char *text, size_t bytes)
     return good ? WEFT_OK : weft_fail(WEFT_IO, "%s: %s", standard ? "standard output" : path, strerror(errno));
 }
 
-weft_status wi_model_begin(weft_job *job, const wi_call *call, const char *path, bool with_tokenizer, wi_model *out)
+// The best instructions that every rank has.
+static weft_status agree_families(wi_model *m)
+{
+    int64_t best[] = {weft_family_choose(&m->cpu, m->kernels.isa, WEFT_BF16),
+                      weft_attention_choose(&m->cpu, m->kernels.isa, WEFT_CACHE_BF16)};
+    const int64_t own = best[0];
+    WEFT_TRY(weft_comm_min(m->world, best, 2));
+    m->family_limit = (weft_family)best[0];
+    m->attention_limit = (weft_attention_family)best[1];
+    if (own != best[0])
+        weft_log_info("this rank could multiply by %s; with the others it does by %s",
+                      weft_family_name((weft_family)own), weft_family_name(m->family_limit));
+    return WEFT_OK;
+}
+
+static weft_status open_local(const wi_call *call, const char *path, bool with_tokenizer, wi_model *out)
 {
     weft_isa isa;
     weft_name_style style;
-    *out = (wi_model){.cpu = weft_cpu_detect()};
-    if (weft_comm_size(weft_job_world(job)) > 1)
-        return weft_fail(WEFT_UNSUPPORTED,
-                         "a model is computed on one rank in this version, and there are %d: start without -n, mpirun "
-                         "and srun, and give --threads",
-                         weft_comm_size(weft_job_world(job)));
     WEFT_TRY(weft_isa_choose(&out->cpu, &isa));
     WEFT_TRY(weft_topology_read(&out->topology));
     WEFT_TRY(weft_model_config_read(path, &out->config));
@@ -77,6 +106,24 @@ weft_status wi_model_begin(weft_job *job, const wi_call *call, const char *path,
     return WEFT_OK;
 }
 
+weft_status wi_model_begin(weft_job *job, const wi_call *call, const wi_model_flags *flags, bool with_tokenizer,
+                           wi_model *out)
+{
+    const weft_mesh_shape wanted = {.tp = (int)flags->tp,
+                                    .cp = (int)flags->cp,
+                                    .dense = (weft_dense)flags->dense,
+                                    .expert_columns = flags->experts == 1,
+                                    .fast = flags->numerics == 1};
+    weft_mesh_shape shape;
+    *out = (wi_model){.cpu = weft_cpu_detect(), .world = weft_job_world(job)};
+    out->speaks = weft_comm_rank(out->world) == 0;
+    WEFT_TRY(weft_mesh_shape_for(&wanted, weft_comm_size(out->world), &shape));
+    const weft_status status = open_local(call, call->operands->operand[0], with_tokenizer, out);
+    WEFT_TRY(weft_comm_agree(out->world, status, NULL));
+    WEFT_TRY(agree_families(out));
+    return weft_mesh_create(out->world, &shape, &out->mesh);
+}
+
 static void show_progress(void *arg, uint64_t done, uint64_t total)
 {
     fprintf(stderr, "\rloading %5.1f %% of %.2f GB", 100.0 * (double)done / (double)total, (double)total * 1e-9);
@@ -89,10 +136,12 @@ static weft_status weights_of(const wi_model *m, const wi_model_flags *flags, we
     static const weft_dtype types[] = {WEFT_F32, WEFT_F32, WEFT_BF16, WEFT_F16, WEFT_I8, WEFT_I4};
     const int weights = flags->dtype == 0 ? flags->weights : flags->dtype;
     *out = (weft_weights_options){.as_stored = weights == 0, .type = types[weights], .cpu = &m->cpu};
+    out->has_limit = true;
+    out->limit = m->family_limit;
     out->group = flags->group ? (int)flags->group : out->type == WEFT_I4 && weights != 0 ? 64 : 0;
     if (flags->group && flags->group != 32 && flags->group != 64 && flags->group != 128)
         return weft_fail(WEFT_USAGE, "--group %d: must be 32, 64 or 128", (int)flags->group);
-    if (isatty(STDERR_FILENO)) out->progress = show_progress;
+    if (m->speaks && isatty(STDERR_FILENO)) out->progress = show_progress;
     if (!flags->family) return WEFT_OK;
     out->has_family = true;
     if (!weft_family_from_name(flags->family, &out->family))
@@ -111,18 +160,21 @@ static weft_cache_type cache_of(const wi_model *m, const wi_model_flags *flags, 
 
 weft_status wi_model_load(wi_model *m, const wi_call *call, const wi_model_flags *flags, const wi_model_needs *needs)
 {
-    weft_model_options model = {
-        .rows = (int)flags->chunk, .logit_rows = needs->logit_rows, .positions = needs->positions};
+    weft_model_options model = {.mesh = &m->mesh,
+                                .attention_limit = m->attention_limit,
+                                .rows = (int)flags->chunk,
+                                .logit_rows = needs->logit_rows,
+                                .positions = needs->positions};
     weft_engine_options engine = {.block = CACHE_BLOCK, .requests = needs->requests, .chunk = (int)flags->chunk};
     const int64_t start = weft_clock_ns();
     WEFT_TRY(weights_of(m, flags, &model.weights));
     model.cache = cache_of(m, flags, &model.weights);
-    if (needs->positions > m->config.positions)
+    if (needs->positions > m->config.positions && m->speaks)
         weft_log_warn("the model is made for %lld positions, and this takes up to %lld: what it says beyond them may "
                       "make no sense",
                       (long long)m->config.positions, (long long)needs->positions);
     if (model.rows < needs->requests) model.rows = engine.chunk = needs->requests;
-    if (model.logit_rows > model.rows) model.logit_rows = model.rows;
+    if (model.logit_rows > model.rows * m->mesh.shape.cp) model.logit_rows = model.rows * m->mesh.shape.cp;
     WEFT_TRY(weft_model_create(&m->op, &m->cpu, m->device, &m->config, m->checkpoint, &model, &m->model));
     engine.cache_bytes = flags->cache_bytes;
     engine.cache_blocks = weft_engine_blocks(m->model, CACHE_BLOCK, needs->positions, needs->requests);
@@ -135,6 +187,7 @@ void wi_model_close(wi_model *m)
 {
     weft_engine_destroy(m->engine);
     weft_model_destroy(m->model);
+    weft_mesh_free(&m->mesh);
     weft_model_config_fini(&m->config);
     weft_checkpoint_close(m->checkpoint);
     weft_tokenizer_destroy(m->tokenizer);

@@ -174,7 +174,7 @@ weft_status wi_plan_all(const wi_plan_case *plan, wi_mesh_plan **out, int *count
 {
     weft_status status = WEFT_OK;
     int found = 0;
-    wi_mesh_plan *meshes = calloc((size_t)2 * WEFT_FOLD_PLACES, sizeof *meshes);
+    wi_mesh_plan *meshes = calloc((size_t)4 * WEFT_FOLD_PLACES, sizeof *meshes);
     if (!meshes) return weft_fail(WEFT_NO_MEMORY, "no memory for a plan");
     for (int cp = 1; cp <= WEFT_FOLD_PLACES && cp <= plan->ranks; cp++)
         for (int dense = WEFT_DENSE_TP; dense <= WEFT_DENSE_MESH; dense++) {
@@ -182,8 +182,12 @@ weft_status wi_plan_all(const wi_plan_case *plan, wi_mesh_plan **out, int *count
             if (plan->ranks % cp != 0 || (cp == 1 && dense == WEFT_DENSE_MESH)) continue;
             if ((plan->tp && plan->tp != shape.tp) || (plan->cp && plan->cp != cp)) continue;
             if (plan->dense && plan->dense != dense + 1 && cp > 1) continue;
-            meshes[found] = (wi_mesh_plan){.shape = shape};
-            WEFT_TRY_GOTO(plan_mesh(plan, &meshes[found++]));
+            for (int columns = 0; columns <= (plan->config->experts > 0 && plan->ranks > 1); columns++) {
+                meshes[found] = (wi_mesh_plan){.shape = shape};
+                meshes[found].shape.expert_columns = columns;
+                if (columns && shape.tp == 1 && dense == WEFT_DENSE_TP) continue; // a dense group of one
+                WEFT_TRY_GOTO(plan_mesh(plan, &meshes[found++]));
+            }
         }
     if (found == 0)
         WEFT_TRY_GOTO(weft_fail(WEFT_USAGE,

@@ -9,7 +9,9 @@
 
 static const char *dense_name(const weft_mesh_shape *s)
 {
-    return s->cp == 1 ? "-" : s->dense == WEFT_DENSE_MESH ? "mesh" : "tp";
+    if (s->cp == 1) return s->expert_columns ? "-, columns" : "-";
+    if (s->dense == WEFT_DENSE_MESH) return s->expert_columns ? "mesh, columns" : "mesh";
+    return s->expert_columns ? "tp, columns" : "tp";
 }
 
 static const char *cache_name(weft_cache_type type)
@@ -48,7 +50,7 @@ static const char *time_text(double seconds, char text[24])
 static void print_mesh(const wi_mesh_plan *m, FILE *out)
 {
     char a[24], b[24], c[24], d[24], e[24], f[24], g[24];
-    fprintf(out, "%4d %3d %-5s %9s %9s %9s %10" PRId64 " %6d %10s %10s %9s %9s%s\n", m->shape.tp, m->shape.cp,
+    fprintf(out, "%4d %3d %-13s %9s %9s %9s %10" PRId64 " %6d %10s %10s %9s %9s%s\n", m->shape.tp, m->shape.cp,
             dense_name(&m->shape), short_text((double)m->bytes.weights, "B", a),
             short_text((double)m->bytes.cache, "B", b), short_text((double)m->bytes.scratch, "B", c), m->context,
             m->batch, short_text(m->prefill_sent, "B", d), short_text(m->decode_sent, "B", e),
@@ -68,8 +70,12 @@ static void print_best(const wi_plan_case *p, const wi_mesh_plan *m, int count, 
                 short_text(p->machine.memory, "B", b));
         return;
     }
-    fprintf(out, "best: --tp %d --cp %d%s%s: ", best->shape.tp, best->shape.cp, best->shape.cp > 1 ? " --dense " : "",
-            best->shape.cp > 1 ? dense_name(&best->shape) : "");
+    const bool mesh = best->shape.dense == WEFT_DENSE_MESH;
+    fprintf(out, "best: --tp %d --cp %d%s%s: ", best->shape.tp, best->shape.cp,
+            best->shape.cp == 1 ? ""
+            : mesh              ? " --dense mesh"
+                                : " --dense tp",
+            best->shape.expert_columns ? " --experts columns" : "");
     if (count == 1)
         fprintf(out, "the only mesh there is\n");
     else if (!next->fits)
@@ -92,9 +98,8 @@ void wi_plan_print(const wi_plan_case *p, const char *model, const wi_mesh_plan 
             short_text(p->machine.far, "B/s", e), p->machine.source);
     fprintf(out,
             "               bytes of the fullest rank       most that fits    sent by it a token         predicted\n");
-    fprintf(
-        out,
-        "  tp  cp dense   weights     cache   scratch    context  batch    prefill     decode   prompts     token\n");
+    fprintf(out, "  tp  cp dense           weights     cache   scratch    context  batch    prefill     decode   "
+                 "prompts     token\n");
     for (int i = 0; i < count; i++) print_mesh(&meshes[i], out);
     fprintf(out, "\n");
     print_best(p, meshes, count, out);
@@ -128,6 +133,7 @@ static void write_mesh(weft_json_writer *w, const char *key, const weft_mesh_sha
     weft_json_write_int(w, "tp", s->tp);
     weft_json_write_int(w, "cp", s->cp);
     weft_json_write_string(w, "dense", s->dense == WEFT_DENSE_MESH ? "mesh" : "tp");
+    weft_json_write_string(w, "experts", s->expert_columns ? "columns" : "whole");
     weft_json_write_end(w);
 }
 

@@ -156,8 +156,8 @@ static weft_status attend(weft_model *m, const weft_batch *b, const weft_layer_c
     return WEFT_OK;
 }
 
-static void column(weft_model *m, const weft_gemm_weight *weight, const float *bias, int64_t rows, const float *in,
-                   float *out, weft_act act)
+void wi_column(weft_model *m, const weft_gemm_weight *weight, const float *bias, int64_t rows, const float *in,
+               float *out, weft_act act)
 {
     const weft_linear_call call = {.m = rows,
                                    .a = in,
@@ -176,11 +176,11 @@ static weft_status project(weft_model *m, const weft_layer_weights *w, int rows)
     const size_t width = qkv_width(m), own = (size_t)weft_range_size(m->layout.qkv);
     float *slot;
     if (!m->projected) {
-        column(m, &w->qkv, w->qkv_bias, rows, m->normed, m->qkv, WEFT_ACT_NONE);
+        wi_column(m, &w->qkv, w->qkv_bias, rows, m->normed, m->qkv, WEFT_ACT_NONE);
         return WEFT_OK;
     }
     WEFT_TRY(weft_transfer_acquire(m->projected, &slot));
-    column(m, &w->qkv, w->qkv_bias, rows, m->normed, slot, WEFT_ACT_NONE);
+    wi_column(m, &w->qkv, w->qkv_bias, rows, m->normed, slot, WEFT_ACT_NONE);
     WEFT_TRY(weft_transfer_gather(m->projected, (size_t)rows * own));
     size_t at = 0;
     for (int r = 0; r < mesh->shape.cp && width > 0; r++) {
@@ -227,17 +227,16 @@ static weft_act act_of(const weft_model_config *c)
     }
 }
 
-// gated = act(gate(in)) * up(in), of the `width` columns that this rank has.
-static void gate(weft_model *m, const weft_ffn_weights *w, int64_t rows, size_t width, const float *in, float *stacked,
-                 float *gated)
+void wi_gate(weft_model *m, const weft_ffn_weights *w, int64_t rows, size_t width, const float *in, float *stacked,
+             float *gated)
 {
     const weft_model_config *c = &m->config;
     if (w->gate_up.fuse == WEFT_FUSE_GATE) {
-        column(m, &w->gate_up, w->gate_up_bias, rows, in, gated, act_of(c));
+        wi_column(m, &w->gate_up, w->gate_up_bias, rows, in, gated, act_of(c));
         return;
     }
     if (width == 0) return;
-    column(m, &w->gate_up, w->gate_up_bias, rows, in, stacked, WEFT_ACT_NONE);
+    wi_column(m, &w->gate_up, w->gate_up_bias, rows, in, stacked, WEFT_ACT_NONE);
     const weft_gate args = {.out = gated,
                             .out_stride = width,
                             .in = stacked,
@@ -250,63 +249,6 @@ static void gate(weft_model *m, const weft_ffn_weights *w, int64_t rows, size_t 
                             .alpha = (float)c->ffn_alpha,
                             .limit = (float)c->ffn_limit};
     m->op.table->rows.gate(&m->op, &args);
-}
-
-static weft_status mix_experts(weft_model *m, const weft_layer_weights *w, int rows)
-{
-    const weft_model_config *c = &m->config;
-    const weft_kernels *t = m->op.table;
-    const size_t width = (size_t)c->hidden, used = (size_t)c->experts_used, experts = (size_t)c->experts;
-    column(m, &w->router, w->router_bias, rows, m->normed, m->moe.scores, WEFT_ACT_NONE);
-    t->pick.route(&m->op, &(weft_route){.scores = m->moe.scores,
-                                        .stride = experts,
-                                        .rows = (size_t)rows,
-                                        .experts = experts,
-                                        .k = used,
-                                        .kind = c->route,
-                                        .normalize = c->route_normalize,
-                                        .scale = 1,
-                                        .ids = m->moe.ids,
-                                        .weights = m->moe.weights});
-    t->pick.group(&m->op, &(weft_route_group){.ids = m->moe.ids,
-                                              .rows = (size_t)rows,
-                                              .k = used,
-                                              .experts = experts,
-                                              .offsets = m->moe.offsets,
-                                              .row_of = m->moe.row_of,
-                                              .place = m->moe.place});
-    t->rows.gather(&m->op, &(weft_move){.out = m->moe.in,
-                                        .out_stride = width * sizeof(float),
-                                        .in = m->normed,
-                                        .in_stride = width * sizeof(float),
-                                        .index = m->moe.row_of,
-                                        .rows = (size_t)rows * used,
-                                        .bytes = width * sizeof(float)});
-    const size_t own = (size_t)weft_range_size(m->layout.expert_ffn);
-    for (size_t e = 0; e < experts; e++) {
-        const size_t at = (size_t)m->moe.offsets[e];
-        const int64_t count = m->moe.offsets[e + 1] - m->moe.offsets[e];
-        const weft_ffn_weights *expert = &w->expert[e];
-        gate(m, expert, count, own, m->moe.in + at * width, m->moe.stacked, m->moe.gated);
-        WEFT_TRY(weft_linear_row(m->expert_sum, &m->op, &expert->down,
-                                 &(weft_linear_call){.m = count,
-                                                     .a = m->moe.gated,
-                                                     .a_stride = own,
-                                                     .out = m->moe.out + at * width,
-                                                     .out_stride = width,
-                                                     .bias = expert->down_bias}));
-    }
-    t->pick.combine(&m->op, &(weft_combine){.out = m->branch,
-                                            .out_stride = width,
-                                            .in = m->moe.out,
-                                            .in_stride = width,
-                                            .place = m->moe.place,
-                                            .weights = m->moe.weights,
-                                            .rows = (size_t)rows,
-                                            .k = used,
-                                            .width = width});
-    t->rows.add(&m->op, m->x, m->x, m->branch, (size_t)rows * width);
-    return WEFT_OK;
 }
 
 static weft_status run_layer(weft_model *m, const weft_batch *b, int64_t layer)
@@ -327,9 +269,9 @@ static weft_status run_layer(weft_model *m, const weft_batch *b, int64_t layer)
     WEFT_TRY(row_and_add(m, m->o_sum, &w->o, w->o_bias, b->rows, m->attended,
                          weft_range_size(have->finished) * c->head_dim, w->after_attention_norm));
     norm(m, m->normed, m->x, w->ffn_norm, b->rows);
-    if (l->moe) return mix_experts(m, w, b->rows);
+    if (l->moe) return wi_mix_experts(m, w, b->rows);
     const int64_t own = weft_range_size(have->ffn);
-    gate(m, &w->ffn, b->rows, (size_t)own, m->normed, m->stacked, m->gated);
+    wi_gate(m, &w->ffn, b->rows, (size_t)own, m->normed, m->stacked, m->gated);
     return row_and_add(m, m->down_sum, &w->ffn.down, w->ffn.down_bias, b->rows, m->gated, own, w->after_ffn_norm);
 }
 
@@ -346,7 +288,7 @@ static void find_own_logits(weft_model *m, const weft_batch *b, int count, float
                                                   .rows = (size_t)count,
                                                   .bytes = bytes});
     norm(m, m->last, m->last, m->weights.final_norm, count);
-    column(m, &m->weights.head, NULL, count, m->last, out, WEFT_ACT_NONE);
+    wi_column(m, &m->weights.head, NULL, count, m->last, out, WEFT_ACT_NONE);
 }
 
 // What rank `rank` of the mesh found, to its place: `first` is where the places of its rows begin.

@@ -48,6 +48,12 @@ void weft_layout_qkv_rows(const weft_model_config *c, const weft_layout *l, weft
     }
 }
 
+weft_range weft_layout_experts_of(const weft_model_config *c, const weft_mesh *m, int dense_rank)
+{
+    if (m->shape.expert_columns) return (weft_range){0, c->experts};
+    return weft_range_part(c->experts, 1, dense_rank, m->dense_ranks);
+}
+
 weft_range weft_layout_vocab_of(const weft_model_config *c, const weft_mesh *m, int dense_rank)
 {
     return weft_range_part(c->vocab, VOCAB_GRAIN, dense_rank, m->dense_ranks);
@@ -78,10 +84,17 @@ weft_layout weft_layout_of(const weft_model_config *c, const weft_mesh *mesh, in
     l.expert_down = (weft_row_shape){.k = c->expert_ffn, .unit = unit, .width = c->hidden};
     l.o_inputs = weft_row_inputs(m, &l.o);
     l.down_inputs = weft_row_inputs(m, &l.down);
-    l.expert_inputs = weft_row_inputs(m, &l.expert_down);
+    l.expert_mesh = *m;
+    if (!m->shape.expert_columns) {
+        l.expert_mesh = weft_mesh_at(&alone, 0);
+        l.expert_mesh.shape.fast = m->shape.fast;
+    }
+    l.experts = weft_layout_experts_of(c, m, m->dense_rank);
+    l.expert_inputs = weft_row_inputs(&l.expert_mesh, &l.expert_down);
     l.ffn = weft_row_own(m, &l.down);
-    l.expert_ffn = weft_row_own(m, &l.expert_down);
+    l.expert_ffn = weft_row_own(&l.expert_mesh, &l.expert_down);
     l.outputs = weft_row_outputs(m, &l.o);
+    l.expert_outputs = weft_row_outputs(&l.expert_mesh, &l.expert_down);
     l.vocab = weft_layout_vocab_of(c, m, m->dense_rank);
     return l;
 }

@@ -21,7 +21,9 @@ typedef struct {
     weft_row_shape o, down, expert_down;
     weft_range o_inputs, down_inputs, expert_inputs; // of the leaves
     weft_range ffn, expert_ffn;                      // columns of gate and of up
-    weft_range outputs;                              // of all row linears
+    weft_mesh expert_mesh;                           // that shares one expert: a rank alone where ranks have whole ones
+    weft_range experts;                              // that this rank has, of each layer
+    weft_range outputs, expert_outputs;              // of row linears
     weft_range vocab;                                // rows of the embedding and of the head
 } weft_layout;
 
@@ -36,6 +38,8 @@ weft_range weft_layout_finished(const weft_model_config *config, const weft_mesh
 // pool not set); NULL: only measure. Returns the bytes of a block, all layers together.
 size_t weft_layout_cache(const weft_model_config *config, const weft_layout *layout, weft_cache_type type, int block,
                          weft_cache *layers);
+// The experts that another rank of the dense group has.
+weft_range weft_layout_experts_of(const weft_model_config *config, const weft_mesh *mesh, int dense_rank);
 // The rows of the vocabulary that another rank of the dense group has, and the most that any has.
 weft_range weft_layout_vocab_of(const weft_model_config *config, const weft_mesh *mesh, int dense_rank);
 int64_t weft_layout_vocab_most(const weft_model_config *config, const weft_mesh *mesh);

@@ -61,7 +61,27 @@ static const weft_division table[WEFT_PART_COUNT][2] = {
     [WEFT_PART_EXPERTS_DOWN_BIAS] = {WEFT_DIVISION_ONCE, WEFT_DIVISION_ONCE},
 };
 
-weft_division weft_layout_division(weft_part part, weft_dense dense) { return table[part][dense == WEFT_DENSE_MESH]; }
+static bool of_expert(weft_part part)
+{
+    switch (part) {
+    case WEFT_PART_EXPERT_GATE:
+    case WEFT_PART_EXPERT_UP:
+    case WEFT_PART_EXPERT_DOWN:
+    case WEFT_PART_EXPERTS_GATE_UP:
+    case WEFT_PART_EXPERTS_GATE_UP_BIAS:
+    case WEFT_PART_EXPERTS_DOWN:
+    case WEFT_PART_EXPERTS_DOWN_BIAS:
+        return true;
+    default:
+        return false;
+    }
+}
+
+weft_division weft_layout_division(weft_part part, const weft_mesh_shape *shape)
+{
+    if (of_expert(part) && !shape->expert_columns) return WEFT_DIVISION_EXPERT;
+    return table[part][shape->dense == WEFT_DENSE_MESH];
+}
 
 // ---- what a rank has ----
 
@@ -109,7 +129,13 @@ void weft_layout_share(const weft_model_config *c, const weft_layout *l, const w
     // The stacked experts stand as (experts, inputs, outputs).
     const bool stacked = part >= WEFT_PART_EXPERTS_GATE_UP;
     memcpy(shape, weight->shape, 3 * sizeof *shape);
-    switch (weft_layout_division(part, l->mesh.shape.dense)) {
+    switch (weft_layout_division(part, &l->mesh.shape)) {
+    case WEFT_DIVISION_EXPERT:
+        if (stacked)
+            shape[0] = weft_range_size(l->experts);
+        else if (weight->expert < l->experts.begin || weight->expert >= l->experts.end)
+            shape[0] = 0;
+        break;
     case WEFT_DIVISION_VOCAB:
         shape[0] = weft_range_size(l->vocab);
         break;
@@ -119,7 +145,8 @@ void weft_layout_share(const weft_model_config *c, const weft_layout *l, const w
         shape[stacked ? weight->rank - 1 : 0] = columns_of(c, l, part);
         break;
     case WEFT_DIVISION_ROW:
-        shape[stacked ? 2 : 0] = weft_range_size(l->outputs);
+        shape[stacked ? 2 : 0] =
+            weft_range_size(part == WEFT_PART_O || part == WEFT_PART_DOWN ? l->outputs : l->expert_outputs);
         shape[1] = inputs_of(l, part);
         break;
     default:

@@ -79,6 +79,8 @@ void wi_model_cut(weft_model *m, wi_cutter *at)
     m->qkv = cut(at, t * (size_t)weft_layout_qkv_width(c, l), f);
     m->attended = cut(at, t * (size_t)(weft_range_size(l->finished) * c->head_dim), f);
     m->ids = cut(at, t, sizeof(int32_t));
+    m->said_offset = cut(at, (size_t)l->mesh.dense_ranks, sizeof *m->said_offset);
+    m->said_count = cut(at, (size_t)l->mesh.dense_ranks, sizeof *m->said_count);
     m->taken = cut(at, (size_t)l->mesh.dense_ranks, sizeof *m->taken);
     m->gated = cut(at, t * ffn, f);
     m->stacked = cut(at, t * ffn * stack, f);
@@ -140,7 +142,12 @@ void wi_groups_of(const weft_model_config *c, const weft_layout *l, const weft_m
     for (int64_t i = 0; i < c->layers; i++) dense = dense || !c->layer[i].moe;
     // Where the same ranks give the same roots, one sum serves both.
     g->has_down = dense && (l->mesh.dense_ranks > WEFT_LEAVES || !same_places(&g->o, &g->down));
-    g->has_experts = c->experts > 0;
+    g->has_experts = c->experts > 0 && shape->expert_columns;
+    if (c->experts > 0 && !shape->expert_columns && l->mesh.dense_ranks > 1) {
+        const size_t ranks = (size_t)l->mesh.dense_ranks;
+        g->joined = (rows + ranks - 1) / ranks * (size_t)c->hidden;
+        g->said = g->joined * (size_t)c->experts_used;
+    }
     if (g->has_experts) g->experts = of_rows(l->expert_down, rows * (size_t)c->experts_used);
     if (l->mesh.dense_ranks > 1) g->embedded = rows * (size_t)c->hidden;
     if (shape->tp * shape->cp > 1) g->found = (size_t)options->logit_rows * (size_t)weft_layout_vocab_most(c, &l->mesh);
@@ -158,6 +165,10 @@ uint64_t wi_groups_bytes(const weft_layout *l, const wi_groups *g, int node_rank
     if (g->has_down) bytes += weft_row_sum_bytes(mesh, &g->down, &near);
     if (g->has_experts) bytes += weft_row_sum_bytes(mesh, &g->experts, &near);
     if (g->embedded) bytes += weft_transfer_bytes(WEFT_TRANSFER_GATHER, g->embedded, mesh->dense_ranks, near.dense);
+    if (g->said) {
+        bytes += weft_transfer_bytes(WEFT_TRANSFER_DEAL, g->said, mesh->dense_ranks, near.dense);
+        bytes += weft_transfer_bytes(WEFT_TRANSFER_GATHER, g->joined, mesh->dense_ranks, near.dense);
+    }
     if (g->found) bytes += weft_transfer_bytes(WEFT_TRANSFER_GATHER, g->found, ranks, near.all);
     if (g->projected) bytes += weft_transfer_bytes(WEFT_TRANSFER_GATHER, g->projected, mesh->shape.cp, near.cp);
     if (g->has_dealt) bytes += weft_dealt_bytes(mesh, &g->dealt, &near);

@@ -108,10 +108,17 @@ static weft_status make_groups(weft_model *m)
     wi_groups_of(&m->config, &m->layout, &m->options, &g);
     WEFT_TRY(make_sums(m, &g));
     if (g.embedded)
-        WEFT_TRY(weft_transfer_create(mesh->dense, WEFT_TRANSFER_GATHER, "embedded", g.embedded, &m->embedded));
-    if (g.found) WEFT_TRY(weft_transfer_create(mesh->all, WEFT_TRANSFER_GATHER, "logits", g.found, &m->found));
+        WEFT_TRY(
+            weft_transfer_create(mesh->dense, WEFT_TRANSFER_GATHER, "embedded", g.embedded, mesh->times, &m->embedded));
+    if (g.said)
+        WEFT_TRY(weft_transfer_create(mesh->dense, WEFT_TRANSFER_DEAL, "experts", g.said, mesh->times, &m->said));
+    if (g.said)
+        WEFT_TRY(weft_transfer_create(mesh->dense, WEFT_TRANSFER_GATHER, "joined", g.joined, mesh->times, &m->joined));
+    if (g.found)
+        WEFT_TRY(weft_transfer_create(mesh->all, WEFT_TRANSFER_GATHER, "logits", g.found, mesh->times, &m->found));
     if (g.projected)
-        WEFT_TRY(weft_transfer_create(mesh->cp, WEFT_TRANSFER_GATHER, "projected", g.projected, &m->projected));
+        WEFT_TRY(
+            weft_transfer_create(mesh->cp, WEFT_TRANSFER_GATHER, "projected", g.projected, mesh->times, &m->projected));
     return g.has_dealt ? weft_dealt_create(mesh, &g.dealt, &m->dealt) : WEFT_OK;
 }
 
@@ -126,6 +133,8 @@ static weft_status make_local(weft_model *m, const weft_cpu *cpu, const weft_che
     int key;
     WEFT_TRY(weft_weights_load(checkpoint, c, l, &m->options.weights, &m->op, m->device, &m->weights));
     m->attention = weft_attention_choose(cpu, m->op.table->isa, m->options.cache);
+    if (m->options.weights.has_limit && m->options.attention_limit < m->attention)
+        m->attention = m->options.attention_limit;
     m->first_head = calloc((size_t)kv_heads + 1, sizeof *m->first_head);
     if (!m->first_head) return weft_fail(WEFT_NO_MEMORY, "no memory for a model");
     for (int64_t i = 0; i <= kv_heads; i++) {
@@ -177,6 +186,8 @@ void weft_model_destroy(weft_model *model)
     weft_transfer_destroy(model->projected);
     weft_transfer_destroy(model->embedded);
     weft_row_sum_destroy(model->expert_sum);
+    weft_transfer_destroy(model->said);
+    weft_transfer_destroy(model->joined);
     if (model->down_sum != model->o_sum) weft_row_sum_destroy(model->down_sum);
     weft_row_sum_destroy(model->o_sum);
     free(model->first_head);

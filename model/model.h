@@ -20,11 +20,12 @@ typedef struct weft_model weft_model;
 
 typedef struct {
     weft_weights_options weights;
-    const weft_mesh *mesh; // copied, its groups borrowed; NULL: a rank alone
-    weft_cache_type cache; // of keys and values
-    int rows;              // the most rows that this rank computes in a pass
-    int logit_rows;        // the most rows of a pass, on all ranks together, whose logits are wanted
-    int64_t positions;     // the most positions of a request
+    const weft_mesh *mesh;                 // copied, its groups borrowed; NULL: a rank alone
+    weft_cache_type cache;                 // of keys and values
+    weft_attention_family attention_limit; // with weights.has_limit
+    int rows;                              // the most rows that this rank computes in a pass
+    int logit_rows;                        // the most rows of a pass, on all ranks together, whose logits are wanted
+    int64_t positions;                     // the most positions of a request
 } weft_model_options;
 
 // Takes the config over, also when it fails. The team and the device are borrowed. Collective over the mesh, blocking:

@@ -32,6 +32,8 @@ struct weft_model {
     weft_transfer *embedded;                     // rows of the embedding
     weft_transfer *projected;                    // --dense mesh: columns of q, k and v
     weft_transfer *found;                        // logits
+    weft_transfer *said, *joined;                // whole experts on each rank: their rows, and the owners' sums
+    size_t *said_offset, *said_count;            // (dense ranks)
     weft_dealt *dealt;                           // attention
     int *first_head;                             // (local KV heads + 1) for weft_attention
     // T rows at most, all f32; A, K, F by what this rank has
@@ -69,6 +71,7 @@ typedef struct {
     weft_row_shape o, down, experts;   // rows set
     bool has_down, has_experts;        // without `down` its sums are those of `o`
     size_t embedded, found, projected; // floats that one rank gives
+    size_t said, joined;               // of experts, where each rank has whole ones
     bool has_dealt;
     weft_dealt_shape dealt; // may point into heads_of
     weft_range heads_of[WEFT_FOLD_PLACES];
@@ -77,5 +80,14 @@ void wi_groups_of(const weft_model_config *config, const weft_layout *layout, co
                   wi_groups *out);
 // What they take of the memory of this rank, where each node has so many ranks. The mesh's groups are not looked at.
 uint64_t wi_groups_bytes(const weft_layout *layout, const wi_groups *groups, int node_ranks);
+
+// ---- forward.c and experts.c ----
+
+void wi_column(weft_model *m, const weft_gemm_weight *weight, const float *bias, int64_t rows, const float *in,
+               float *out, weft_act act);
+// gated = act(gate(in)) * up(in), of the `width` columns that this rank has.
+void wi_gate(weft_model *m, const weft_ffn_weights *w, int64_t rows, size_t width, const float *in, float *stacked,
+             float *gated);
+weft_status wi_mix_experts(weft_model *m, const weft_layer_weights *w, int rows);
 
 #endif

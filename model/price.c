@@ -40,9 +40,10 @@ static void compute_ffn(const pricing *p, bool moe)
         multiply(p, 2 * size(l->ffn) * h + size(l->down_inputs) * size(l->outputs), rows, p->s->weight);
         return;
     }
-    const double expert = 2 * size(l->expert_ffn) * h + size(l->expert_inputs) * size(l->outputs);
-    p->out->operations += 2 * expert * rows * (double)c->experts_used;
-    p->out->bytes += expert * experts_read(c, rows) * p->s->weight;
+    const double expert = 2 * size(l->expert_ffn) * h + size(l->expert_inputs) * size(l->expert_outputs);
+    const double share = size(l->experts) / (double)c->experts;
+    p->out->operations += 2 * expert * rows * (double)c->experts_used * share;
+    p->out->bytes += expert * experts_read(c, rows) * share * p->s->weight;
     multiply(p, (double)c->experts * h, rows, p->s->unchanged);
 }
 
@@ -165,6 +166,17 @@ static void add(weft_step_price *to, const weft_step_price *one, double times)
     to->far.exchanges += one->far.exchanges * times;
 }
 
+// What whole experts say of a row to the row's owner, and the owners' sums to all.
+static void send_experts(const pricing *p)
+{
+    const weft_mesh *m = &p->l->mesh;
+    const peers dense = peers_of(p, m->dense_ranks, of_dense);
+    const double rows = p->s->rows * (double)p->c->hidden / m->dense_ranks * FLOAT;
+    if (m->dense_ranks == 1) return;
+    send(p, dense, rows * (double)p->c->experts_used * size(p->l->experts) / (double)p->c->experts, 1);
+    send(p, dense, rows, 1);
+}
+
 static void send_layer(const pricing *p, bool moe)
 {
     const weft_layout *l = p->l;
@@ -174,6 +186,10 @@ static void send_layer(const pricing *p, bool moe)
     send_sum(p, &l->o, finished, rows);
     if (!moe) {
         send_sum(p, &l->down, l->ffn, rows);
+        return;
+    }
+    if (!l->mesh.shape.expert_columns) {
+        send_experts(p);
         return;
     }
     const double experts = experts_read(p->c, rows), each = rows * (double)p->c->experts_used / experts;

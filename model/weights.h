@@ -61,6 +61,8 @@ typedef struct {
     int group;       // int8, int4: columns that share a scale, 32, 64 or 128; 0: the row (int8)
     bool has_family; // multiply by `family` instead of by what weft_family_choose says for each type
     weft_family family;
+    bool has_limit; // no family above `limit`, which is what all ranks have
+    weft_family limit;
     const weft_cpu *cpu; // for weft_family_choose, with the table's level
     // Told now and then by the calling thread; may be NULL.
     void (*progress)(void *arg, uint64_t done, uint64_t total);

@@ -66,7 +66,8 @@ static weft_status add_range(wi_planner *p, weft_part part, int64_t layer, weft_
 static weft_family family_of(const wi_planner *p, weft_dtype type)
 {
     if (p->options->has_family) return p->options->family;
-    return weft_family_choose(p->options->cpu, p->op->table->isa, type);
+    const weft_family own = weft_family_choose(p->options->cpu, p->op->table->isa, type);
+    return p->options->has_limit && p->options->limit < own ? p->options->limit : own;
 }
 
 static bool is_code(weft_dtype type) { return type == WEFT_I8 || type == WEFT_I4; }
@@ -99,12 +100,12 @@ static void set_inputs(wi_matrix *m, int64_t k)
     m->columns = (weft_range){0, k};
 }
 
-static void set_leaves(const wi_planner *p, wi_matrix *m, const weft_row_shape *shape, weft_range held)
+static void set_leaves(wi_matrix *m, const weft_mesh *mesh, const weft_row_shape *shape, weft_range held)
 {
     m->k = shape->k;
     m->columns = whole_groups(m, held);
     m->cut = true;
-    m->leaves = weft_shard_leaves(&p->layout->mesh.shard, shape->k, shape->unit);
+    m->leaves = weft_row_leaves(mesh, shape);
 }
 
 static void add_rows(wi_matrix *m, const weft_tensor_entry *tensor, weft_range rows)
@@ -167,7 +168,7 @@ static weft_status plan_attention(wi_planner *p, int64_t layer)
     wi_matrix *m;
     WEFT_TRY(plan_qkv(p, layer));
     WEFT_TRY(add_matrix(p, &w->o, WEFT_FUSE_STACK, true, &m));
-    set_leaves(p, m, &l->o, l->o_inputs);
+    set_leaves(m, &l->mesh, &l->o, l->o_inputs);
     add_rows(m, find(p, WEFT_PART_O, layer, -1), l->outputs);
     WEFT_TRY(add_vector(p, WEFT_PART_O_BIAS, layer, &w->o_bias));
     WEFT_TRY(add_range(p, WEFT_PART_SINKS, layer, l->heads, &w->sinks));
@@ -192,7 +193,7 @@ static weft_status plan_dense(wi_planner *p, int64_t layer)
     add_rows(m, both ? both : find(p, WEFT_PART_GATE, layer, -1), l->ffn);
     add_rows(m, both ? both : find(p, WEFT_PART_UP, layer, -1), up);
     WEFT_TRY(add_matrix(p, &w->down, WEFT_FUSE_STACK, true, &m));
-    set_leaves(p, m, &l->down, l->down_inputs);
+    set_leaves(m, &l->mesh, &l->down, l->down_inputs);
     add_rows(m, find(p, WEFT_PART_DOWN, layer, -1), l->outputs);
     WEFT_TRY(add_range(p, WEFT_PART_GATE_BIAS, layer, l->ffn, &w->gate_up_bias));
     WEFT_TRY(add_range(p, WEFT_PART_UP_BIAS, layer, l->ffn, NULL));
@@ -208,8 +209,8 @@ static weft_status plan_expert(wi_planner *p, int64_t layer, int64_t expert, wef
     add_rows(m, find(p, WEFT_PART_EXPERT_GATE, layer, expert), l->expert_ffn);
     add_rows(m, find(p, WEFT_PART_EXPERT_UP, layer, expert), l->expert_ffn);
     WEFT_TRY(add_matrix(p, &w->down, WEFT_FUSE_STACK, true, &m));
-    set_leaves(p, m, &l->expert_down, l->expert_inputs);
-    add_rows(m, find(p, WEFT_PART_EXPERT_DOWN, layer, expert), l->outputs);
+    set_leaves(m, &l->expert_mesh, &l->expert_down, l->expert_inputs);
+    add_rows(m, find(p, WEFT_PART_EXPERT_DOWN, layer, expert), l->expert_outputs);
     return WEFT_OK;
 }
 
@@ -228,8 +229,8 @@ static weft_status plan_stacked_expert(wi_planner *p, int64_t layer, int64_t exp
     add_columns(m, gate_up, expert, 0, 2, l->expert_ffn);
     add_columns(m, gate_up, expert, 1, 2, l->expert_ffn);
     WEFT_TRY(add_matrix(p, &w->down, WEFT_FUSE_STACK, true, &m));
-    set_leaves(p, m, &l->expert_down, l->expert_inputs);
-    add_columns(m, down, expert, 0, 1, l->outputs);
+    set_leaves(m, &l->expert_mesh, &l->expert_down, l->expert_inputs);
+    add_columns(m, down, expert, 0, 1, l->expert_outputs);
     if (ffn > 0) {
         WEFT_TRY(add_elements(p, gate_up_bias, expert, first, 2, ffn, &w->gate_up_bias));
         WEFT_TRY(add_elements(p, gate_up_bias, expert, first + 1, 2, ffn, NULL));
@@ -249,9 +250,11 @@ static weft_status plan_experts(wi_planner *p, int64_t layer)
     WEFT_TRY(add_vector(p, WEFT_PART_ROUTER_BIAS, layer, &w->router_bias));
     w->expert = calloc((size_t)p->config->experts, sizeof *w->expert);
     if (!w->expert) return weft_fail(WEFT_NO_MEMORY, "no memory for %" PRId64 " experts", p->config->experts);
-    const int64_t planned = p->checkpoint ? p->config->experts : 1, before = p->times;
-    p->times *= p->config->experts / planned;
-    for (int64_t e = 0; e < planned; e++)
+    // Without a checkpoint one stands for all that the rank has.
+    const weft_range own = p->layout->experts;
+    const int64_t have = weft_range_size(own), planned = p->checkpoint || have == 0 ? have : 1, before = p->times;
+    if (planned > 0) p->times *= have / planned;
+    for (int64_t e = own.begin; e < own.begin + planned; e++)
         WEFT_TRY(stacked ? plan_stacked_expert(p, layer, e, &w->expert[e]) : plan_expert(p, layer, e, &w->expert[e]));
     p->times = before;
     return WEFT_OK;

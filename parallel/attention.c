@@ -90,8 +90,9 @@ static weft_status make(weft_dealt *d)
     d->roots = roots_of(&d->mesh, d->mesh.cp_rank);
     WEFT_TRY(weft_comm_agree(d->mesh.cp, allocate(d, need.own), NULL));
     if (!d->by_heads)
-        WEFT_TRY(weft_transfer_create(d->mesh.cp, WEFT_TRANSFER_GATHER, "queries", need.queries, &d->queries));
-    return weft_transfer_create(d->mesh.cp, WEFT_TRANSFER_DEAL, "parts", need.parts, &d->parts);
+        WEFT_TRY(weft_transfer_create(d->mesh.cp, WEFT_TRANSFER_GATHER, "queries", need.queries, d->mesh.times,
+                                      &d->queries));
+    return weft_transfer_create(d->mesh.cp, WEFT_TRANSFER_DEAL, "parts", need.parts, d->mesh.times, &d->parts);
 }
 
 weft_status weft_dealt_create(const weft_mesh *mesh, const weft_dealt_shape *shape, weft_dealt **out)

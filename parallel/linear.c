@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/checked.h"
+#include "core/clock.h"
 #include "parallel/sum.h"
 #include "parallel/transfer.h"
 
@@ -24,7 +25,8 @@ struct weft_row_sum {
     weft_kernels kernels;
     weft_mesh mesh; // its groups are borrowed
     weft_row_shape shape;
-    weft_sum *sum; // up to V ranks
+    weft_sum *sum;          // up to V ranks
+    float *partial, *total; // --numerics fast over a library's all-reduce
     // ranks that share leaves
     weft_transfer *inputs; // over the leaf group: activations
     weft_range *own;       // [its ranks] the inputs that each computes
@@ -90,6 +92,16 @@ weft_range weft_row_outputs(const weft_mesh *mesh, const weft_row_shape *s) { re
 
 // ---- making the sum ----
 
+weft_gemm_leaves weft_row_leaves(const weft_mesh *mesh, const weft_row_shape *s)
+{
+    const weft_range held = weft_row_inputs(mesh, s);
+    if (!mesh->shape.fast) return weft_shard_leaves(&mesh->shard, s->k, s->unit);
+    // One chain over all that the rank holds.
+    weft_gemm_leaves leaves = {.begin = {0, held.begin, held.end}, .first = 1, .count = 1};
+    for (int i = 3; i <= WEFT_LEAVES; i++) leaves.begin[i] = s->k;
+    return leaves;
+}
+
 static weft_sum_places places_of(const weft_shard *shard, const weft_row_shape *s)
 {
     weft_gemm_root roots[WEFT_ROOTS_MAX];
@@ -106,12 +118,27 @@ static weft_sum_spec spec_of(const weft_mesh *mesh, const char *name, const weft
     for (int i = 0; i < mesh->dense_ranks; i++) {
         const weft_shard shard = weft_shard_of(i, mesh->dense_ranks);
         places[i] = places_of(&shard, shape);
+        if (!mesh->shape.fast || places[i].count == 0) continue;
+        places[i] = (weft_sum_places){.count = 1, .place = {i}}; // one chain a rank
     }
-    return (weft_sum_spec){.name = name, .count = shape->rows * (size_t)shape->width, .places = places};
+    return (weft_sum_spec){
+        .name = name, .times = mesh->times, .count = shape->rows * (size_t)shape->width, .places = places};
+}
+
+// A library adds for us where it can.
+static weft_status make_fast(weft_row_sum *r, const weft_mesh *mesh, const char *name)
+{
+    const size_t bytes = weft_align_up(r->shape.rows * (size_t)r->shape.width * sizeof(float), 64) + 64;
+    r->partial = aligned_alloc(64, bytes);
+    r->total = aligned_alloc(64, bytes);
+    const weft_status status =
+        r->partial && r->total ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory for sum %s", name);
+    return weft_comm_agree(mesh->dense, status, NULL);
 }
 
 static weft_status make_sum(weft_row_sum *r, const weft_mesh *mesh, const char *name)
 {
+    if (mesh->shape.fast && weft_comm_has_allreduce(mesh->dense)) return make_fast(r, mesh, name);
     weft_sum_places places[WEFT_LEAVES];
     const weft_sum_spec spec = spec_of(mesh, name, &r->shape, places);
     return weft_sum_create(mesh->dense, &r->kernels, &spec, &r->sum);
@@ -189,8 +216,10 @@ static weft_status make_shared(weft_row_sum *r, const weft_mesh *mesh, const cha
         r->own[i] = own_of(&shard, &r->shape);
     }
     cut_segments(r, mesh);
-    if (sharers > 1) WEFT_TRY(weft_transfer_create(mesh->leaf, WEFT_TRANSFER_GATHER, name, leaf, &r->inputs));
-    return weft_transfer_create(mesh->dense, WEFT_TRANSFER_GATHER, name, output_floats(&r->shape), &r->outputs);
+    if (sharers > 1)
+        WEFT_TRY(weft_transfer_create(mesh->leaf, WEFT_TRANSFER_GATHER, name, leaf, mesh->times, &r->inputs));
+    return weft_transfer_create(mesh->dense, WEFT_TRANSFER_GATHER, name, output_floats(&r->shape), mesh->times,
+                                &r->outputs);
 }
 
 weft_status weft_row_sum_create(const weft_mesh *mesh, const weft_kernels *kernels, const char *name,
@@ -220,6 +249,8 @@ void weft_row_sum_destroy(weft_row_sum *r)
     weft_sum_destroy(r->sum);
     weft_transfer_destroy(r->inputs);
     weft_transfer_destroy(r->outputs);
+    free(r->partial);
+    free(r->total);
     free(r->own);
     free(r->whole);
     free(r->segments);
@@ -232,16 +263,38 @@ static weft_status row_by_sum(weft_row_sum *r, const weft_op *op, const weft_gem
                               const weft_linear_call *call)
 {
     const size_t width = (size_t)r->shape.width, count = (size_t)call->m * width;
-    const weft_sum_finish finish = {.op = op, .width = width, .bias = call->bias, .residual = call->residual};
+    const weft_sum_finish finish = {
+        .op = op, .width = width, .bias = call->bias, .residual = call->residual, .out = call->out};
     weft_gemm_args args = args_of(call);
     weft_sum_result result;
     args.out_stride = width;
     WEFT_TRY(weft_sum_acquire(r->sum, count, args.out));
     if (weight->roots > 0) weft_gemm_run(op, weight, &args);
     WEFT_TRY(weft_sum_run(r->sum, &finish, &result));
-    for (int p = 0; p < result.parts; p++)
-        memcpy(call->out + result.begin[p], result.part[p], (result.begin[p + 1] - result.begin[p]) * sizeof(float));
     weft_sum_release(r->sum);
+    return WEFT_OK;
+}
+
+static weft_status row_fast(weft_row_sum *r, const weft_op *op, const weft_gemm_weight *weight,
+                            const weft_linear_call *call)
+{
+    const size_t width = (size_t)r->shape.width, count = (size_t)call->m * width;
+    weft_gemm_args args = args_of(call);
+    args.out[0] = r->partial;
+    args.out_stride = width;
+    if (weight->roots > 0)
+        weft_gemm_run(op, weight, &args);
+    else
+        memset(r->partial, 0, count * sizeof *r->partial);
+    const uint64_t began = weft_clock_ticks();
+    WEFT_TRY(weft_comm_allreduce_fast(r->mesh.dense, r->partial, r->total, count));
+    if (r->mesh.times) r->mesh.times->exchange += weft_clock_ticks() - began;
+    for (size_t m = 0; call->bias && m < (size_t)call->m; m++)
+        r->kernels.rows.add(op, r->total + m * width, r->total + m * width, call->bias, width);
+    if (call->residual)
+        r->kernels.rows.add(op, call->out, r->total, call->residual, count);
+    else
+        memcpy(call->out, r->total, count * sizeof *call->out);
     return WEFT_OK;
 }
 
@@ -316,5 +369,6 @@ weft_status weft_linear_row(weft_row_sum *r, const weft_op *op, const weft_gemm_
         run_whole(op, weight, call);
         return WEFT_OK;
     }
+    if (r->partial) return row_fast(r, op, weight, call);
     return r->sum ? row_by_sum(r, op, weight, call) : row_shared(r, op, weight, call);
 }

@@ -38,6 +38,7 @@ typedef struct {
 weft_range weft_row_inputs(const weft_mesh *mesh, const weft_row_shape *shape);  // of the leaves
 weft_range weft_row_own(const weft_mesh *mesh, const weft_row_shape *shape);     // those that the rank computes
 weft_range weft_row_outputs(const weft_mesh *mesh, const weft_row_shape *shape); // all, unless ranks share a leaf
+weft_gemm_leaves weft_row_leaves(const weft_mesh *mesh, const weft_row_shape *shape);
 
 // The channels and the memory that their sums need. NULL is a group of one.
 typedef struct weft_row_sum weft_row_sum;

@@ -68,6 +68,9 @@ weft_status weft_mesh_create(weft_comm *world, const weft_mesh_shape *shape, wef
     const int number = by_node(world);
     weft_mesh m = weft_mesh_at(shape, number);
     weft_status status;
+    m.times = calloc(1, sizeof *m.times);
+    status = m.times ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory for the mesh");
+    WEFT_TRY_GOTO(weft_comm_agree(world, status, NULL));
     WEFT_TRY_GOTO(weft_comm_split(world, 0, number, "all", &m.all));
     WEFT_TRY_GOTO(split(m.all, m.cp_rank, m.tp_rank, shape->tp, "tp", &m.tp));
     WEFT_TRY_GOTO(split(m.all, m.tp_rank, m.cp_rank, shape->cp, "cp", &m.cp));
@@ -91,6 +94,7 @@ void weft_mesh_free(weft_mesh *m)
     weft_comm_destroy(m->cp);
     weft_comm_destroy(m->tp);
     weft_comm_destroy(m->all);
+    free(m->times);
     *m = (weft_mesh){0};
 }
 

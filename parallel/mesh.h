@@ -23,10 +23,20 @@ typedef enum { WEFT_DENSE_TP, WEFT_DENSE_MESH } weft_dense;
 typedef struct {
     int tp, cp;
     weft_dense dense;
+    bool expert_columns; // ranks share each expert by columns, instead of having whole ones
+    bool fast; // --numerics fast: sums in the order that is quickest here, so that other layouts give other bits
 } weft_mesh_shape;
+
+// What this rank spent on exchanges since the mesh was made, in clock ticks: all of it (additions and copies of what
+// was exchanged with them), and how much of that it waited. One thread writes it.
+typedef struct {
+    uint64_t exchange, wait;
+    uint64_t count, bytes; // exchanges; bytes that this rank gave
+} weft_mesh_times;
 
 typedef struct {
     weft_mesh_shape shape;
+    weft_mesh_times *times; // one for all copies of the mesh
     int tp_rank, cp_rank;
     int dense_rank, dense_ranks;
     weft_shard shard; // of the dense group

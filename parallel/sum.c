@@ -1,8 +1,10 @@
 #include "parallel/sum.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/checked.h"
+#include "core/clock.h"
 
 // Up to here adding everything on every rank costs less than a second exchange (measured on two cores of one socket).
 enum { ONE_SHOT_BYTES = 2048, LINE_FLOATS = 16 };
@@ -17,6 +19,7 @@ enum { TEAM_FLOATS = 16384 };
 struct weft_sum {
     weft_kernels kernels;
     weft_comm *comm;
+    weft_mesh_times *times;
     weft_sum_places *places;             // [size]
     int tree;                            // places in all
     int arrays;                          // the most that one rank gives
@@ -144,6 +147,7 @@ weft_status weft_sum_create(weft_comm *comm, const weft_kernels *kernels, const 
     WEFT_TRY_GOTO(weft_comm_agree(comm, status, NULL));
     sum->kernels = *kernels;
     sum->comm = comm;
+    sum->times = spec->times;
     WEFT_TRY_GOTO(weft_comm_agree(comm, prepare(sum, spec), NULL));
     const cut c = cut_of(spec, weft_comm_size(comm), sum->arrays);
     WEFT_TRY_GOTO(make_channels(sum, &c));
@@ -187,20 +191,34 @@ typedef struct {
     const float **from; // [tree] the arrays at `begin`
 } addition;
 
+// What was added is to lie in both places: in `kept` because it is wanted there, in the slot for the others.
+static void leave(float *kept, float *slot, bool in_kept, bool shared, size_t bytes)
+{
+    if (!in_kept)
+        memcpy(kept, slot, bytes);
+    else if (shared)
+        memcpy(slot, kept, bytes);
+}
+
+// A block at a time, so that what follows the tree finds it in the cache.
 static void add_range(const addition *a, const float **in, size_t begin, size_t end)
 {
+    enum { BLOCK = 2048 };
     const weft_sum *sum = a->sum;
     const weft_sum_finish *f = a->finish;
     const weft_op alone = {.table = &sum->kernels};
-    float *out = a->out + (begin - a->begin);
-    for (int i = 0; i < sum->tree; i++) in[i] = a->from[i] ? a->from[i] + (begin - a->begin) : NULL;
-    sum->kernels.tree_add(out, in, sum->tree, end - begin);
-    for (size_t at = begin; f->bias && at < end;) {
-        const size_t column = at % f->width, count = smaller(f->width - column, end - at);
-        sum->kernels.rows.add(&alone, out + (at - begin), out + (at - begin), f->bias + column, count);
-        at += count;
+    for (size_t at = begin, next; at < end; at = next) {
+        float *out = a->out + (at - a->begin);
+        next = smaller(end, at + BLOCK);
+        // Biases begin anew with each row.
+        if (f->bias) next = smaller(next, (at / f->width + 1) * f->width);
+        for (int i = 0; i < sum->tree; i++) in[i] = a->from[i] ? a->from[i] + (at - a->begin) : NULL;
+        sum->kernels.tree_add(out, in, sum->tree, next - at);
+        if (f->bias) sum->kernels.rows.add(&alone, out, out, f->bias + at % f->width, next - at);
+        float *kept = f->out ? f->out + at : out;
+        if (f->residual) sum->kernels.rows.add(&alone, kept, out, f->residual + at, next - at);
+        if (kept != out) leave(kept, out, f->residual != NULL, sum->two_shot, (next - at) * sizeof *out);
     }
-    if (f->residual) sum->kernels.rows.add(&alone, out, out, f->residual + begin, end - begin);
 }
 
 static void add_share(void *arg, int thread, int threads)
@@ -224,9 +242,32 @@ static void add(weft_sum *sum, const weft_sum_finish *finish, size_t begin, size
         add_share(&a, 0, 1);
 }
 
+// The other ranks' slices, to where the whole sum is wanted.
+static void copy_share(void *arg, int thread, int threads)
+{
+    const addition *a = arg;
+    const weft_sum *sum = a->sum;
+    for (int p = 0; p < weft_comm_size(sum->comm); p++) {
+        int64_t begin, end;
+        if (p == weft_comm_rank(sum->comm)) continue;
+        weft_team_share((int64_t)(sum->begin[p + 1] - sum->begin[p]), LINE_FLOATS, thread, threads, &begin, &end);
+        if (begin < end)
+            memcpy(a->finish->out + sum->begin[p] + begin, sum->part[p] + begin, (size_t)(end - begin) * sizeof(float));
+    }
+}
+
+static void copy_parts(weft_sum *sum, const weft_sum_finish *finish)
+{
+    addition a = {.sum = sum, .finish = finish};
+    if (finish->op && finish->op->team && sum->count >= TEAM_FLOATS)
+        weft_team_run(finish->op->team, copy_share, &a);
+    else
+        copy_share(&a, 0, 1);
+}
+
 // ---- a sum ----
 
-weft_status weft_sum_acquire(weft_sum *sum, size_t count, float **mine)
+static weft_status acquire(weft_sum *sum, size_t count, float **mine)
 {
     const weft_sum_places *own = &sum->places[weft_comm_rank(sum->comm)];
     sum->count = count;
@@ -237,6 +278,29 @@ weft_status weft_sum_acquire(weft_sum *sum, size_t count, float **mine)
         mine[i] = (float *)(void *)(sum->two_shot ? sum->given[i].slot : sum->given[0].slot) +
                   (sum->two_shot ? 0 : (size_t)i * pitch(count));
     return WEFT_OK;
+}
+
+weft_status weft_sum_acquire(weft_sum *sum, size_t count, float **mine)
+{
+    const uint64_t began = weft_clock_ticks();
+    const weft_status status = acquire(sum, count, mine);
+    const uint64_t took = weft_clock_ticks() - began;
+    if (sum->times) {
+        sum->times->exchange += took;
+        sum->times->wait += took;
+    }
+    return status;
+}
+
+static weft_status end(weft_sum *sum, weft_exchange *exchange)
+{
+    const uint64_t began = weft_clock_ticks();
+    const weft_status status = weft_exchange_end(exchange);
+    if (sum->times) {
+        sum->times->wait += weft_clock_ticks() - began;
+        sum->times->count++;
+    }
+    return status;
 }
 
 // Where array `index` of each rank lies in the views, at its place.
@@ -252,11 +316,11 @@ static weft_status run_one_shot(weft_sum *sum, const weft_sum_finish *finish, we
     const size_t each = pitch(sum->count);
     const int own = sum->places[weft_comm_rank(sum->comm)].count;
     WEFT_TRY(weft_exchange_begin(&sum->given[0], (size_t)own * each * sizeof(float)));
-    WEFT_TRY(weft_exchange_end(&sum->given[0]));
+    WEFT_TRY(end(sum, &sum->given[0]));
     for (int i = 0; i < sum->arrays; i++) take_arrays(sum, &sum->given[0], i, (size_t)i * each);
     add(sum, finish, 0, sum->count, sum->result);
     weft_exchange_release(&sum->given[0]);
-    sum->part[0] = sum->result;
+    sum->part[0] = finish && finish->out ? finish->out : sum->result;
     sum->begin[0] = 0;
     sum->begin[1] = sum->count;
     *out = (weft_sum_result){1, sum->part, sum->begin};
@@ -290,7 +354,7 @@ static weft_status run_two_shot(weft_sum *sum, const weft_sum_finish *finish, we
     for (int i = 0; i < sum->arrays; i++) WEFT_TRY(give_slices(sum, i));
     if (sum->depth > 1) WEFT_TRY(weft_exchange_acquire(sum->share, &sum->shared));
     for (int i = 0; i < sum->arrays; i++) {
-        WEFT_TRY(weft_exchange_end(&sum->given[i]));
+        WEFT_TRY(end(sum, &sum->given[i]));
         take_arrays(sum, &sum->given[i], i, 0);
     }
     // With one buffer: a peer that has given has released what was shared before.
@@ -298,15 +362,24 @@ static weft_status run_two_shot(weft_sum *sum, const weft_sum_finish *finish, we
     add(sum, finish, sum->begin[rank], sum->begin[rank + 1], (float *)(void *)sum->shared.slot);
     WEFT_TRY(weft_exchange_begin(&sum->shared, sum->bytes[rank]));
     for (int i = 0; i < sum->arrays; i++) weft_exchange_release(&sum->given[i]);
-    WEFT_TRY(weft_exchange_end(&sum->shared));
+    WEFT_TRY(end(sum, &sum->shared));
     for (int i = 0; i < size; i++) sum->part[i] = (const float *)(const void *)sum->shared.view[i];
+    if (finish && finish->out) copy_parts(sum, finish);
     *out = (weft_sum_result){size, sum->part, sum->begin};
     return WEFT_OK;
 }
 
 weft_status weft_sum_run(weft_sum *sum, const weft_sum_finish *finish, weft_sum_result *out)
 {
-    return sum->two_shot ? run_two_shot(sum, finish, out) : run_one_shot(sum, finish, out);
+    const uint64_t began = weft_clock_ticks();
+    const weft_status status = sum->two_shot ? run_two_shot(sum, finish, out) : run_one_shot(sum, finish, out);
+    if (sum->times) {
+        const size_t own = (size_t)sum->places[weft_comm_rank(sum->comm)].count * sum->count;
+        sum->times->exchange += weft_clock_ticks() - began;
+        sum->times->bytes +=
+            (own + (sum->two_shot ? sum->bytes[weft_comm_rank(sum->comm)] / sizeof(float) : 0)) * sizeof(float);
+    }
+    return status;
 }
 
 void weft_sum_release(weft_sum *sum)

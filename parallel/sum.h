@@ -15,6 +15,7 @@
 
 #include "comm/comm.h"
 #include "kernels/kernels.h"
+#include "parallel/mesh.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -39,6 +40,7 @@ typedef struct {
     const char *name; // for reports
     size_t count;     // floats of an array, at most
     weft_sum_kind kind;
+    weft_mesh_times *times;        // told how long it took; may be NULL
     const weft_sum_places *places; // [size], copied; NULL: each rank gives one array, at the place of its number
 } weft_sum_spec;
 
@@ -48,6 +50,7 @@ typedef struct {
     size_t width;          // of a row
     const float *bias;     // (width) or NULL
     const float *residual; // (count / width, width) or NULL; the same on all ranks
+    float *out;            // where the whole sum is left, besides the parts; may be the residual. NULL: nowhere
 } weft_sum_finish;
 
 typedef struct {

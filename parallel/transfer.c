@@ -2,11 +2,14 @@
 
 #include <stdlib.h>
 
+#include "core/clock.h"
+
 enum { ONE_BUFFER_BYTES = 1 << 20 }; // as in sum.c
 
 struct weft_transfer {
     weft_channel *channel;
     weft_exchange exchange;
+    weft_mesh_times *times;
     int ranks;
     size_t *bytes; // [2 * ranks] offsets and counts
 };
@@ -26,7 +29,7 @@ size_t weft_transfer_bytes(weft_transfer_kind kind, size_t floats, int ranks, bo
 }
 
 weft_status weft_transfer_create(weft_comm *comm, weft_transfer_kind kind, const char *name, size_t floats,
-                                 weft_transfer **out)
+                                 weft_mesh_times *times, weft_transfer **out)
 {
     weft_status status = WEFT_OK;
     weft_transfer *transfer = calloc(1, sizeof *transfer);
@@ -35,6 +38,7 @@ weft_status weft_transfer_create(weft_comm *comm, weft_transfer_kind kind, const
         status = weft_fail(WEFT_NO_MEMORY, "no memory to move %s", name);
     WEFT_TRY_GOTO(weft_comm_agree(comm, status, NULL));
     const weft_channel_spec spec = spec_of(kind, name, floats);
+    transfer->times = times;
     WEFT_TRY_GOTO(weft_channel_create(comm, &spec, &transfer->channel));
     *out = transfer;
     return WEFT_OK;
@@ -51,28 +55,47 @@ void weft_transfer_destroy(weft_transfer *transfer)
     free(transfer);
 }
 
+static void tell(weft_transfer *transfer, uint64_t began, size_t bytes, int exchanges)
+{
+    const uint64_t took = weft_clock_ticks() - began;
+    if (!transfer->times) return;
+    transfer->times->exchange += took;
+    transfer->times->wait += took;
+    transfer->times->bytes += bytes;
+    transfer->times->count += (uint64_t)exchanges;
+}
+
 weft_status weft_transfer_acquire(weft_transfer *transfer, float **slot)
 {
+    const uint64_t began = weft_clock_ticks();
     WEFT_TRY(weft_exchange_acquire(transfer->channel, &transfer->exchange));
     *slot = (float *)(void *)transfer->exchange.slot;
+    tell(transfer, began, 0, 0);
     return WEFT_OK;
 }
 
 weft_status weft_transfer_gather(weft_transfer *transfer, size_t count)
 {
+    const uint64_t began = weft_clock_ticks();
     WEFT_TRY(weft_exchange_begin(&transfer->exchange, count * sizeof(float)));
-    return weft_exchange_end(&transfer->exchange);
+    WEFT_TRY(weft_exchange_end(&transfer->exchange));
+    tell(transfer, began, count * sizeof(float), 1);
+    return WEFT_OK;
 }
 
 weft_status weft_transfer_deal(weft_transfer *transfer, const size_t *offset, const size_t *count)
 {
-    size_t *at = transfer->bytes, *bytes = transfer->bytes + transfer->ranks;
+    const uint64_t began = weft_clock_ticks();
+    size_t *at = transfer->bytes, *bytes = transfer->bytes + transfer->ranks, all = 0;
     for (int i = 0; i < transfer->ranks; i++) {
         at[i] = offset[i] * sizeof(float);
         bytes[i] = count[i] * sizeof(float);
+        all += bytes[i];
     }
     WEFT_TRY(weft_exchange_begin_at(&transfer->exchange, at, bytes));
-    return weft_exchange_end(&transfer->exchange);
+    WEFT_TRY(weft_exchange_end(&transfer->exchange));
+    tell(transfer, began, all, 1);
+    return WEFT_OK;
 }
 
 const float *weft_transfer_view(const weft_transfer *transfer, int peer)

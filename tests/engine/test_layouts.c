@@ -281,6 +281,7 @@ static way draw_way(uint64_t *state, int run, bool longest)
     static const int blocks[] = {16, 32, 64, 128, 256};
     way h = {.shape = meshes[run % mesh_count], .seed = next(state)};
     h.chunk = longest ? 512 : 40 + (int)(next(state) % 300);
+    h.shape.expert_columns = next(state) % 3 == 0;
     if (run % 7 == 3) h.chunk = 34;
     h.block = blocks[next(state) % 5];
     return h;
@@ -331,7 +332,7 @@ int main(int argc, char **argv)
         static const way alone = {.chunk = 256, .block = 16};
         workload w;
         draw_workload(&state, run, &w);
-        const bool longest = run % 400 == 399;
+        const bool longest = run % 16 == 14;
         if (longest) w = (workload){.model = 16, .requests = 1, .length = {7}};
         const way how = draw_way(&state, run, longest);
         const digests want = run_workload(&w, &alone, NULL);

@@ -70,10 +70,13 @@ static void check_blocks(int ranks, int block, int64_t positions)
 int main(void)
 {
     static const trial trials[] = {
-        {"llama-plain", {3, 1, WEFT_DENSE_TP}, WEFT_BF16, 0}, {"qwen2", {2, 2, WEFT_DENSE_TP}, WEFT_I4, 32},
-        {"qwen3-moe", {2, 2, WEFT_DENSE_MESH}, WEFT_I8, 0},   {"gpt-oss", {1, 3, WEFT_DENSE_MESH}, WEFT_F32, 0},
-        {"gemma2", {11, 1, WEFT_DENSE_TP}, WEFT_BF16, 0},     {"phi3", {1, 1, WEFT_DENSE_TP}, WEFT_BF16, 0},
-        {"mixtral", {5, 2, WEFT_DENSE_MESH}, WEFT_BF16, 0},
+        {"llama-plain", {.tp = 3, .cp = 1, .dense = WEFT_DENSE_TP}, WEFT_BF16, 0},
+        {"qwen2", {.tp = 2, .cp = 2, .dense = WEFT_DENSE_TP}, WEFT_I4, 32},
+        {"qwen3-moe", {.tp = 2, .cp = 2, .dense = WEFT_DENSE_MESH}, WEFT_I8, 0},
+        {"gpt-oss", {.tp = 1, .cp = 3, .dense = WEFT_DENSE_MESH}, WEFT_F32, 0},
+        {"gemma2", {.tp = 11, .cp = 1, .dense = WEFT_DENSE_TP}, WEFT_BF16, 0},
+        {"phi3", {.tp = 1, .cp = 1, .dense = WEFT_DENSE_TP}, WEFT_BF16, 0},
+        {"mixtral", {.tp = 5, .cp = 2, .dense = WEFT_DENSE_MESH}, WEFT_BF16, 0},
     };
     for (int ranks = 1; ranks <= 32; ranks += 3)
         for (int block = 16; block <= 256; block *= 4)

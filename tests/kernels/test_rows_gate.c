@@ -5,7 +5,7 @@
 
 #include "kernels/cpu/vec1.inc"
 
-#include "kernels/cpu/math.inc"
+#include "kernels/cpu/math_one.inc"
 #include "tests/check.h"
 #include "tests/kernels/walk.h"
 

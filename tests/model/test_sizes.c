@@ -9,8 +9,11 @@
 #include "tests/check.h"
 
 static const weft_mesh_shape meshes[] = {
-    {1, 1, WEFT_DENSE_TP}, {2, 1, WEFT_DENSE_TP},   {3, 1, WEFT_DENSE_TP},   {8, 1, WEFT_DENSE_TP},
-    {2, 3, WEFT_DENSE_TP}, {2, 3, WEFT_DENSE_MESH}, {5, 2, WEFT_DENSE_MESH}, {13, 1, WEFT_DENSE_TP},
+    {.tp = 1, .cp = 1, .dense = WEFT_DENSE_TP},   {.tp = 2, .cp = 1, .dense = WEFT_DENSE_TP},
+    {.tp = 3, .cp = 1, .dense = WEFT_DENSE_TP},   {.tp = 8, .cp = 1, .dense = WEFT_DENSE_TP},
+    {.tp = 2, .cp = 3, .dense = WEFT_DENSE_TP},   {.tp = 2, .cp = 3, .dense = WEFT_DENSE_MESH},
+    {.tp = 5, .cp = 2, .dense = WEFT_DENSE_MESH}, {.tp = 13, .cp = 1, .dense = WEFT_DENSE_TP},
+    {.tp = 3, .cp = 1, .expert_columns = true},   {.tp = 5, .cp = 2, .dense = WEFT_DENSE_MESH, .expert_columns = true},
 };
 
 typedef struct {
@@ -150,7 +153,7 @@ static void check_by_hand(void)
     // 1024 inputs that its heads give, and 28672 / 8 = 3584 columns of the FFN; of the vocabulary 128256 / 8 = 16032.
     const int64_t qkv = (8 + 1 + 1) * 128 * 8192, o = 8192 * 1024, gate_up = 2 * 3584 * 8192, down = 8192 * 3584;
     const int64_t ends = 2 * 16032 * 8192;
-    const weft_model_sizes tp8 = sizes_at(&config, (weft_mesh_shape){8, 8, WEFT_DENSE_TP}, 37);
+    const weft_model_sizes tp8 = sizes_at(&config, (weft_mesh_shape){.tp = 8, .cp = 8, .dense = WEFT_DENSE_TP}, 37);
     CHECK_INT(tp8.weights, (80 * (qkv + o + gate_up + down) + ends) * 2 + vectors);
     // A block: 64 positions of 80 layers of 1 head: 128 elements of key and 128 of value.
     CHECK_INT(tp8.block, 64 * 80 * 1 * (128 + 128) * 2);
@@ -160,13 +163,13 @@ static void check_by_hand(void)
     // vocabulary goes in parts of 32 rows: 4008 parts over 64 ranks are 62 for the first rank and 63 for the last.
     const int64_t qkv64 = (1 + 1 + 1) * 128 * 8192, o64 = 1024 * 1024, gate_up64 = 2 * 448 * 8192, down64 = 1024 * 3584;
     const int64_t layers64 = 80 * (qkv64 + o64 + gate_up64 + down64);
-    const weft_mesh_shape tp64 = {64, 1, WEFT_DENSE_TP};
+    const weft_mesh_shape tp64 = {.tp = 64, .cp = 1, .dense = WEFT_DENSE_TP};
     CHECK_INT(sizes_at(&config, tp64, 0).weights, (layers64 + 2 * 62 * 32 * 8192) * 2 + vectors);
     CHECK_INT(sizes_at(&config, tp64, 63).weights, (layers64 + 2 * 63 * 32 * 8192) * 2 + vectors);
 
     // tp 8 x cp 8, --dense mesh: the same share of the linear layers, but for q, k and v: the 8 + 1 + 1 heads of a tp
     // rank are cut into 8 parts of 160 rows. The cache is as that of tp 8.
-    const weft_model_sizes mesh = sizes_at(&config, (weft_mesh_shape){8, 8, WEFT_DENSE_MESH}, 0);
+    const weft_model_sizes mesh = sizes_at(&config, (weft_mesh_shape){.tp = 8, .cp = 8, .dense = WEFT_DENSE_MESH}, 0);
     const int64_t qkv_mesh = 160 * 8192;
     CHECK_INT(mesh.weights, (80 * (qkv_mesh + o64 + gate_up64 + down64) + 2 * 62 * 32 * 8192) * 2 + vectors);
     CHECK_INT(mesh.block, tp8.block);
@@ -195,7 +198,9 @@ static weft_status add_share(void *arg, const weft_expected *weight)
         s->vectors += (elements + 15) * 4;
     else
         s->matrices += elements * 2;
-    if (weight->layer <= 0 && weight->expert <= 0) s->parts[weight->part] += (double)elements / (double)all;
+    // Of experts that stand one by one each is a part of the sum.
+    const double whole = (double)all * (weight->expert >= 0 && weight->rank == 2 ? (double)s->config->experts : 1);
+    if (weight->layer <= 0) s->parts[weight->part] += (double)elements / whole;
     return WEFT_OK;
 }
 
@@ -214,8 +219,9 @@ static void check_shares(const char *name, weft_mesh_shape shape, bool exact)
     }
     const double copies = shape.dense == WEFT_DENSE_MESH ? 1 : shape.cp;
     for (int part = 0; part < WEFT_PART_COUNT; part++) {
-        const weft_division division = weft_layout_division((weft_part)part, shape.dense);
-        const bool once = division == WEFT_DIVISION_VOCAB || division == WEFT_DIVISION_COLUMN || part == WEFT_PART_O;
+        const weft_division division = weft_layout_division((weft_part)part, &shape);
+        const bool once = division == WEFT_DIVISION_VOCAB || division == WEFT_DIVISION_COLUMN ||
+                          division == WEFT_DIVISION_EXPERT || part == WEFT_PART_O;
         if (parts[part] == 0 || part == WEFT_PART_SINKS) continue;
         if (once && parts[part] - copies > 1e-9) CHECK_FAIL("%s: %d stands %g times", name, part, parts[part]);
         if (once && copies - parts[part] > 1e-9) CHECK_FAIL("%s: %d stands %g times", name, part, parts[part]);
@@ -229,7 +235,7 @@ static void check_sent(void)
 {
     weft_model_config config = {0};
     read_shape("llama-3-70b", &config);
-    const weft_mesh_shape shape = {8, 1, WEFT_DENSE_TP};
+    const weft_mesh_shape shape = {.tp = 8, .cp = 1, .dense = WEFT_DENSE_TP};
     const weft_mesh mesh = weft_mesh_at(&shape, 3);
     const weft_layout layout = weft_layout_of(&config, &mesh, 0);
     const weft_step step = {
@@ -257,7 +263,7 @@ static void check_vocab_most(void)
     for (int64_t vocab = 1; vocab < 400; vocab += 3)
         for (int ranks = 1; ranks <= 16; ranks++) {
             const weft_model_config config = {.vocab = vocab};
-            const weft_mesh mesh = weft_mesh_at(&(weft_mesh_shape){ranks, 1, WEFT_DENSE_TP}, 0);
+            const weft_mesh mesh = weft_mesh_at(&(weft_mesh_shape){.tp = ranks, .cp = 1, .dense = WEFT_DENSE_TP}, 0);
             int64_t most = 0;
             for (int r = 0; r < ranks; r++) {
                 const int64_t rows = weft_range_size(weft_layout_vocab_of(&config, &mesh, r));
@@ -272,7 +278,8 @@ static void print_time(void)
     weft_model_config config = {0};
     read_shape("llama-3-70b", &config);
     const int64_t start = weft_clock_ns();
-    for (int rank = 0; rank < 64; rank++) sizes_at(&config, (weft_mesh_shape){8, 8, WEFT_DENSE_MESH}, rank);
+    for (int rank = 0; rank < 64; rank++)
+        sizes_at(&config, (weft_mesh_shape){.tp = 8, .cp = 8, .dense = WEFT_DENSE_MESH}, rank);
     printf("64 ranks of llama-3-70b: %.3f ms\n", (double)(weft_clock_ns() - start) * 1e-6);
     weft_model_config_fini(&config);
 }
@@ -289,11 +296,11 @@ int main(void)
     check_by_hand();
     check_sent();
     check_vocab_most();
-    check_shares("llama-3-70b", (weft_mesh_shape){8, 1, WEFT_DENSE_TP}, true);
-    check_shares("llama-3-70b", (weft_mesh_shape){4, 3, WEFT_DENSE_TP}, true);
-    check_shares("llama-3-70b", (weft_mesh_shape){8, 4, WEFT_DENSE_MESH}, true);
-    check_shares("gpt-oss-20b", (weft_mesh_shape){6, 1, WEFT_DENSE_TP}, false);
-    check_shares("mixtral-8x7b", (weft_mesh_shape){3, 2, WEFT_DENSE_MESH}, false);
+    check_shares("llama-3-70b", (weft_mesh_shape){.tp = 8, .cp = 1, .dense = WEFT_DENSE_TP}, true);
+    check_shares("llama-3-70b", (weft_mesh_shape){.tp = 4, .cp = 3, .dense = WEFT_DENSE_TP}, true);
+    check_shares("llama-3-70b", (weft_mesh_shape){.tp = 8, .cp = 4, .dense = WEFT_DENSE_MESH}, true);
+    check_shares("gpt-oss-20b", (weft_mesh_shape){.tp = 6, .cp = 1, .dense = WEFT_DENSE_TP}, false);
+    check_shares("mixtral-8x7b", (weft_mesh_shape){.tp = 3, .cp = 2, .dense = WEFT_DENSE_MESH}, false);
     for (size_t i = 0; i < sizeof golden / sizeof *golden; i++) {
         checked += check_checkpoint(golden[i]);
         check_model(golden[i]);

@@ -24,7 +24,9 @@ typedef struct {
     const unsigned char *v[TILES]; // 32 positions each: (16, columns, 2) bf16
     uint32_t wild;                 // v tiles that hold an inf or a NaN which not every row sees
     size_t k_size, columns;        // k_size in whole 32
-    uint16_t *queries, *staged_k, *staged_v;
+    size_t k_bytes, v_bytes;       // of sixteen positions, as the tiles take them
+    uint16_t *queries;             // tiles: (rows / 16, k_size / 32, 16, 32)
+    uint16_t *staged_k, *staged_v;
     float *scores, *o;
 } chunk_tiles;
 
@@ -42,10 +44,14 @@ static void family_thread_begin(const job *j)
 
 static void family_thread_end(void) { _tile_release(); }
 
+static int32_t block_of(const tile *t, int64_t position) { return t->request->blocks[position / t->a->cache->block]; }
+
 static chunk_tiles lay_out(tile *t, int64_t chunk)
 {
     chunk_tiles c = {.t = t, .first = chunk * CHUNK, .columns = t->columns};
     c.k_size = whole_32((size_t)t->a->cache->k_size);
+    c.k_bytes = GROUP * c.k_size * 2;
+    c.v_bytes = GROUP * c.columns * 2;
     c.scores = (void *)t->work;
     c.queries = (void *)(c.scores + 2 * SUB_ROWS * CHUNK);
     c.staged_k = c.queries + TILE_ROWS * c.k_size;
@@ -60,10 +66,11 @@ static void family_begin(tile *t)
     const size_t n = (size_t)t->a->cache->k_size;
     for (int row = 0; row < t->rows; row++) {
         const float *q = tile_query(t, row);
-        uint16_t *to = c.queries + (size_t)row * c.k_size;
+        uint16_t *to = c.queries + (size_t)(row / 16 * 16) * c.k_size + row % 16 * 32;
         for (size_t i = 0; i < c.k_size; i += LANES) {
             const size_t left = i >= n ? 0 : n - i < LANES ? n - i : LANES;
-            _mm256_storeu_si256((void *)(to + i), (__m256i)_mm512_cvtneps_pbh(v_load_part(q + i, left)));
+            _mm256_storeu_si256((void *)(to + i / 32 * 512 + i % 32),
+                                (__m256i)_mm512_cvtneps_pbh(v_load_part(q + i, left)));
         }
     }
 }
@@ -75,8 +82,6 @@ static void widen_int8(uint16_t *to, const int8_t *from, size_t count)
         _mm512_storeu_si512(to + i, (__m512i)_mm512_cvtne2ps_pbh(high, low));
     }
 }
-
-static int32_t block_of(const tile *t, int64_t position) { return t->request->blocks[position / t->a->cache->block]; }
 
 // Sixteen keys in place, or brought to whole tiles of bf16.
 static void take_keys(chunk_tiles *c, int group)
@@ -95,6 +100,17 @@ static void take_keys(chunk_tiles *c, int group)
         memcpy(to, k, GROUP * n * 2);
     memset(to + GROUP * n, 0, GROUP * (c->k_size - n) * 2);
     c->k[group] = (const void *)to;
+}
+
+// Sixteen keys of the next chunk, where that stands in place.
+static const unsigned char *next_keys(const chunk_tiles *c, int group)
+{
+    const tile *t = c->t;
+    const weft_cache *cache = t->a->cache;
+    const int64_t position = t->next * CHUNK + group * GROUP;
+    if (t->next < 0 || position >= t->high || cache->type != WEFT_CACHE_BF16) return NULL;
+    return cache_k(cache, block_of(t, position), t->kv_head) +
+           (size_t)(position % cache->block) * (size_t)cache->k_size * 2;
 }
 
 // 32 positions of V as bf16 into the scratch, zeros outside of begin..end-1. Blocks without such positions are not
@@ -185,14 +201,13 @@ static sub_tile sub_at(const chunk_tiles *c, int row)
     }
     s.from = begin / 32;
     s.to = (end + 31) / 32;
-    s.scores = c->scores + row / SUB_ROWS % 2 * SUB_ROWS * CHUNK;
+    s.scores = c->scores;
     return s;
 }
 
 // V holds an inf or a NaN that some rows do not see, and zero times that is no zero: each row gets a V of its own.
 static void wild_values(const chunk_tiles *c, const sub_tile *s, float *o)
 {
-    side_work none = {0};
     float *one = c->o + SUB_ROWS * c->columns;
     const tile *t = c->t;
     for (int i = 0; i < s->rows; i++) {
@@ -200,7 +215,7 @@ static void wild_values(const chunk_tiles *c, const sub_tile *s, float *o)
         if (t->begin[row] >= t->end[row]) continue;
         for (int v = s->from; v < s->to; v++)
             if (c->wild >> v & 1) stage_values(c, v, t->begin[row], t->end[row]);
-        sub_values(c, s, one, &none);
+        sub_values(c, s, one);
         memcpy(o + (size_t)i * c->columns, one + (size_t)i * c->columns, c->columns * sizeof(float));
     }
 }
@@ -244,10 +259,10 @@ static void side_by_side(const chunk_tiles *c, const sub_tile *s, int i, int n, 
         soften_4(&q, to.m + row, to.l + row);
 }
 
-static void sub_weights(const chunk_tiles *c, const sub_tile *s, int from, slot to)
+static void sub_weights(const chunk_tiles *c, const sub_tile *s, slot to)
 {
     const bool plain = scores_are_plain(c->t->a);
-    for (int i = from, n; i < s->rows; i += n) {
+    for (int i = 0, n; i < s->rows; i += n) {
         n = !plain ? 1 : i % SIDE == 0 && i + SIDE <= s->rows ? SIDE : i + 4 <= s->rows ? 4 : 1;
         if (n == 1)
             one_row(c, s, i, to);
@@ -256,38 +271,23 @@ static void sub_weights(const chunk_tiles *c, const sub_tile *s, int from, slot 
     }
 }
 
-static side_work side_begin(const chunk_tiles *c, const sub_tile *s, slot to)
+// Rows `row` and following.
+static void run_subs(const chunk_tiles *c, int row, slot *to)
 {
-    const tile *t = c->t;
-    side_work w = {.s = s, .m = to.m + s->row, .l = to.l + s->row, .scale = t->a->scale};
-    w.fits = s->rows > 0 && scores_are_plain(t->a);
-    for (int i = s->row; i < s->row + s->rows; i++) w.fits &= t->begin[i] == 0 && t->end[i] == CHUNK;
-    return w;
-}
-
-// Some of the weights of a sub-tile are made while the tile unit takes O of the one before and the scores of the next.
-static void run_subs(const chunk_tiles *c, slot *to)
-{
-    sub_tile sub[2] = {sub_at(c, 0)};
-    side_work none = {0}, side = side_begin(c, &sub[0], *to), next;
-    sub_scores(c, &sub[0], &none);
-    for (int row = 0, now = 0; row < c->t->rows; row += SUB_ROWS, now = !now, side = next) {
-        const bool more = row + SUB_ROWS < c->t->rows;
-        next = (side_work){0};
-        if (more) {
-            sub[!now] = sub_at(c, row + SUB_ROWS);
-            sub_scores(c, &sub[!now], &side);
-            next = side_begin(c, &sub[!now], *to);
-        }
-        sub_weights(c, &sub[now], side.row, *to);
+    for (; row < c->t->rows; row += SUB_ROWS) {
+        const sub_tile s = sub_at(c, row);
         float *o = c->t->joins > 0 ? c->o : to->o + (size_t)row * c->columns;
+        sub_scores(c, &s);
+        sub_weights(c, &s, *to);
         if (c->wild)
-            wild_values(c, &sub[now], o);
+            wild_values(c, &s, o);
         else
-            sub_values(c, &sub[now], o, &next);
-        rows_done(c->t, to, o, row, sub[now].rows);
+            sub_values(c, &s, o);
+        rows_done(c->t, to, o, row, s.rows);
     }
 }
+
+#include "kernels/cpu/amx/attention_whole.inc"
 
 static void family_chunk(tile *t, int64_t chunk, slot *to)
 {
@@ -302,7 +302,9 @@ static void family_chunk(tile *t, int64_t chunk, slot *to)
     seen_by_all(t, &all_begin, &all_end);
     for (int g = c.begin / GROUP; g * GROUP < c.end; g++) take_keys(&c, g);
     for (int v = c.begin / 32; v * 32 < c.end; v++) take_values(&c, v, all_begin, all_end);
-    run_subs(&c, to);
+    const int rows = chunk_is_whole(&c, all_begin, all_end) ? t->rows / SUB_ROWS * SUB_ROWS : 0;
+    if (rows > 0) run_whole(&c, rows, to);
+    run_subs(&c, rows, to);
 }
 
 #include "kernels/cpu/levels.h"

@@ -2,6 +2,8 @@
 
 #include "kernels/cpu/rows.inc"
 
+#include "kernels/cpu/abreast.inc"
+
 #include "kernels/cpu/reduce.inc"
 
 #include "kernels/cpu/log.inc"

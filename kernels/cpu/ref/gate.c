@@ -2,6 +2,8 @@
 
 #include "kernels/cpu/rows.inc"
 
+#include "kernels/cpu/abreast.inc"
+
 #include "kernels/cpu/gate.inc"
 #include "kernels/cpu/levels.h"
 

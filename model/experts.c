@@ -1,0 +1,174 @@
+// Mixture of experts. A rank of several has some of the experts, whole, and what they say travels to the rank that owns
+// the row; or it has some columns of every expert, and each expert's rows are summed as those of a dense layer.
+#include <string.h>
+
+#include "core/checked.h"
+#include "model/model_impl.h"
+
+// Which rows go to which experts, and their places when they stand expert by expert.
+static void route(weft_model *m, const weft_layer_weights *w, size_t rows)
+{
+    const weft_model_config *c = &m->config;
+    const size_t used = (size_t)c->experts_used, experts = (size_t)c->experts;
+    wi_column(m, &w->router, w->router_bias, (int64_t)rows, m->normed, m->moe.scores, WEFT_ACT_NONE);
+    m->op.table->pick.route(&m->op, &(weft_route){.scores = m->moe.scores,
+                                                  .stride = experts,
+                                                  .rows = rows,
+                                                  .experts = experts,
+                                                  .k = used,
+                                                  .kind = c->route,
+                                                  .normalize = c->route_normalize,
+                                                  .scale = 1,
+                                                  .ids = m->moe.ids,
+                                                  .weights = m->moe.weights});
+    m->op.table->pick.group(&m->op, &(weft_route_group){.ids = m->moe.ids,
+                                                        .rows = rows,
+                                                        .k = used,
+                                                        .experts = experts,
+                                                        .offsets = m->moe.offsets,
+                                                        .row_of = m->moe.row_of,
+                                                        .place = m->moe.place});
+}
+
+// moe.out of the places of this rank's experts, from the rows that they are given.
+static weft_status run_experts(weft_model *m, const weft_layer_weights *w)
+{
+    const weft_range own = m->layout.experts;
+    const size_t width = (size_t)m->config.hidden, columns = (size_t)weft_range_size(m->layout.expert_ffn);
+    const size_t first = (size_t)m->moe.offsets[own.begin], end = (size_t)m->moe.offsets[own.end];
+    m->op.table->rows.gather(&m->op, &(weft_move){.out = m->moe.in + first * width,
+                                                  .out_stride = width * sizeof(float),
+                                                  .in = m->normed,
+                                                  .in_stride = width * sizeof(float),
+                                                  .index = m->moe.row_of + first,
+                                                  .rows = end - first,
+                                                  .bytes = width * sizeof(float)});
+    for (int64_t e = own.begin; e < own.end; e++) {
+        const size_t at = (size_t)m->moe.offsets[e];
+        const int64_t count = m->moe.offsets[e + 1] - m->moe.offsets[e];
+        const weft_ffn_weights *expert = &w->expert[e];
+        wi_gate(m, expert, count, columns, m->moe.in + at * width, m->moe.stacked, m->moe.gated);
+        WEFT_TRY(weft_linear_row(m->expert_sum, &m->op, &expert->down,
+                                 &(weft_linear_call){.m = count,
+                                                     .a = m->moe.gated,
+                                                     .a_stride = columns,
+                                                     .out = m->moe.out + at * width,
+                                                     .out_stride = width,
+                                                     .bias = expert->down_bias}));
+    }
+    return WEFT_OK;
+}
+
+// x + the chosen experts' rows, weighted, by ascending expert; of `rows` from the first on.
+static void combine(weft_model *m, weft_range rows, float *out)
+{
+    const size_t width = (size_t)m->config.hidden, used = (size_t)m->config.experts_used;
+    const size_t first = (size_t)rows.begin, count = (size_t)weft_range_size(rows);
+    m->op.table->pick.combine(&m->op, &(weft_combine){.out = m->branch,
+                                                      .out_stride = width,
+                                                      .in = m->moe.out,
+                                                      .in_stride = width,
+                                                      .place = m->moe.place + first * used,
+                                                      .weights = m->moe.weights + first * used,
+                                                      .rows = count,
+                                                      .k = used,
+                                                      .width = width});
+    m->op.table->rows.add(&m->op, out, m->x + first * width, m->branch, count * width);
+}
+
+static weft_range rows_of(const weft_model *m, int rows, int rank)
+{
+    return weft_range_part(rows, 1, rank, m->layout.mesh.dense_ranks);
+}
+
+static weft_range experts_of(const weft_model *m, int rank)
+{
+    return weft_layout_experts_of(&m->config, &m->layout.mesh, rank);
+}
+
+// Runs of places that belong to one owner of rows: those of expert e whose rows are in `rows`. Rows of an expert
+// ascend.
+static weft_range places_of(const weft_model *m, int64_t expert, weft_range rows)
+{
+    int64_t at = m->moe.offsets[expert];
+    const int64_t last = m->moe.offsets[expert + 1];
+    while (at < last && m->moe.row_of[at] < rows.begin) at++;
+    weft_range places = {at, at};
+    while (places.end < last && m->moe.row_of[places.end] < rows.end) places.end++;
+    return places;
+}
+
+// Each owner of rows gets what this rank's experts say of them, expert after expert.
+static weft_status send_to_owners(weft_model *m, int rows)
+{
+    const size_t width = (size_t)m->config.hidden;
+    const weft_range own = m->layout.experts;
+    size_t at = 0;
+    float *slot;
+    WEFT_TRY(weft_transfer_acquire(m->said, &slot));
+    for (int r = 0; r < m->layout.mesh.dense_ranks; r++) {
+        size_t *count = &m->said_count[r];
+        m->said_offset[r] = at;
+        *count = 0;
+        for (int64_t e = own.begin; e < own.end; e++) {
+            const weft_range places = places_of(m, e, rows_of(m, rows, r));
+            const size_t floats = (size_t)weft_range_size(places) * width;
+            if (floats == 0) continue;
+            memcpy(slot + at + *count, m->moe.out + (size_t)places.begin * width, floats * sizeof *slot);
+            *count += floats;
+        }
+        at += weft_align_up(*count, 16);
+    }
+    return weft_transfer_deal(m->said, m->said_offset, m->said_count);
+}
+
+static void take_as_owner(weft_model *m, int rows)
+{
+    const weft_mesh *mesh = &m->layout.mesh;
+    const size_t width = (size_t)m->config.hidden;
+    for (int r = 0; r < mesh->dense_ranks; r++) {
+        const float *view = weft_transfer_view(m->said, r);
+        const weft_range experts = experts_of(m, r);
+        if (r == mesh->dense_rank) continue; // it lies there already
+        for (int64_t e = experts.begin; e < experts.end; e++) {
+            const weft_range places = places_of(m, e, rows_of(m, rows, mesh->dense_rank));
+            const size_t floats = (size_t)weft_range_size(places) * width;
+            if (floats > 0) memcpy(m->moe.out + (size_t)places.begin * width, view, floats * sizeof *view);
+            view += floats;
+        }
+    }
+    weft_transfer_release(m->said);
+}
+
+// The owners' rows of x, to all.
+static weft_status share_rows(weft_model *m, int rows)
+{
+    const weft_range own = rows_of(m, rows, m->layout.mesh.dense_rank);
+    const size_t width = (size_t)m->config.hidden;
+    float *slot;
+    WEFT_TRY(weft_transfer_acquire(m->joined, &slot));
+    if (weft_range_size(own) > 0) combine(m, own, slot);
+    WEFT_TRY(weft_transfer_gather(m->joined, (size_t)weft_range_size(own) * width));
+    for (int r = 0; r < m->layout.mesh.dense_ranks; r++) {
+        const weft_range of = rows_of(m, rows, r);
+        if (weft_range_size(of) > 0)
+            memcpy(m->x + (size_t)of.begin * width, weft_transfer_view(m->joined, r),
+                   (size_t)weft_range_size(of) * width * sizeof(float));
+    }
+    weft_transfer_release(m->joined);
+    return WEFT_OK;
+}
+
+weft_status wi_mix_experts(weft_model *m, const weft_layer_weights *w, int rows)
+{
+    if (rows == 0) return WEFT_OK;
+    route(m, w, (size_t)rows);
+    WEFT_TRY(run_experts(m, w));
+    if (!m->said) {
+        combine(m, (weft_range){0, rows}, m->x);
+        return WEFT_OK;
+    }
+    WEFT_TRY(send_to_owners(m, rows));
+    take_as_owner(m, rows);
+    return share_rows(m, rows);
+}
