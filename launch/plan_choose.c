@@ -182,7 +182,8 @@ weft_status wi_plan_all(const wi_plan_case *plan, wi_mesh_plan **out, int *count
             if (plan->ranks % cp != 0 || (cp == 1 && dense == WEFT_DENSE_MESH)) continue;
             if ((plan->tp && plan->tp != shape.tp) || (plan->cp && plan->cp != cp)) continue;
             if (plan->dense && plan->dense != dense + 1 && cp > 1) continue;
-            for (int columns = 0; columns <= (plan->config->experts > 0 && plan->ranks > 1); columns++) {
+            const int ways = plan->config->experts > 0 && plan->ranks > 1 ? 2 : 1; // whole experts, or columns
+            for (int columns = 0; columns < ways; columns++) {
                 meshes[found] = (wi_mesh_plan){.shape = shape};
                 meshes[found].shape.expert_columns = columns;
                 if (columns && shape.tp == 1 && dense == WEFT_DENSE_TP) continue; // a dense group of one
