@@ -332,8 +332,8 @@ int main(int argc, char **argv)
         static const way alone = {.chunk = 256, .block = 16};
         workload w;
         draw_workload(&state, run, &w);
-        const bool longest = run % 16 == 14;
-        if (longest) w = (workload){.model = 16, .requests = 1, .length = {7}};
+        const bool longest = run % 14 == 13;
+        if (longest) w = (workload){.model = 16, .format = (int)(next(&state) % FORMATS), .requests = 1, .length = {7}};
         const way how = draw_way(&state, run, longest);
         const digests want = run_workload(&w, &alone, NULL);
         trial t = {.work = &w, .how = &how, .want = &want, .transport = transport};
