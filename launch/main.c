@@ -4,10 +4,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "core/plugin.h"
 #include "launch/probe.h"
 #include "launch/start.h"
+
+enum { FAIL_LATER_NS = 300000000 };
 
 static int tell(weft_status status)
 {
@@ -62,6 +65,8 @@ static int run_mpi(int argc, char *const *argv, const wi_launcher *launcher)
     if (status == WEFT_OK) status = run(job, &line, launcher);
     code = weft_status_exit_code(status);
     if (status < 0 && speaks) tell(status);
+    // mpirun ends all ranks when the first one fails: where no job holds them together, who speaks goes first.
+    if (status < 0 && !speaks && !job) weft_clock_sleep_ns(FAIL_LATER_NS);
 done:
     weft_job_close(job);
     wi_line_free(&line);
