@@ -57,16 +57,23 @@ void weft_sha256_add(weft_sha256 *hash, const void *data, size_t bytes)
     }
 }
 
-void weft_sha256_end(weft_sha256 *hash, char text[65])
+void weft_sha256_finish(weft_sha256 *hash, unsigned char digest[32])
 {
     static const unsigned char zeros[64];
-    static const char digits[] = "0123456789abcdef";
     const uint64_t bits = hash->bytes * 8;
     unsigned char length[8];
     for (int i = 0; i < 8; i++) length[i] = (unsigned char)(bits >> (56 - 8 * i));
     weft_sha256_add(hash, "\x80", 1);
-    while (hash->bytes % 64 != 56) weft_sha256_add(hash, zeros, 1);
+    weft_sha256_add(hash, zeros, (size_t)((120 - hash->bytes % 64) % 64));
     weft_sha256_add(hash, length, sizeof length);
-    for (int i = 0; i < 64; i++) text[i] = digits[hash->state[i / 8] >> (28 - 4 * (i % 8)) & 15];
+    for (int i = 0; i < 32; i++) digest[i] = (unsigned char)(hash->state[i / 4] >> (24 - 8 * (i % 4)));
+}
+
+void weft_sha256_end(weft_sha256 *hash, char text[65])
+{
+    static const char digits[] = "0123456789abcdef";
+    unsigned char digest[32];
+    weft_sha256_finish(hash, digest);
+    for (int i = 0; i < 64; i++) text[i] = digits[digest[i / 2] >> (i % 2 ? 0 : 4) & 15];
     text[64] = 0;
 }
