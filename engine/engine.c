@@ -19,7 +19,7 @@ struct weft_engine {
     weft_model *model;
     weft_pool *pool;
     weft_engine_options options;
-    wi_cache *cache;
+    wi_kv *cache;
     wi_rows *rows; // of one step
     wi_schedule *schedule;
     bool has_cancelled; // somebody
@@ -65,7 +65,7 @@ static int64_t computed_of(const weft_request *r)
 static weft_status check_request(weft_engine *e, const weft_request *r)
 {
     const weft_model_config *config = weft_model_config_of(e->model);
-    const wi_cache_shape *cache = wi_cache_shape_of(e->cache);
+    const wi_kv_shape *cache = wi_cache_shape_of(e->cache);
     const int64_t room = weft_model_options_of(e->model)->positions, most = computed_of(r);
     if (r->token_count - r->drawn < 1) return weft_fail(WEFT_INVALID, "a request without tokens: give at least one");
     for (int i = 0; i < r->token_count; i++)
@@ -75,7 +75,7 @@ static weft_status check_request(weft_engine *e, const weft_request *r)
     if (r->drawn < 0 || (r->drawn > 0 && r->drawn >= r->max_tokens))
         return weft_fail(WEFT_INVALID, "a request of %d tokens to draw, of which %d were drawn: nothing is left to do",
                          r->max_tokens, r->drawn);
-    if (!wi_cache_fits(e->cache, most))
+    if (!wi_kv_fits(e->cache, most))
         return weft_fail(WEFT_LIMIT, "a request of up to %lld tokens: the cache has room for %lld; use --cache-bytes",
                          (long long)most + (r->max_tokens > 0),
                          (long long)(cache->units * cache->ranks * cache->block));
@@ -192,7 +192,7 @@ static weft_status draw(weft_engine *e, active *a, const float *logits)
     return WEFT_OK;
 }
 
-static weft_status deliver(weft_engine *e, const wi_share *s, const float *all_logits)
+static weft_status deliver(weft_engine *e, const wi_slice *s, const float *all_logits)
 {
     active *a = active_of(s->of);
     const size_t vocab = (size_t)weft_model_config_of(e->model)->vocab;
@@ -209,14 +209,14 @@ static weft_status deliver(weft_engine *e, const wi_share *s, const float *all_l
 static void copy_blocks(weft_engine *e)
 {
     const wi_copy *copies;
-    const int count = wi_cache_copies(e->cache, &copies);
+    const int count = wi_kv_copies(e->cache, &copies);
     for (int i = 0; i < count; i++) weft_pool_copy(e->pool, copies[i].from, copies[i].to);
-    wi_cache_copied(e->cache);
+    wi_kv_copied(e->cache);
 }
 
 weft_status weft_engine_step(weft_engine *e, int *rows)
 {
-    const wi_share *shares;
+    const wi_slice *shares;
     *rows = 0;
     end_cancelled(e);
     const int count = wi_schedule_step(e->schedule, &shares);
@@ -251,7 +251,7 @@ bool weft_engine_look(const weft_engine *e, int64_t id, weft_engine_cached *out)
 weft_engine_state weft_engine_state_of(const weft_engine *e)
 {
     const wi_schedule_state s = wi_schedule_state_of(e->schedule);
-    const wi_blocks *b = wi_cache_blocks(e->cache);
+    const wi_blocks *b = wi_kv_blocks(e->cache);
     weft_engine_state state = {.running = s.running,
                                .waiting = s.waiting,
                                .steps = s.steps,
@@ -287,17 +287,17 @@ const weft_pool *weft_engine_pool(const weft_engine *e) { return e->pool; }
 static weft_status make_cache(weft_engine *e, int64_t blocks, int step_rows)
 {
     const weft_mesh *mesh = &weft_model_layout_of(e->model)->mesh;
-    const wi_cache_shape shape = {.ranks = mesh->shape.cp,
-                                  .rank = mesh->cp_rank,
-                                  .units = blocks,
-                                  .block = e->options.block,
-                                  .rows = step_rows,
-                                  .requests = e->options.requests,
-                                  .kinds = {{.units = 1}},
-                                  .kind_count = 1,
-                                  .eviction = e->options.eviction,
-                                  .sharing = !e->options.unshared};
-    return wi_cache_create(&shape, &e->cache);
+    const wi_kv_shape shape = {.ranks = mesh->shape.cp,
+                               .rank = mesh->cp_rank,
+                               .units = blocks,
+                               .block = e->options.block,
+                               .rows = step_rows,
+                               .requests = e->options.requests,
+                               .kinds = {{.units = 1}},
+                               .kind_count = 1,
+                               .eviction = e->options.eviction,
+                               .sharing = !e->options.unshared};
+    return wi_kv_create(&shape, &e->cache);
 }
 
 static weft_status make_local(weft_engine *e, weft_device *device, int64_t blocks)
@@ -366,7 +366,7 @@ void weft_engine_destroy(weft_engine *e)
         active_free(active_of(w));
     }
     wi_schedule_destroy(e->schedule);
-    wi_cache_destroy(e->cache);
+    wi_kv_destroy(e->cache);
     weft_pool_destroy(e->pool);
     wi_rows_destroy(e->rows);
     free(e->op.scratch);
