@@ -45,8 +45,14 @@ static double bytes_of(const weft_bench_generate_options *o, const weft_bench_su
     const weft_layout *l = weft_model_layout_of(s->model);
     const double embedding =
         (double)weft_range_size(l->vocab) * (double)c->hidden * weft_dtype_bits(w->embedding_type) / 8;
-    const double cached = (double)weft_pool_block_bytes(pool) / weft_pool_block(pool);
-    return (double)w->bytes - embedding + cached * positions * (double)o->batch / l->mesh.shape.cp;
+    const weft_cache_cut *cut = weft_pool_cut(pool);
+    double cached = 0; // positions of each group of layers
+    for (int k = 0; k < cut->kinds; k++) {
+        const double window = (double)cut->window[k];
+        cached += cut->groups[k] * (window > 0 && window < positions ? window : positions);
+    }
+    cached *= (double)cut->unit / weft_pool_block(pool);
+    return (double)w->bytes - embedding + cached * (double)o->batch / l->mesh.shape.cp;
 }
 
 static const weft_request_calls no_calls;

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/rows.h"
+#include "engine/engine_impl.h"
 
 typedef struct active {
     wi_work work; // first: who has one has the other
@@ -62,10 +62,23 @@ static int64_t computed_of(const weft_request *r)
     return prompt + (r->max_tokens > 0 ? r->max_tokens - 1 : 0);
 }
 
+// How many positions fit where there is no other request.
+static int64_t longest_alone(const weft_engine *e)
+{
+    int64_t low = 0, high = weft_model_options_of(e->model)->positions;
+    while (low < high) {
+        const int64_t middle = (low + high + 1) / 2;
+        if (wi_kv_fits(e->cache, middle))
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return low;
+}
+
 static weft_status check_request(weft_engine *e, const weft_request *r)
 {
     const weft_model_config *config = weft_model_config_of(e->model);
-    const wi_kv_shape *cache = wi_cache_shape_of(e->cache);
     const int64_t room = weft_model_options_of(e->model)->positions, most = computed_of(r);
     if (r->token_count - r->drawn < 1) return weft_fail(WEFT_INVALID, "a request without tokens: give at least one");
     for (int i = 0; i < r->token_count; i++)
@@ -77,8 +90,7 @@ static weft_status check_request(weft_engine *e, const weft_request *r)
                          r->max_tokens, r->drawn);
     if (!wi_kv_fits(e->cache, most))
         return weft_fail(WEFT_LIMIT, "a request of up to %lld tokens: the cache has room for %lld; use --cache-bytes",
-                         (long long)most + (r->max_tokens > 0),
-                         (long long)(cache->units * cache->ranks * cache->block));
+                         (long long)most + (r->max_tokens > 0), (long long)longest_alone(e));
     if (most > room)
         return weft_fail(WEFT_LIMIT, "a request of up to %lld tokens: the model was opened for %lld positions",
                          (long long)most + (r->max_tokens > 0), (long long)room);
@@ -226,6 +238,7 @@ weft_status weft_engine_step(weft_engine *e, int *rows)
     copy_blocks(e);
     weft_batch b = *wi_rows_batch(e->rows);
     b.layers = weft_pool_layers(e->pool);
+    b.group_of = weft_pool_group_of(e->pool);
     WEFT_TRY(weft_model_forward(e->model, &b));
     for (int i = 0; i < count; i++) WEFT_TRY(deliver(e, &shares[i], b.logits));
     *rows = (int)wi_rows_count(e->rows);
@@ -233,11 +246,6 @@ weft_status weft_engine_step(weft_engine *e, int *rows)
 }
 
 // ---- looking ----
-
-int64_t weft_engine_blocks(const weft_model *model, int block, int64_t positions, int requests)
-{
-    return weft_engine_blocks_over(weft_model_layout_of(model)->mesh.shape.cp, block, positions, requests);
-}
 
 bool weft_engine_look(const weft_engine *e, int64_t id, weft_engine_cached *out)
 {
@@ -258,12 +266,12 @@ weft_engine_state weft_engine_state_of(const weft_engine *e)
                                .preempted = s.preempted,
                                .found = s.found,
                                .computed = s.computed,
-                               .blocks = wi_blocks_units(b),
+                               .units = wi_blocks_units(b),
                                .held = -1,
                                .evicted = wi_blocks_evicted(b),
                                .decisions = s.decisions};
     for (int r = 0; r < wi_cache_shape_of(e->cache)->ranks; r++) {
-        const int64_t held = state.blocks - wi_blocks_room(b, r);
+        const int64_t held = state.units - wi_blocks_room(b, r);
         if (held <= state.held) continue;
         state.held = held;
         state.cached = wi_blocks_named(b, r);
@@ -284,57 +292,39 @@ const weft_pool *weft_engine_pool(const weft_engine *e) { return e->pool; }
 
 // ---- an engine ----
 
-static weft_status make_cache(weft_engine *e, int64_t blocks, int step_rows)
-{
-    const weft_mesh *mesh = &weft_model_layout_of(e->model)->mesh;
-    const wi_kv_shape shape = {.ranks = mesh->shape.cp,
-                               .rank = mesh->cp_rank,
-                               .units = blocks,
-                               .block = e->options.block,
-                               .rows = step_rows,
-                               .requests = e->options.requests,
-                               .kinds = {{.units = 1}},
-                               .kind_count = 1,
-                               .eviction = e->options.eviction,
-                               .sharing = !e->options.unshared};
-    return wi_kv_create(&shape, &e->cache);
-}
-
-static weft_status make_local(weft_engine *e, weft_device *device, int64_t blocks)
+static weft_status make_local(weft_engine *e, const weft_cache_cut *cut, weft_device *device)
 {
     const weft_mesh *mesh = &weft_model_layout_of(e->model)->mesh;
     const weft_engine_options *o = &e->options;
     const size_t vocab = (size_t)weft_model_config_of(e->model)->vocab;
-    const bool dealt = mesh->shape.cp > 1 && mesh->shape.dense == WEFT_DENSE_TP;
-    const wi_rows_shape rows = {.ranks = dealt ? mesh->shape.cp : 1,
-                                .own = dealt ? mesh->cp_rank : 0,
-                                .room = o->chunk,
-                                .logit_room = weft_model_options_of(e->model)->logit_rows,
-                                .vocab = vocab};
+    wi_kv_shape kv = wi_engine_kv(cut, &mesh->shape, o);
+    wi_rows_shape rows = wi_engine_rows(cut, &mesh->shape, o, weft_model_options_of(e->model)->logit_rows, vocab);
     const wi_schedule_options schedule = {.order = o->schedule,
                                           .requests = o->requests,
                                           .reserves = !o->preempts,
                                           .margin = o->margin,
                                           .read_budget = o->read_budget};
+    kv.rank = mesh->cp_rank;
+    rows.own = rows.ranks > 1 ? mesh->cp_rank : 0;
     e->op.scratch_bytes = weft_pick_scratch(vocab, e->op.team ? weft_team_threads(e->op.team) : 1);
     e->op.scratch = aligned_alloc(64, (e->op.scratch_bytes + 63) / 64 * 64 + 64);
     if (!e->op.scratch) return weft_fail(WEFT_NO_MEMORY, "no memory to draw from %zu logits", vocab);
     WEFT_TRY(wi_rows_create(&rows, &e->rows));
-    WEFT_TRY(make_cache(e, blocks, o->chunk * rows.ranks));
+    WEFT_TRY(wi_kv_create(&kv, &e->cache));
     WEFT_TRY(wi_schedule_create(&schedule, e->cache, e->rows, &e->schedule));
-    return weft_pool_create(e->model, device, o->block, blocks, &e->pool);
+    return weft_pool_create(e->model, device, o->block, o->cache_units, &e->pool);
 }
 
 static weft_status make(weft_engine *e, weft_device *device)
 {
     weft_comm *all = weft_model_layout_of(e->model)->mesh.all;
-    const weft_engine_options *o = &e->options;
-    const int64_t block_bytes = (int64_t)weft_model_cache_layout(e->model, o->block, NULL);
-    int64_t blocks = o->cache_bytes ? o->cache_bytes / block_bytes : o->cache_blocks;
-    if (blocks < 1) blocks = 1;
-    // Ranks may have KV heads in unlike numbers, and so pools of unlike numbers of blocks.
-    if (all) WEFT_TRY(weft_comm_min(all, &blocks, 1));
-    const weft_status status = make_local(e, device, blocks);
+    const weft_cache_cut cut = weft_model_cache_cut(e->model, e->options.block, NULL, NULL);
+    int64_t *units = &e->options.cache_units;
+    if (e->options.cache_bytes) *units = e->options.cache_bytes / (int64_t)cut.unit;
+    if (*units < 1) *units = 1;
+    // Ranks may have KV heads in unlike numbers, and so pools of unlike numbers of units.
+    if (all) WEFT_TRY(weft_comm_min(all, units, 1));
+    const weft_status status = make_local(e, &cut, device);
     return all ? weft_comm_agree(all, status, NULL) : status;
 }
 

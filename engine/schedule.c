@@ -144,6 +144,7 @@ static wi_rows_wanted wanted_of(const wi_work *w)
                             .position = w->cached,
                             .count = until - w->cached,
                             .blocks = w->sequence.units,
+                            .table = w->sequence.room,
                             .key = w->sequence.key,
                             .rotation = w->turned,
                             .all_logits = shows,

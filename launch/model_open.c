@@ -177,7 +177,8 @@ weft_status wi_model_load(wi_model *m, const wi_call *call, const wi_model_flags
     if (model.logit_rows > model.rows * m->mesh.shape.cp) model.logit_rows = model.rows * m->mesh.shape.cp;
     WEFT_TRY(weft_model_create(&m->op, &m->cpu, m->device, &m->config, m->checkpoint, &model, &m->model));
     engine.cache_bytes = flags->cache_bytes;
-    engine.cache_blocks = weft_engine_blocks(m->model, CACHE_BLOCK, needs->positions, needs->requests);
+    const weft_cache_cut cut = weft_model_cache_cut(m->model, CACHE_BLOCK, NULL, NULL);
+    engine.cache_units = weft_engine_units(&cut, &m->mesh.shape, &engine, needs->positions);
     WEFT_TRY(weft_engine_create(&m->op, m->model, m->device, &engine, &m->engine));
     m->load_s = (double)(weft_clock_ns() - start) * 1e-9;
     return WEFT_OK;

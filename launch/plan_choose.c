@@ -21,14 +21,15 @@ static weft_status bytes_for(const wi_plan_case *plan, const weft_layout *layout
 {
     const weft_sizes_options o = options_for(plan, context, batch);
     const weft_mesh_shape *shape = &layout->mesh.shape;
-    const weft_engine_options engine = {.block = o.block, .requests = batch, .chunk = o.model.rows};
+    weft_engine_options engine = {.block = o.block, .requests = batch, .chunk = o.model.rows};
     weft_model_sizes sizes = {0};
     WEFT_TRY(weft_model_sizes_of(plan->config, layout, &o, &sizes));
-    const int64_t blocks = weft_engine_blocks_over(shape->cp, o.block, context, batch);
-    *out = (wi_rank_bytes){.weights = sizes.weights,
-                           .cache = sizes.block * (uint64_t)blocks,
-                           .scratch = sizes.pass + sizes.rotations + sizes.exchange +
-                                      weft_engine_bytes(plan->config, shape, &engine, o.model.logit_rows, o.threads)};
+    engine.cache_units = weft_engine_units(&sizes.cut, shape, &engine, context);
+    *out = (wi_rank_bytes){
+        .weights = sizes.weights,
+        .cache = sizes.cut.unit * (uint64_t)engine.cache_units,
+        .scratch = sizes.pass + sizes.rotations + sizes.exchange +
+                   weft_engine_bytes(plan->config, &sizes.cut, shape, &engine, o.model.logit_rows, o.threads)};
     return WEFT_OK;
 }
 

@@ -3,23 +3,58 @@
 #include "core/checked.h"
 #include "model/model_impl.h"
 
-size_t weft_layout_cache(const weft_model_config *c, const weft_layout *layout, weft_cache_type type, int block,
-                         weft_cache *layers)
+// Which kind has a window; of a new one it makes a kind. -1: there are too many.
+static int kind_of(weft_cache_cut *cut, int64_t window)
 {
-    size_t at = 0;
+    int kind = 0;
+    while (kind < cut->kinds && cut->window[kind] < window) kind++;
+    if (kind < cut->kinds && cut->window[kind] == window) return kind;
+    if (cut->kinds == WEFT_CACHE_KINDS_MAX) return -1;
+    for (int k = cut->kinds++; k > kind; k--) cut->window[k] = cut->window[k - 1];
+    cut->window[kind] = window;
+    return kind;
+}
+
+static int64_t common(int64_t a, int64_t b) { return b == 0 ? a : common(b, a % b); }
+
+// Kinds and their groups. Returns how many layers a group has.
+static int64_t cut_layers(const weft_model_config *c, weft_cache_cut *cut)
+{
+    int64_t layers[WEFT_CACHE_KINDS_MAX] = {0}, each = 0;
+    bool fits = true;
+    for (int64_t i = 0; i < c->layers; i++) fits = fits && kind_of(cut, c->layer[i].window) >= 0;
+    if (!fits) *cut = (weft_cache_cut){.kinds = 1};
+    for (int64_t i = 0; i < c->layers; i++) layers[fits ? kind_of(cut, c->layer[i].window) : 0]++;
+    for (int k = 0; k < cut->kinds; k++) each = common(each, layers[k]);
+    for (int k = 0; k < cut->kinds; k++) cut->groups[k] = (int)(layers[k] / each);
+    return each;
+}
+
+weft_cache_cut weft_layout_cache(const weft_model_config *c, const weft_layout *layout, weft_cache_type type, int block,
+                                 weft_cache *layers, int *group_of)
+{
+    weft_cache_cut cut = {0};
+    const int64_t each = cut_layers(c, &cut);
+    int64_t before[WEFT_CACHE_KINDS_MAX] = {0}; // layers of each kind so far
+    weft_cache view = {.type = type,
+                       .block = block,
+                       .heads = (int)weft_range_size(layout->kv_heads),
+                       .k_size = (int)c->head_dim,
+                       .v_size = (int)c->head_dim};
+    const size_t layer_bytes = weft_cache_k_bytes(&view) + weft_cache_v_bytes(&view);
+    cut.unit = layer_bytes > 0 ? layer_bytes * (size_t)each : 64; // a rank without heads has blocks all the same
+    view.block_bytes = cut.unit;
     for (int64_t i = 0; i < c->layers; i++) {
-        weft_cache own = {0}, *l = layers ? &layers[i] : &own;
-        *l = (weft_cache){.type = type,
-                          .block = block,
-                          .heads = (int)weft_range_size(layout->kv_heads),
-                          .k_size = (int)c->head_dim,
-                          .v_size = (int)c->head_dim};
-        l->k_offset = at;
-        l->v_offset = at += weft_cache_k_bytes(l);
-        at += weft_cache_v_bytes(l);
+        const int kind = cut.kinds == 1 ? 0 : kind_of(&cut, c->layer[i].window);
+        const int64_t at = before[kind]++;
+        int group = (int)(at / each);
+        for (int k = 0; k < kind; k++) group += cut.groups[k];
+        view.k_offset = (size_t)(at % each) * layer_bytes;
+        view.v_offset = view.k_offset + weft_cache_k_bytes(&view);
+        if (layers) layers[i] = view;
+        if (group_of) group_of[i] = group;
     }
-    for (int64_t i = 0; layers && i < c->layers; i++) layers[i].block_bytes = at > 0 ? at : 64;
-    return at > 0 ? at : 64; // a rank without heads has blocks all the same
+    return cut;
 }
 
 // ---- what a pass writes ----

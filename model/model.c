@@ -85,9 +85,9 @@ weft_status weft_model_rotation(weft_model *model, int64_t length, int *key)
     return WEFT_OK;
 }
 
-size_t weft_model_cache_layout(const weft_model *model, int block, weft_cache *layers)
+weft_cache_cut weft_model_cache_cut(const weft_model *model, int block, weft_cache *layers, int *group_of)
 {
-    return weft_layout_cache(&model->config, &model->layout, model->options.cache, block, layers);
+    return weft_layout_cache(&model->config, &model->layout, model->options.cache, block, layers, group_of);
 }
 
 // ---- what ranks share ----

@@ -43,7 +43,7 @@ void rig_open(rig *r, const char *name, const rig_options *o)
     weft_checkpoint_close(checkpoint);
     const weft_engine_options engine = {.block = o->block,
                                         .cache_bytes = o->cache_bytes,
-                                        .cache_blocks = o->cache_blocks,
+                                        .cache_units = o->cache_units,
                                         .requests = o->requests,
                                         .chunk = o->chunk,
                                         .schedule = o->schedule,

@@ -10,7 +10,7 @@ typedef struct {
     weft_cache_type cache;
     weft_isa isa;
     int threads, chunk, block, requests;
-    int64_t cache_bytes, cache_blocks;
+    int64_t cache_bytes, cache_units;
     int64_t positions;
     weft_schedule schedule;
     bool preempts, unshared;

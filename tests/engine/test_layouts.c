@@ -103,10 +103,13 @@ static void look_at_cache(watched *w)
                 const int rows = have.cached - at < 16 ? have.cached - at : 16;
                 const bool scaled = cache->type == WEFT_CACHE_INT8;
                 const size_t bytes = (size_t)rows * (size_t)cache->k_size * sizes[cache->type];
-                if (have.blocks[at / block] < 0) continue;
+                const int64_t window = c->layer[layer].window;
+                if (window > 0 && at <= have.cached - window) continue; // may have been let go
+                const int32_t *blocks = have.blocks + weft_pool_group_of(pool)[layer] * have.table;
+                if (blocks[at / block] < 0) continue;
                 const weft_cache_copy copy = {.cache = cache,
                                               .head = (int)(head - l->kv_heads.begin),
-                                              .span = {.rows = rows, .position = at, .blocks = have.blocks},
+                                              .span = {.rows = rows, .position = at, .blocks = blocks},
                                               .k = k,
                                               .v = v,
                                               .k_scale = scaled ? k_scale : NULL,
@@ -171,6 +174,7 @@ static digests run_workload(const workload *w, const way *how, const weft_mesh *
     digests out = {0};
     uint64_t state = how->seed | 1;
     int64_t blocks = 0;
+    enum { GROUPS_MAX = 3 }; // of layers, in any model here
     o.type = formats[w->format].type;
     o.group = formats[w->format].group;
     o.cache = formats[w->format].cache;
@@ -183,7 +187,7 @@ static digests run_workload(const workload *w, const way *how, const weft_mesh *
         o.positions = positions > o.positions ? positions : o.positions;
         blocks += positions / how->block + 1;
     }
-    o.cache_blocks = blocks;
+    o.cache_units = GROUPS_MAX * blocks;
     o.cache_bytes = 0;
     rig_open(&r, models[w->model], &o);
     for (int i = 0, rows; i < w->requests; i++) {

@@ -106,6 +106,7 @@ static void make_shapes(world *w)
                               .room = c->requests + (int)roll(w, roll(w, 2) ? 300 : 20),
                               .logit_room = c->requests + (int)roll(w, 20),
                               .vocab = 1};
+    for (int k = 0; k < c->kind_count; k++) w->rows.groups += c->kinds[k].units;
     c->rows = w->rows.room * w->rows.ranks;
     c->units = 1;
     const int64_t most = wi_kv_demand(c, LENGTH_MAX);
@@ -407,7 +408,7 @@ static void measure(void)
                                .kinds = {{.units = 1}},
                                .kind_count = 1,
                                .sharing = true};
-    const wi_rows_shape rows = {.ranks = 1, .room = 512, .logit_room = REQUESTS, .vocab = 1};
+    const wi_rows_shape rows = {.ranks = 1, .room = 512, .logit_room = REQUESTS, .groups = 1, .vocab = 1};
     const wi_schedule_options options = {.requests = REQUESTS, .reserves = true};
     rank_state s = {.requests = calloc(REQUESTS, sizeof(request))};
     struct timespec begin, until;

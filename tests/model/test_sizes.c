@@ -110,7 +110,7 @@ static void check_model(const char *name)
     CHECK_OK(weft_model_sizes_of(&config, &layout, &o, &sizes));
     CHECK_OK(weft_model_create(&op, &cpu, device, &config, checkpoint, &o.model, &model));
     CHECK_INT(sizes.weights + sizes.pass, device->allocated);
-    CHECK_INT(sizes.block, weft_model_cache_layout(model, o.block, NULL));
+    CHECK_INT(sizes.cut.unit, weft_model_cache_cut(model, o.block, NULL, NULL).unit);
     CHECK_INT(sizes.exchange, 0);
     weft_model_destroy(model);
     weft_device_destroy(device);
@@ -156,7 +156,8 @@ static void check_by_hand(void)
     const weft_model_sizes tp8 = sizes_at(&config, (weft_mesh_shape){.tp = 8, .cp = 8, .dense = WEFT_DENSE_TP}, 37);
     CHECK_INT(tp8.weights, (80 * (qkv + o + gate_up + down) + ends) * 2 + vectors);
     // A block: 64 positions of 80 layers of 1 head: 128 elements of key and 128 of value.
-    CHECK_INT(tp8.block, 64 * 80 * 1 * (128 + 128) * 2);
+    CHECK_INT(tp8.cut.unit, 64 * 80 * 1 * (128 + 128) * 2);
+    CHECK_INT(tp8.cut.groups[0], 1);
 
     // tp 64, beyond 8 leaves: 8 ranks share a leaf. A rank has 1 head and the one of keys and values that it reads;
     // 8192 / 8 = 1024 outputs for the 1024 and the 3584 inputs of its leaf; 3584 / 8 = 448 columns of the FFN. The
@@ -172,7 +173,7 @@ static void check_by_hand(void)
     const weft_model_sizes mesh = sizes_at(&config, (weft_mesh_shape){.tp = 8, .cp = 8, .dense = WEFT_DENSE_MESH}, 0);
     const int64_t qkv_mesh = 160 * 8192;
     CHECK_INT(mesh.weights, (80 * (qkv_mesh + o64 + gate_up64 + down64) + 2 * 62 * 32 * 8192) * 2 + vectors);
-    CHECK_INT(mesh.block, tp8.block);
+    CHECK_INT(mesh.cut.unit, tp8.cut.unit);
     weft_model_config_fini(&config);
 }
 
