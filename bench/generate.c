@@ -63,10 +63,12 @@ static weft_status submit(const weft_bench_generate_options *o, const weft_bench
     const int64_t vocab = weft_model_config_of(s->model)->vocab;
     for (int64_t b = 0; b < o->batch; b++) {
         for (int64_t i = 0; i < o->tokens; i++) tokens[i] = (int32_t)((i * 7919 + b * 104729 + 1) % vocab);
+        weft_request_sampling sampling = weft_request_sampling_default();
+        sampling.ignore_stops = true;
         const weft_request request = {.tokens = tokens,
                                       .token_count = (int)o->tokens,
                                       .max_tokens = o->decode ? (int)(weft_bench_generate_positions(o) - o->tokens) : 0,
-                                      .ignore_stops = true,
+                                      .sampling = sampling,
                                       .calls = &no_calls};
         WEFT_TRY(weft_engine_submit(s->engine, &request, &id));
     }

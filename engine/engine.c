@@ -5,11 +5,13 @@
 #include <string.h>
 
 #include "engine/engine_impl.h"
+#include "engine/sampler.h"
 
 typedef struct active {
     wi_work work; // first: who has one has the other
     weft_request request;
-    int32_t *tokens; // prompt and what was drawn, room for all
+    int32_t *tokens;     // prompt and what was drawn, room for all
+    wi_sampler *sampler; // of a request that draws
     int64_t rotation_limit;
     bool cancelled;
 } active;
@@ -22,6 +24,9 @@ struct weft_engine {
     wi_kv *cache;
     wi_rows *rows; // of one step
     wi_schedule *schedule;
+    wi_drawing *drawing;
+    wi_draw *draws;     // (requests) of one step
+    active **drawers;   // (requests)
     bool has_cancelled; // somebody
 };
 
@@ -36,12 +41,13 @@ static active *find(const weft_engine *e, int64_t id)
 
 const char *weft_finish_name(weft_finish finish)
 {
-    static const char *const names[] = {"stop", "length", "scored", "cancelled"};
+    static const char *const names[] = {"stop", "length", "scored", "cancelled", "error"};
     return (size_t)finish < sizeof names / sizeof *names ? names[finish] : "unknown";
 }
 
 static void active_free(active *a)
 {
+    wi_sampler_destroy(a->sampler);
     free(a->tokens);
     free(a);
 }
@@ -85,6 +91,7 @@ static weft_status check_request(weft_engine *e, const weft_request *r)
         if (r->tokens[i] < 0 || r->tokens[i] >= config->vocab)
             return weft_fail(WEFT_INVALID, "token %d is %d: the vocabulary has 0 to %lld", i, r->tokens[i],
                              (long long)config->vocab - 1);
+    if (r->max_tokens > 0) WEFT_TRY(weft_request_sampling_check(&r->sampling, config->vocab, r->max_tokens));
     if (r->drawn < 0 || (r->drawn > 0 && r->drawn >= r->max_tokens))
         return weft_fail(WEFT_INVALID, "a request of %d tokens to draw, of which %d were drawn: nothing is left to do",
                          r->max_tokens, r->drawn);
@@ -109,6 +116,16 @@ static weft_status turn(weft_engine *e, active *a)
     return weft_model_rotation(e->model, length, &a->work.turned);
 }
 
+static weft_status make_sampler(weft_engine *e, active *a)
+{
+    const weft_model_config *config = weft_model_config_of(e->model);
+    const weft_request *r = &a->request;
+    const wi_sampler_model model = {
+        .vocab = (size_t)config->vocab, .stops = config->stops, .stop_count = (int)config->stop_count};
+    if (r->max_tokens == 0) return WEFT_OK;
+    return wi_sampler_create(&model, &r->sampling, a->tokens, r->token_count, r->drawn, r->max_tokens, &a->sampler);
+}
+
 static weft_status make_active(weft_engine *e, const weft_request *request, active **out)
 {
     const size_t room = (size_t)(request->token_count - request->drawn) + (size_t)request->max_tokens;
@@ -128,6 +145,7 @@ static weft_status make_active(weft_engine *e, const weft_request *request, acti
                         .all_logits = request->prompt_logits,
                         .draws = request->max_tokens > 0,
                         .parent = parent ? &parent->work : NULL};
+    WEFT_TRY_GOTO(make_sampler(e, a));
     WEFT_TRY_GOTO(turn(e, a));
     WEFT_TRY_GOTO(wi_schedule_add(e->schedule, &a->work));
     *out = a;
@@ -164,35 +182,21 @@ static void end_cancelled(weft_engine *e)
 
 // ---- a step ----
 
-static bool is_stop(const weft_engine *e, const active *a, int32_t token)
+// What was drawn, if anything, becomes the request's next token.
+static weft_status take(weft_engine *e, active *a, const wi_draw *d)
 {
-    const weft_model_config *config = weft_model_config_of(e->model);
-    for (int i = 0; i < config->stop_count && !a->request.ignore_stops; i++)
-        if (config->stops[i] == token) return true;
-    return false;
-}
-
-// Draws the token behind the last one.
-static weft_status draw(weft_engine *e, active *a, const float *logits)
-{
-    const size_t vocab = (size_t)weft_model_config_of(e->model)->vocab;
-    const weft_sampling *how = &a->request.sampling;
     wi_work *w = &a->work;
-    const uint64_t position = (uint64_t)w->count;
-    weft_choice choice = {.id = -1};
-    const weft_sample args = {.logits = {.at = logits, .stride = vocab, .rows = 1, .width = vocab},
-                              .how = &how,
-                              .position = &position,
-                              .out = &choice};
-    e->op.table->pick.sample(&e->op, &args);
-    if (choice.id < 0)
-        return weft_fail(WEFT_FAILED, "no logit at position %d is a number: the weights hold NaN", w->count - 1);
-    if (is_stop(e, a, choice.id)) {
+    if (d->out.id < 0) {
+        wi_sampler_no_number(a->sampler);
+        end(e, a, WEFT_FINISH_FAILED);
+        return WEFT_OK;
+    }
+    if (d->stops) {
         end(e, a, WEFT_FINISH_STOP);
         return WEFT_OK;
     }
-    a->tokens[w->count++] = choice.id;
-    if (a->request.calls->token) a->request.calls->token(a->request.arg, choice.id, choice.logit);
+    a->tokens[w->count++] = d->out.id;
+    if (a->request.calls->token) a->request.calls->token(a->request.arg, &d->out);
     if (w->count - w->prompt == a->request.max_tokens) {
         end(e, a, WEFT_FINISH_LENGTH);
         return WEFT_OK;
@@ -204,17 +208,34 @@ static weft_status draw(weft_engine *e, active *a, const float *logits)
     return WEFT_OK;
 }
 
-static weft_status deliver(weft_engine *e, const wi_slice *s, const float *all_logits)
+// Tells of logits. True where the next token is to be drawn from the last ones.
+static bool tell(weft_engine *e, const wi_slice *s, float *logits)
 {
     active *a = active_of(s->of);
-    const size_t vocab = (size_t)weft_model_config_of(e->model)->vocab;
-    const float *logits = all_logits + (size_t)s->logit_first * vocab;
     wi_schedule_computed(e->schedule, s);
     if (s->logits > 0 && a->request.calls->logits)
-        a->request.calls->logits(a->request.arg, s->first_logit, s->logits, logits, vocab);
-    if (a->work.cached < a->work.count) return WEFT_OK;
-    if (a->request.max_tokens > 0) return draw(e, a, logits + (size_t)(s->logits - 1) * vocab);
+        a->request.calls->logits(a->request.arg, s->first_logit, s->logits, logits,
+                                 (size_t)weft_model_config_of(e->model)->vocab);
+    if (a->work.cached < a->work.count) return false;
+    if (a->request.max_tokens > 0) return true;
     end(e, a, WEFT_FINISH_SCORED);
+    return false;
+}
+
+static weft_status deliver(weft_engine *e, const wi_slice *slices, int count, float *logits)
+{
+    const size_t vocab = (size_t)weft_model_config_of(e->model)->vocab;
+    int draws = 0;
+    for (int i = 0; i < count; i++) {
+        const wi_slice *s = &slices[i];
+        active *a = active_of(s->of);
+        float *first = logits + (size_t)s->logit_first * vocab;
+        if (!tell(e, s, first)) continue;
+        e->drawers[draws] = a;
+        e->draws[draws++] = (wi_draw){.sampler = a->sampler, .logits = first + (size_t)(s->logits - 1) * vocab};
+    }
+    if (draws > 0) wi_drawing_run(e->drawing, &e->op, e->draws, draws);
+    for (int i = 0; i < draws; i++) WEFT_TRY(take(e, e->drawers[i], &e->draws[i]));
     return WEFT_OK;
 }
 
@@ -228,10 +249,10 @@ static void copy_blocks(weft_engine *e)
 
 weft_status weft_engine_step(weft_engine *e, int *rows)
 {
-    const wi_slice *shares;
+    const wi_slice *slices;
     *rows = 0;
     end_cancelled(e);
-    const int count = wi_schedule_step(e->schedule, &shares);
+    const int count = wi_schedule_step(e->schedule, &slices);
     if (count == 0) return WEFT_OK;
     weft_comm *all = weft_model_layout_of(e->model)->mesh.all;
     if (all) weft_job_set_step(weft_comm_job(all), wi_schedule_state_of(e->schedule).steps); // for reports
@@ -240,7 +261,7 @@ weft_status weft_engine_step(weft_engine *e, int *rows)
     b.layers = weft_pool_layers(e->pool);
     b.group_of = weft_pool_group_of(e->pool);
     WEFT_TRY(weft_model_forward(e->model, &b));
-    for (int i = 0; i < count; i++) WEFT_TRY(deliver(e, &shares[i], b.logits));
+    WEFT_TRY(deliver(e, slices, count, b.logits));
     *rows = (int)wi_rows_count(e->rows);
     return WEFT_OK;
 }
@@ -306,9 +327,10 @@ static weft_status make_local(weft_engine *e, const weft_cache_cut *cut, weft_de
                                           .read_budget = o->read_budget};
     kv.rank = mesh->cp_rank;
     rows.own = rows.ranks > 1 ? mesh->cp_rank : 0;
-    e->op.scratch_bytes = weft_pick_scratch(vocab, e->op.team ? weft_team_threads(e->op.team) : 1);
-    e->op.scratch = aligned_alloc(64, (e->op.scratch_bytes + 63) / 64 * 64 + 64);
-    if (!e->op.scratch) return weft_fail(WEFT_NO_MEMORY, "no memory to draw from %zu logits", vocab);
+    e->draws = calloc((size_t)o->requests, sizeof *e->draws);
+    e->drawers = calloc((size_t)o->requests, sizeof *e->drawers);
+    if (!e->draws || !e->drawers) return weft_fail(WEFT_NO_MEMORY, "no memory for %d requests", o->requests);
+    WEFT_TRY(wi_drawing_create(vocab, o->requests, e->op.team ? weft_team_threads(e->op.team) : 1, &e->drawing));
     WEFT_TRY(wi_rows_create(&rows, &e->rows));
     WEFT_TRY(wi_kv_create(&kv, &e->cache));
     WEFT_TRY(wi_schedule_create(&schedule, e->cache, e->rows, &e->schedule));
@@ -359,6 +381,8 @@ void weft_engine_destroy(weft_engine *e)
     wi_kv_destroy(e->cache);
     weft_pool_destroy(e->pool);
     wi_rows_destroy(e->rows);
-    free(e->op.scratch);
+    wi_drawing_destroy(e->drawing);
+    free(e->draws);
+    free(e->drawers);
     free(e);
 }

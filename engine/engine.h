@@ -11,6 +11,7 @@
 #define WEFT_ENGINE_ENGINE_H
 
 #include "engine/pool.h"
+#include "engine/sampling.h"
 #include "engine/schedule.h"
 
 #ifdef __cplusplus
@@ -20,17 +21,18 @@ extern "C" {
 typedef struct weft_engine weft_engine;
 
 typedef enum {
-    WEFT_FINISH_STOP,     // a stop token was drawn; it is not part of the text
-    WEFT_FINISH_LENGTH,   // max_tokens were drawn
-    WEFT_FINISH_SCORED,   // a request that draws nothing has been computed
-    WEFT_FINISH_CANCELLED // by weft_engine_cancel
+    WEFT_FINISH_STOP,      // a stop token was drawn; it is not part of the text
+    WEFT_FINISH_LENGTH,    // max_tokens were drawn
+    WEFT_FINISH_SCORED,    // a request that draws nothing has been computed
+    WEFT_FINISH_CANCELLED, // by weft_engine_cancel
+    WEFT_FINISH_FAILED     // weft_error_text says why, while the owner is told
 } weft_finish;
 
-const char *weft_finish_name(weft_finish finish); // "stop", "length", "scored", "cancelled"
+const char *weft_finish_name(weft_finish finish); // "stop", "length", "scored", "cancelled", "error"
 
 // Any of them may be NULL. `arg` is the request's own.
 typedef struct {
-    void (*token)(void *arg, int32_t token, float logit);
+    void (*token)(void *arg, const weft_drawn *drawn);
     // Logits of `rows` positions from `position` on, one after the other, before anything is drawn from them: of the
     // whole prompt where the request wants that, else of the positions that are drawn from.
     void (*logits)(void *arg, int64_t position, int rows, const float *logits, size_t vocab);
@@ -44,8 +46,7 @@ typedef struct {
     int max_tokens;  // to draw; 0: none, the prompt is only computed
     int priority;    // the higher one goes first
     int64_t fork_of; // a request with the same prompt, whose cached prompt this one goes on with; 0: none
-    weft_sampling sampling;
-    bool ignore_stops;               // draw on behind the model's stop tokens
+    weft_request_sampling sampling;  // not looked at where nothing is drawn
     bool prompt_logits;              // give the logits of every position
     const weft_request_calls *calls; // borrowed until the end
     void *arg;
@@ -81,7 +82,7 @@ weft_status weft_engine_create(const weft_op *op, weft_model *model, weft_device
                                const weft_engine_options *options, weft_engine **out);
 void weft_engine_destroy(weft_engine *engine); // its requests end unheard; accepts NULL
 
-// LIMIT where the request could never fit; INVALID for tokens outside of the vocabulary. *id is the request's number.
+// LIMIT where the request could never fit; INVALID for what is outside of its limits. *id is the request's number.
 weft_status weft_engine_submit(weft_engine *engine, const weft_request *request, int64_t *id);
 void weft_engine_cancel(weft_engine *engine, int64_t id); // one that has ended, or never was, is left alone
 

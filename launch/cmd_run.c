@@ -115,6 +115,7 @@ typedef struct {
     wi_answer answer;
     size_t written;     // of its text
     weft_status status; // a failure inside of a callback
+    char failure[512];  // its text
 } stream;
 
 typedef struct run {
@@ -138,7 +139,7 @@ static void show(stream *s)
     s->written = a->certain;
 }
 
-static void on_token(void *arg, int32_t token, float logit)
+static void on_token(void *arg, const weft_drawn *drawn)
 {
     stream *s = arg;
     run_state *run = s->run;
@@ -148,7 +149,7 @@ static void on_token(void *arg, int32_t token, float logit)
     }
     run->last = weft_clock_ns();
     run->times_last = *run->model.mesh.times;
-    if (s->status == WEFT_OK) s->status = wi_answer_token(&s->answer, token);
+    if (s->status == WEFT_OK) s->status = wi_answer_token(&s->answer, drawn->id);
     show(s);
     if (s->answer.stopped || s->status < 0) weft_engine_cancel(run->model.engine, s->id);
 }
@@ -156,7 +157,9 @@ static void on_token(void *arg, int32_t token, float logit)
 static void on_end(void *arg, weft_finish finish)
 {
     stream *s = arg;
-    if (s->status == WEFT_OK) s->status = wi_answer_end(&s->answer, finish);
+    if (s->status == WEFT_OK)
+        s->status = finish == WEFT_FINISH_FAILED ? WEFT_FAILED : wi_answer_end(&s->answer, finish);
+    if (s->status < 0) snprintf(s->failure, sizeof s->failure, "%s", weft_error_text());
     show(s);
 }
 
@@ -168,16 +171,19 @@ static weft_status submit(run_state *r, int i)
     stream *s = &r->streams[i];
     s->run = r;
     WEFT_TRY(wi_answer_init(&s->answer, r->model.tokenizer, o->stop.at, o->stop.count, (int)o->max_tokens));
+    weft_request_sampling sampling = weft_request_sampling_default();
+    sampling.ignore_stops = o->ignore_eos;
+    sampling.draw = (weft_sampling){.temperature = (float)o->temperature,
+                                    .top_k = (int32_t)o->top_k,
+                                    .top_p = (float)o->top_p,
+                                    .min_p = (float)o->min_p,
+                                    .seed = (uint64_t)o->seed,
+                                    .continuation = (uint32_t)i};
     const weft_request request = {.tokens = r->prompt,
                                   .token_count = r->prompt_count,
                                   .max_tokens = (int)o->max_tokens,
-                                  .sampling = {.temperature = (float)o->temperature,
-                                               .top_k = (int32_t)o->top_k,
-                                               .top_p = (float)o->top_p,
-                                               .min_p = (float)o->min_p,
-                                               .seed = (uint64_t)o->seed,
-                                               .continuation = (uint32_t)i},
-                                  .ignore_stops = o->ignore_eos,
+                                  .fork_of = i > 0 ? r->streams[0].id : 0,
+                                  .sampling = sampling,
                                   .calls = &calls,
                                   .arg = s};
     return weft_engine_submit(r->model.engine, &request, &s->id);
@@ -189,7 +195,8 @@ static weft_status generate(run_state *r)
     r->start = weft_clock_ns();
     do WEFT_TRY(weft_engine_step(r->model.engine, &rows));
     while (rows > 0);
-    for (int i = 0; i < r->options->n; i++) WEFT_TRY(r->streams[i].status);
+    for (int i = 0; i < r->options->n; i++)
+        if (r->streams[i].status < 0) return weft_fail(r->streams[i].status, "%s", r->streams[i].failure);
     return WEFT_OK;
 }
 

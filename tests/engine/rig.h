@@ -42,8 +42,9 @@ typedef struct {
     int ends;
     size_t vocab;
 } result;
-extern const weft_request_calls rig_calls; // their arg is a result
-void rig_run(rig *r);                      // steps until there is nothing to do
+extern const weft_request_calls rig_calls;                                         // their arg is a result
+weft_request_sampling rig_sampling(float temperature, float top_p, uint64_t seed); // ignoring stop tokens
+void rig_run(rig *r);                                                              // steps until there is nothing to do
 
 // Where the golden checkpoints are: those of the tree, or GOLDEN_DIR.
 const char *golden_root(void);

@@ -10,8 +10,7 @@ static weft_request request_of(const golden *g, int prompt, int draw, float temp
     return (weft_request){.tokens = g->prompt,
                           .token_count = prompt,
                           .max_tokens = draw,
-                          .sampling = {.temperature = temperature, .top_p = 0.95F, .seed = 11},
-                          .ignore_stops = true,
+                          .sampling = rig_sampling(temperature, 0.95F, 11),
                           .prompt_logits = out->logits != NULL,
                           .calls = &rig_calls,
                           .arg = out};
@@ -193,7 +192,7 @@ static void check_longer(void)
                                     &(weft_request){.tokens = text,
                                                     .token_count = at,
                                                     .max_tokens = 1,
-                                                    .ignore_stops = true,
+                                                    .sampling = rig_sampling(0, 1, 0),
                                                     .calls = &rig_calls,
                                                     .arg = &fresh},
                                     &id));
@@ -225,7 +224,7 @@ static weft_engine_state run_crowd(const char *name, const golden *g, const rig_
     for (int i = 0; i < CROWD; i++) {
         const member *m = &crowd[i];
         weft_request request = request_of(g, m->prompt, m->draw, m->temperature, &out[i]);
-        request.sampling.continuation = (uint32_t)i;
+        request.sampling.draw.continuation = (uint32_t)i;
         request.priority = m->priority;
         if (m->forks) {
             request.fork_of = id;

@@ -123,10 +123,10 @@ static void look_at_cache(watched *w)
         }
 }
 
-static void on_token(void *arg, int32_t token, float logit)
+static void on_token(void *arg, const weft_drawn *drawn)
 {
     watched *w = arg;
-    w->tokens = hash(hash(w->tokens, &token, sizeof token), &logit, sizeof logit);
+    w->tokens = hash(hash(w->tokens, &drawn->id, sizeof drawn->id), &drawn->logit, sizeof drawn->logit);
     if (++w->count == DRAWN) look_at_cache(w);
 }
 
@@ -157,8 +157,7 @@ static void submit(rig *r, const workload *w, int request, watched *out)
     const weft_request asked = {.tokens = tokens,
                                 .token_count = length,
                                 .max_tokens = DRAWN,
-                                .sampling = {.temperature = request % 2 ? 0.9F : 0, .seed = 5},
-                                .ignore_stops = true,
+                                .sampling = rig_sampling(request % 2 ? 0.9F : 0, 1, 5),
                                 .prompt_logits = length <= 257,
                                 .calls = &calls,
                                 .arg = out};
