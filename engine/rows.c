@@ -9,6 +9,8 @@ struct wi_rows {
     weft_batch batch;
     weft_attention_request *runs; // [ranks][room]
     weft_dealt_rows *rows_of;     // [ranks]
+    int *request;                 // [ranks][room] which of the pass a run is of
+    int requests;                 // of the pass, so far
     int *first_run;               // [ranks] of the request that is being added
     int32_t *tokens, *positions;  // (room)
     weft_cache_span *spans;
@@ -24,6 +26,7 @@ static weft_status allocate(wi_rows *r, size_t vocab)
     const size_t room = (size_t)r->room, logits = (size_t)r->logit_room, ranks = (size_t)r->ranks;
     r->runs = malloc(ranks * room * sizeof *r->runs);
     r->rows_of = calloc(ranks, sizeof *r->rows_of);
+    r->request = malloc(ranks * room * sizeof *r->request);
     r->first_run = calloc(ranks, sizeof *r->first_run);
     r->tokens = malloc(room * sizeof *r->tokens);
     r->positions = malloc(room * sizeof *r->positions);
@@ -34,8 +37,8 @@ static weft_status allocate(wi_rows *r, size_t vocab)
     r->logit_owner = malloc(logits * sizeof *r->logit_owner);
     r->logit_counts = calloc(ranks, sizeof *r->logit_counts);
     r->logits = malloc(logits * vocab * sizeof *r->logits);
-    if (!r->runs || !r->rows_of || !r->first_run || !r->tokens || !r->positions || !r->spans || !r->rotation ||
-        !r->logit_row || !r->logit_place || !r->logit_owner || !r->logit_counts || !r->logits)
+    if (!r->runs || !r->rows_of || !r->request || !r->first_run || !r->tokens || !r->positions || !r->spans ||
+        !r->rotation || !r->logit_row || !r->logit_place || !r->logit_owner || !r->logit_counts || !r->logits)
         return weft_fail(WEFT_NO_MEMORY, "no memory for steps of %zu rows", room);
     return WEFT_OK;
 }
@@ -43,8 +46,8 @@ static weft_status allocate(wi_rows *r, size_t vocab)
 size_t wi_rows_bytes(int ranks, int room, int logit_room, size_t vocab)
 {
     const wi_rows *r = NULL; // for sizes alone
-    const size_t a_rank = (size_t)room * sizeof *r->runs + sizeof *r->rows_of + sizeof *r->first_run +
-                          sizeof *r->logit_counts,
+    const size_t a_rank = (size_t)room * (sizeof *r->runs + sizeof *r->request) + sizeof *r->rows_of +
+                          sizeof *r->first_run + sizeof *r->logit_counts,
                  a_row = sizeof *r->tokens + sizeof *r->positions + sizeof *r->spans + sizeof *r->rotation,
                  a_logit =
                      sizeof *r->logit_row + sizeof *r->logit_place + sizeof *r->logit_owner + vocab * sizeof *r->logits;
@@ -74,6 +77,7 @@ void wi_rows_destroy(wi_rows *r)
     if (!r) return;
     free(r->runs);
     free(r->rows_of);
+    free(r->request);
     free(r->first_run);
     free(r->tokens);
     free(r->positions);
@@ -91,9 +95,11 @@ void wi_rows_begin(wi_rows *r)
 {
     r->all = 0;
     r->own_logits = 0;
+    r->requests = 0;
     r->batch = (weft_batch){0};
     for (int i = 0; i < r->ranks; i++) {
-        r->rows_of[i] = (weft_dealt_rows){.runs = r->runs + (size_t)i * (size_t)r->room};
+        const size_t first = (size_t)i * (size_t)r->room;
+        r->rows_of[i] = (weft_dealt_rows){.runs = r->runs + first, .request = r->request + first};
         r->logit_counts[i] = 0;
     }
 }
@@ -108,6 +114,7 @@ static void add_run(wi_rows *r, const wi_rows_wanted *w, int rank, int done, int
     weft_attention_request *run = r->runs + (size_t)rank * (size_t)r->room + of->run_count;
     *run = (weft_attention_request){
         .row = of->rows, .rows = count, .position = w->position + done, .blocks = w->blocks, .rotation = w->key};
+    r->request[(size_t)rank * (size_t)r->room + (size_t)of->run_count] = r->requests;
     if (own) {
         r->rotation[of->run_count] = w->rotation;
         r->spans[of->run_count] =
@@ -150,6 +157,7 @@ int wi_rows_add(wi_rows *r, const wi_rows_wanted *w)
     for (int i = 0; i < r->ranks; i++)
         for (int run = r->first_run[i]; run < r->rows_of[i].run_count; run++)
             r->runs[(size_t)i * (size_t)r->room + (size_t)run].length = w->position + done;
+    r->requests++;
     return done;
 }
 
