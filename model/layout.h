@@ -5,6 +5,7 @@
 
 #include "kernels/attention.h"
 #include "model/config.h"
+#include "parallel/attention.h"
 #include "parallel/linear.h"
 
 #ifdef __cplusplus
@@ -38,6 +39,9 @@ weft_range weft_layout_finished(const weft_model_config *config, const weft_mesh
 // pool not set); NULL: only measure. Returns the bytes of a block, all layers together.
 size_t weft_layout_cache(const weft_model_config *config, const weft_layout *layout, weft_cache_type type, int block,
                          weft_cache *layers);
+// Attention over a cp group, of passes of so many rows a rank; but for the heads that dealt heads are cut into.
+weft_dealt_shape weft_layout_dealt(const weft_model_config *config, const weft_layout *layout, int rows,
+                                   weft_cache_type type);
 // The experts that another rank of the dense group has.
 weft_range weft_layout_experts_of(const weft_model_config *config, const weft_mesh *mesh, int dense_rank);
 // The rows of the vocabulary that another rank of the dense group has, and the most that any has.

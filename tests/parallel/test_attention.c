@@ -213,6 +213,24 @@ static int64_t seen_blocks(const desk *k, int giver)
     return count;
 }
 
+// What was given: blocks that others see, or queries and parts, as many bytes as are told beforehand.
+static void check_bytes(const desk *k, const weft_dealt_shape *shape, bool keys, uint64_t given)
+{
+    const int others = k->ranks - 1, own = k->rows_of[k->rank].rows;
+    double rows[RANKS_MAX];
+    weft_fold_root roots[WEFT_FOLD_ROOTS_MAX];
+    if (keys) {
+        const double positions = (double)(seen_blocks(k, k->rank) * k->cache.block);
+        CHECK_REAL((double)given * others, weft_dealt_key_bytes(shape, k->ranks, positions));
+        return;
+    }
+    // A rank's own parts are among those given; its queries are given once for all.
+    const int parts = weft_fold_roots(weft_fold_owned(k->rank, k->ranks), roots) * (shape->v_size + 2);
+    for (int r = 0; r < k->ranks; r++) rows[r] = k->rows_of[r].rows;
+    const double more = 4. * own * shape->heads * ((double)shape->k_size * (others - 1) - parts);
+    CHECK_REAL((double)given + more, weft_dealt_query_bytes(shape, k->ranks, k->rank, rows));
+}
+
 static void run_dealt(trial *t, desk *k, const weft_mesh *mesh)
 {
     const scene *s = t->s;
@@ -244,12 +262,8 @@ static void run_dealt(trial *t, desk *k, const weft_mesh *mesh)
         const bool keys = mesh->times->by_keys > before.by_keys;
         CHECK(keys != (mesh->times->by_queries > before.by_queries));
         if (k->rank == 0) t->taken[keys]++;
-        if (!keys) continue;
-        // What was given is what others see, and as many bytes as the price says.
-        const double positions = (double)(seen_blocks(k, k->rank) * s->block);
-        CHECK_REAL((double)(mesh->times->bytes - before.bytes) * (k->ranks - 1),
-                   weft_dealt_key_bytes(&shape, k->ranks, positions));
-        if (k->rank == 0) t->many_pieces += mesh->times->count - before.count > 1;
+        check_bytes(k, &shape, keys, mesh->times->bytes - before.bytes);
+        if (k->rank == 0 && keys) t->many_pieces += mesh->times->count - before.count > 1;
     }
     CHECK_OK(weft_comm_barrier(mesh->cp));
     weft_dealt_destroy(dealt);
