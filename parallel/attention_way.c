@@ -1,6 +1,7 @@
 // Whether queries or keys travel.
 #include <math.h>
 
+#include "core/checked.h"
 #include "parallel/attention_impl.h"
 
 enum { PIECES = 4 }; // between hosts, where there are as many heads: one moves while over another is attended
@@ -11,7 +12,13 @@ int wi_dealt_roots(int rank, int ranks)
     return weft_fold_roots(weft_fold_owned(rank, ranks), roots);
 }
 
-size_t wi_dealt_room(const weft_dealt_shape *s) { return (size_t)s->rows * (size_t)s->heads * (size_t)s->k_size; }
+// A pass's queries, or as much of one KV head as can be fewer bytes than they and their parts are.
+size_t wi_dealt_room(const weft_dealt_shape *s)
+{
+    const size_t rows = (size_t)s->rows * (size_t)s->heads, queries = rows * (size_t)s->k_size;
+    const size_t head = s->kv_heads > 0 ? (queries + wi_part_floats(s, 1, rows, 1)) / (size_t)s->kv_heads : 0;
+    return weft_align_up(head > queries ? head : queries, WI_LINE_FLOATS);
+}
 
 // Of one position and KV head, key and value, as blocks hold them.
 static double position_bytes(const weft_dealt_shape *s)

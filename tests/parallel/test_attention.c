@@ -370,13 +370,15 @@ static void test_counts(void)
     CHECK_REAL(weft_dealt_key_bytes(&shape, 2, 7), 7. * 512);
     CHECK_REAL(weft_dealt_most(&shape, 2, rows), 4. * 30 * 1040 / 512);
     CHECK_REAL(weft_dealt_key_bytes(&shape, 5, 7), 4. * 7 * 512);
-    // A piece has the room of 100 rows' queries, 204,800 bytes; a position of one head has 256.
-    CHECK_INT(weft_dealt_pieces(&shape, true, 400), 1);
-    CHECK_INT(weft_dealt_pieces(&shape, true, 401), 2);
-    CHECK_INT(weft_dealt_pieces(&shape, true, 800), 2);
-    CHECK_INT(weft_dealt_pieces(&shape, true, 801), 0);
+    // A piece has room for half of 100 rows' queries and parts, 208,000 bytes; a position of one head has 256.
+    CHECK_INT(weft_dealt_pieces(&shape, true, 406), 1);
+    CHECK_INT(weft_dealt_pieces(&shape, true, 407), 2);
+    CHECK_INT(weft_dealt_pieces(&shape, true, 812), 2);
+    CHECK_INT(weft_dealt_pieces(&shape, true, 813), 0);
     CHECK_INT(weft_dealt_pieces(&shape, false, 1), 2); // one on its way while the other is read
-    shape.kv_heads = 8;
+    shape.kv_heads = 1;
+    CHECK_INT(weft_dealt_pieces(&shape, false, 1624), 1); // as many as ever travel
+    shape.kv_heads = 8;                                   // room for the queries, 204,800 bytes
     CHECK_INT(weft_dealt_pieces(&shape, false, 1), 4);
     CHECK_INT(weft_dealt_pieces(&shape, true, 1), 1);
     CHECK_INT(weft_dealt_pieces(&shape, true, 300), 4);
