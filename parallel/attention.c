@@ -74,24 +74,29 @@ static weft_status make(weft_dealt *d)
     return weft_transfer_create(d->mesh.cp, WEFT_TRANSFER_DEAL, "parts", need.parts, d->mesh.times, &d->parts);
 }
 
-weft_status weft_dealt_create(const weft_mesh *mesh, const weft_dealt_shape *shape, weft_dealt **out)
+static weft_status copy_shape(weft_dealt *d, const weft_mesh *mesh, const weft_dealt_shape *shape)
 {
-    weft_status status;
-    weft_dealt *d = calloc(1, sizeof *d);
-    weft_range *heads_of = shape->heads_of ? calloc((size_t)mesh->shape.cp, sizeof *heads_of) : NULL;
-    status = d && (heads_of || !shape->heads_of) ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory for attention");
-    if (d) d->shape.heads_of = heads_of;
-    WEFT_TRY_GOTO(weft_comm_agree(mesh->cp, status, NULL));
+    const size_t bytes = (size_t)mesh->shape.cp * sizeof *shape->heads_of;
     d->mesh = *mesh;
     d->shape = *shape;
+    d->by_heads = shape->heads_of != NULL;
+    if (!d->by_heads) return WEFT_OK;
+    weft_range *heads_of = malloc(bytes);
     d->shape.heads_of = heads_of;
-    d->by_heads = heads_of != NULL;
-    if (heads_of) memcpy(heads_of, shape->heads_of, (size_t)mesh->shape.cp * sizeof *heads_of);
+    if (!heads_of) return weft_fail(WEFT_NO_MEMORY, "no memory for attention");
+    memcpy(heads_of, shape->heads_of, bytes);
+    return WEFT_OK;
+}
+
+weft_status weft_dealt_create(const weft_mesh *mesh, const weft_dealt_shape *shape, weft_dealt **out)
+{
+    weft_dealt *d = calloc(1, sizeof *d);
+    weft_status status = d ? copy_shape(d, mesh, shape) : weft_fail(WEFT_NO_MEMORY, "no memory for attention");
+    WEFT_TRY_GOTO(weft_comm_agree(mesh->cp, status, NULL));
     WEFT_TRY_GOTO(make(d));
     *out = d;
     return WEFT_OK;
 fail:
-    if (!d) free(heads_of);
     weft_dealt_destroy(d);
     return status;
 }
