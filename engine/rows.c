@@ -12,6 +12,8 @@ struct wi_rows {
     weft_cache_span *spans;       // [groups][room]
     weft_dealt_rows *rows_of;     // [groups][ranks]
     weft_batch_tables *tables;    // [groups]
+    int *request;                 // [ranks][room] which of the pass a run is of
+    int requests;                 // of the pass, so far
     int *first_run;               // [ranks] of the request that is being added
     int *fitted;                  // [ranks] rows of the one that is being tried
     int32_t *tokens, *positions;  // (room)
@@ -30,6 +32,7 @@ static weft_status allocate(wi_rows *r)
     r->spans = malloc(groups * room * sizeof *r->spans);
     r->rows_of = calloc(groups * ranks, sizeof *r->rows_of);
     r->tables = calloc(groups, sizeof *r->tables);
+    r->request = malloc(ranks * room * sizeof *r->request);
     r->first_run = calloc(ranks, sizeof *r->first_run);
     r->fitted = calloc(ranks, sizeof *r->fitted);
     r->tokens = malloc(room * sizeof *r->tokens);
@@ -40,9 +43,9 @@ static weft_status allocate(wi_rows *r)
     r->logit_owner = malloc(logits * sizeof *r->logit_owner);
     r->logit_counts = calloc(ranks, sizeof *r->logit_counts);
     r->logits = malloc(logits * r->shape.vocab * sizeof *r->logits);
-    if (!r->runs || !r->spans || !r->rows_of || !r->tables || !r->first_run || !r->fitted || !r->tokens ||
-        !r->positions || !r->rotation || !r->logit_row || !r->logit_place || !r->logit_owner || !r->logit_counts ||
-        !r->logits)
+    if (!r->runs || !r->spans || !r->rows_of || !r->tables || !r->request || !r->first_run || !r->fitted ||
+        !r->tokens || !r->positions || !r->rotation || !r->logit_row || !r->logit_place || !r->logit_owner ||
+        !r->logit_counts || !r->logits)
         return weft_fail(WEFT_NO_MEMORY, "no memory for steps of %zu rows", room);
     return WEFT_OK;
 }
@@ -52,7 +55,8 @@ size_t wi_rows_bytes(const wi_rows_shape *s)
     const wi_rows *r = NULL; // for sizes alone
     const size_t a_group = (size_t)s->ranks * ((size_t)s->room * sizeof *r->runs + sizeof *r->rows_of) +
                            (size_t)s->room * sizeof *r->spans + sizeof *r->tables,
-                 a_rank = sizeof *r->first_run + sizeof *r->fitted + sizeof *r->logit_counts,
+                 a_rank = (size_t)s->room * sizeof *r->request + sizeof *r->first_run + sizeof *r->fitted +
+                          sizeof *r->logit_counts,
                  a_row = sizeof *r->tokens + sizeof *r->positions + sizeof *r->rotation,
                  a_logit = sizeof *r->logit_row + sizeof *r->logit_place + sizeof *r->logit_owner +
                            s->vocab * sizeof *r->logits;
@@ -80,6 +84,7 @@ void wi_rows_destroy(wi_rows *r)
     free(r->spans);
     free(r->rows_of);
     free(r->tables);
+    free(r->request);
     free(r->first_run);
     free(r->fitted);
     free(r->tokens);
@@ -99,6 +104,8 @@ static weft_attention_request *runs_of(const wi_rows *r, int group, int rank)
     return r->runs + ((size_t)group * (size_t)r->shape.ranks + (size_t)rank) * (size_t)r->shape.room;
 }
 
+static int *requests_at(const wi_rows *r, int rank) { return r->request + (size_t)rank * (size_t)r->shape.room; }
+
 static weft_dealt_rows *rows_at(const wi_rows *r, int group, int rank)
 {
     return &r->rows_of[(size_t)group * (size_t)r->shape.ranks + (size_t)rank];
@@ -108,10 +115,12 @@ void wi_rows_begin(wi_rows *r)
 {
     r->all = 0;
     r->own_logits = 0;
+    r->requests = 0;
     r->batch = (weft_batch){0};
     memset(r->logit_counts, 0, (size_t)r->shape.ranks * sizeof *r->logit_counts);
     for (int g = 0; g < r->shape.groups; g++)
-        for (int i = 0; i < r->shape.ranks; i++) *rows_at(r, g, i) = (weft_dealt_rows){.runs = runs_of(r, g, i)};
+        for (int i = 0; i < r->shape.ranks; i++)
+            *rows_at(r, g, i) = (weft_dealt_rows){.runs = runs_of(r, g, i), .request = requests_at(r, i)};
 }
 
 static int smaller(int a, int b) { return a < b ? a : b; }
@@ -135,6 +144,7 @@ static void add_run(wi_rows *r, const wi_rows_wanted *w, int rank, int done, int
 {
     const weft_dealt_rows *of = rows_at(r, 0, rank);
     const bool own = rank == r->shape.own;
+    requests_at(r, rank)[of->run_count] = r->requests;
     if (own) r->rotation[of->run_count] = w->rotation;
     for (int i = 0; i < count; i++) {
         const int row = of->rows + i;
@@ -194,6 +204,7 @@ void wi_rows_add(wi_rows *r, const wi_rows_wanted *w)
         for (int i = 0; i < r->shape.ranks; i++)
             for (int run = r->first_run[i]; run < rows_at(r, g, i)->run_count; run++)
                 runs_of(r, g, i)[run].length = w->position + w->count;
+    r->requests++;
 }
 
 int wi_rows_logits(const wi_rows *r) { return r->batch.logit_rows; }

@@ -101,6 +101,8 @@ static weft_step step_of(const wi_plan_case *plan)
     const double d = (double)plan->config->head_dim;
     static const double element[] = {[WEFT_CACHE_F32] = 4, [WEFT_CACHE_BF16] = 2, [WEFT_CACHE_INT8] = 1};
     return (weft_step){.cache = 2 * d * element[plan->sizes.model.cache],
+                       .cache_type = plan->sizes.model.cache,
+                       .room = options_for(plan, plan->context, plan->batch).model.rows,
                        .weight = bits_of(type, w->group) / 8,
                        .unchanged = bits_of(code ? plan->sizes.stored : type, 0) / 8};
 }

@@ -5,6 +5,7 @@
 
 #include "kernels/attention.h"
 #include "model/config.h"
+#include "parallel/attention.h"
 #include "parallel/linear.h"
 
 #ifdef __cplusplus
@@ -50,6 +51,9 @@ typedef struct {
 // group in `group_of`. NULL: only measure. More kinds than there may be are taken as one that keeps all.
 weft_cache_cut weft_layout_cache(const weft_model_config *config, const weft_layout *layout, weft_cache_type type,
                                  int block, weft_cache *layers, int *group_of);
+// Attention over a cp group, of passes of so many rows a rank; but for the heads that dealt heads are cut into.
+weft_dealt_shape weft_layout_dealt(const weft_model_config *config, const weft_layout *layout, int rows,
+                                   weft_cache_type type);
 // The experts that another rank of the dense group has.
 weft_range weft_layout_experts_of(const weft_model_config *config, const weft_mesh *mesh, int dense_rank);
 // The rows of the vocabulary that another rank of the dense group has, and the most that any has.

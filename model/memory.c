@@ -152,15 +152,22 @@ static weft_row_shape of_rows(weft_row_shape shape, size_t rows)
     return shape;
 }
 
-static void set_dealt(const weft_model_config *c, const weft_layout *l, size_t rows, wi_groups *g)
+weft_dealt_shape weft_layout_dealt(const weft_model_config *c, const weft_layout *l, int rows, weft_cache_type type)
+{
+    return (weft_dealt_shape){.rows = rows,
+                              .heads = (int)weft_range_size(l->heads),
+                              .k_size = (int)c->head_dim,
+                              .v_size = (int)c->head_dim,
+                              .kv_heads = (int)weft_range_size(l->kv_heads),
+                              .cache = type};
+}
+
+static void set_dealt(const weft_model_config *c, const weft_layout *l, const weft_model_options *options, wi_groups *g)
 {
     const weft_mesh *mesh = &l->mesh;
     g->has_dealt = true;
-    g->dealt = (weft_dealt_shape){.rows = (int)rows,
-                                  .heads = (int)weft_range_size(l->heads),
-                                  .k_size = (int)c->head_dim,
-                                  .v_size = (int)c->head_dim,
-                                  .heads_of = mesh->shape.dense == WEFT_DENSE_MESH ? g->heads_of : NULL};
+    g->dealt = weft_layout_dealt(c, l, options->rows, options->cache);
+    if (mesh->shape.dense == WEFT_DENSE_MESH) g->dealt.heads_of = g->heads_of;
     for (int r = 0; r < mesh->shape.cp; r++) {
         const weft_mesh other = weft_mesh_at(&mesh->shape, r * mesh->shape.tp + mesh->tp_rank);
         const weft_range all = weft_layout_finished(c, &other);
@@ -188,7 +195,7 @@ void wi_groups_of(const weft_model_config *c, const weft_layout *l, const weft_m
     if (shape->tp * shape->cp > 1) g->found = (size_t)options->logit_rows * (size_t)weft_layout_vocab_most(c, &l->mesh);
     if (shape->cp == 1) return;
     if (shape->dense == WEFT_DENSE_MESH) g->projected = rows * (size_t)weft_layout_qkv_width(c, l);
-    set_dealt(c, l, rows, g);
+    set_dealt(c, l, options, g);
 }
 
 uint64_t wi_groups_bytes(const weft_layout *l, const wi_groups *g, int node_ranks)

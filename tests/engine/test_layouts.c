@@ -214,11 +214,12 @@ typedef struct {
     const way *how;
     const digests *want;
     const char *transport;
+    uint64_t by_queries, by_keys; // attentions over dealt rows, of rank 0
 } trial;
 
 static weft_status body(weft_job *job, int rank, void *arg)
 {
-    const trial *t = arg;
+    trial *t = arg;
     const workload *w = t->work;
     const weft_mesh_shape *s = &t->how->shape;
     weft_mesh mesh;
@@ -234,6 +235,7 @@ static weft_status body(weft_job *job, int rank, void *arg)
                        s->dense == WEFT_DENSE_MESH ? "mesh" : "tp", t->how->chunk, t->how->block, i, length_of(w, i),
                        rank, logits ? "" : " logits", tokens ? "" : " tokens", cache ? "" : " cache");
     }
+    if (rank == 0) t->by_queries = mesh.times->by_queries, t->by_keys = mesh.times->by_keys;
     CHECK_OK(weft_comm_barrier(weft_job_world(job)));
     weft_mesh_free(&mesh);
     return WEFT_OK;
@@ -341,6 +343,7 @@ int main(int argc, char **argv)
     weft_job *job = NULL;
     if (mpi) CHECK_OK(weft_job_open_mpi(&options, &job));
     digests of_longest[LONGEST_KINDS];
+    uint64_t by_queries = 0, by_keys = 0;
     list_meshes(mpi ? weft_comm_size(weft_job_world(job)) : 0);
     for (int run = 0; run < runs; run++) {
         static const way alone = {.chunk = 256, .block = 16};
@@ -362,11 +365,18 @@ int main(int argc, char **argv)
             CHECK_OK(body(job, weft_comm_rank(weft_job_world(job)), &t));
         else
             CHECK_OK(weft_job_run_threads(&options, how.shape.tp * how.shape.cp, body, &t));
+        by_queries += t.by_queries;
+        by_keys += t.by_keys;
         for (int i = 0; i < w.requests; i++)
             if (w.length[i] >= 0) seen[run % mesh_count][w.model][w.format][w.length[i]] = 1;
     }
     const bool first = !job || weft_comm_rank(weft_job_world(job)) == 0;
-    if (first) printf("%lld distinct combinations over %s\n", (long long)distinct(), transport);
+    if (first) {
+        printf("%lld distinct combinations over %s\n", (long long)distinct(), transport);
+        printf("over dealt rows queries travelled %llu times and keys %llu times\n", (unsigned long long)by_queries,
+               (unsigned long long)by_keys);
+        CHECK(by_queries > 0 && by_keys > 0);
+    }
     weft_job_close(job);
     return 0;
 }

@@ -259,6 +259,33 @@ static void check_sent(void)
     weft_model_config_fini(&config);
 }
 
+static double sent_of(const weft_model_config *config, const weft_layout *layout, const weft_step *step)
+{
+    const weft_step_price price = weft_price_step(config, layout, step, 8);
+    return price.near.bytes + price.far.bytes;
+}
+
+// Attention over dealt rows sends what is less: a prompt's keys, a token's queries.
+static void check_sent_by_attention(void)
+{
+    weft_model_config config = {0};
+    read_shape("llama-3-70b", &config);
+    const weft_mesh_shape shape = {.tp = 8, .cp = 4, .dense = WEFT_DENSE_TP};
+    const weft_mesh mesh = weft_mesh_at(&shape, 3), alone = weft_mesh_at(&(weft_mesh_shape){.tp = 8, .cp = 1}, 3);
+    const weft_layout layout = weft_layout_of(&config, &mesh, 0), other = weft_layout_of(&config, &alone, 0);
+    // 8 query heads and one KV head of 128; 2048 rows of one prompt, whose last row sees 4096 + 1024 keys.
+    weft_step step = {.rows = 512, .requests = 1, .keys = 4096, .room = 512, .cache = 512, .weight = 2, .unchanged = 2};
+    step.cache_type = WEFT_CACHE_BF16;
+    const double linear = sent_of(&config, &other, &step), of_prompt = sent_of(&config, &layout, &step) - linear;
+    CHECK_REAL(of_prompt, 80. * 3 * (5120 / 4) * 512);
+    // A row of each of 4 requests: its queries to the others, and a part of each other's back.
+    step.rows = 1;
+    step.requests = 4;
+    const double few = sent_of(&config, &other, &step), of_token = sent_of(&config, &layout, &step) - few;
+    CHECK_REAL(of_token, 80. * 3 * 4 * 8 * (128 + 130));
+    weft_model_config_fini(&config);
+}
+
 static void check_vocab_most(void)
 {
     for (int64_t vocab = 1; vocab < 400; vocab += 3)
@@ -296,6 +323,7 @@ int main(void)
     CHECK_OK(weft_isa_choose(&cpu, &isa));
     check_by_hand();
     check_sent();
+    check_sent_by_attention();
     check_vocab_most();
     check_shares("llama-3-70b", (weft_mesh_shape){.tp = 8, .cp = 1, .dense = WEFT_DENSE_TP}, true);
     check_shares("llama-3-70b", (weft_mesh_shape){.tp = 4, .cp = 3, .dense = WEFT_DENSE_TP}, true);
