@@ -69,6 +69,13 @@ typedef struct {
     void *progress_arg;
 } weft_weights_options;
 
+// Columns that share a scale, as weft_layout_of takes them: 0 where none do.
+static inline int weft_weights_group(const weft_weights_options *options)
+{
+    const bool codes = !options->as_stored && (options->type == WEFT_I8 || options->type == WEFT_I4);
+    return codes ? options->group : 0;
+}
+
 // Reads and packs what the layout says, by op->team. The checkpoint may be closed afterwards; the device must outlive
 // the weights. Local, blocking. Sizes are known and compared with the memory that is there before anything is
 // allocated.
