@@ -31,30 +31,38 @@ static double experts_read(const weft_model_config *c, double rows)
     return all * (1 - pow(1 - used / all, rows));
 }
 
-static void compute_ffn(const pricing *p, bool moe)
+// What the busiest rank has to do of what is dealt by chance, `mean` to each: ranks wait for it.
+static double busiest(double mean, int ranks) { return mean + sqrt(mean * log(ranks)); }
+
+static void compute_experts(const pricing *p)
 {
     const weft_model_config *c = p->c;
     const weft_layout *l = p->l;
-    const double h = (double)c->hidden, rows = p->s->rows;
-    if (!moe) {
-        multiply(p, 2 * size(l->ffn) * h + size(l->down_inputs) * size(l->outputs), rows, p->s->weight);
-        return;
-    }
-    const double expert = 2 * size(l->expert_ffn) * h + size(l->expert_inputs) * size(l->expert_outputs);
-    const double share = size(l->experts) / (double)c->experts;
-    p->out->operations += 2 * expert * rows * (double)c->experts_used * share;
-    p->out->bytes += expert * experts_read(c, rows) * share * p->s->weight;
-    multiply(p, (double)c->experts * h, rows, p->s->unchanged);
+    const int ranks = l->mesh.shape.expert_columns ? 1 : l->mesh.dense_ranks;
+    const double own = size(l->experts), share = own / (double)c->experts, rows = p->s->rows;
+    const double expert =
+        2 * size(l->expert_ffn) * (double)c->hidden + size(l->expert_inputs) * size(l->expert_outputs);
+    p->out->operations += 2 * expert * busiest(rows * (double)c->experts_used * share, ranks);
+    p->out->bytes += expert * fmin(own, busiest(experts_read(c, rows) * share, ranks)) * p->s->weight;
+    multiply(p, (double)c->experts * (double)c->hidden, rows, p->s->unchanged); // the router
 }
 
-// Every rank of a cp group attends for the rows of all, over the keys that it holds.
+static void compute_ffn(const pricing *p, bool moe)
+{
+    const weft_layout *l = p->l;
+    if (moe)
+        compute_experts(p);
+    else
+        multiply(p, 2 * size(l->ffn) * (double)p->c->hidden + size(l->down_inputs) * size(l->outputs), p->s->rows,
+                 p->s->weight);
+}
+
 static void compute_attention(const pricing *p, int64_t window)
 {
-    const weft_mesh_shape *m = &p->l->mesh.shape;
-    const double rows = m->dense == WEFT_DENSE_TP ? p->s->rows * m->cp : p->s->rows;
-    const double keys = (window > 0 && (double)window < p->s->keys ? (double)window : p->s->keys) / m->cp;
-    p->out->attention_operations += 4 * rows * keys * size(p->l->heads) * (double)p->c->head_dim;
-    p->out->attention_bytes += p->s->requests * keys * size(p->l->kv_heads) * p->s->cache;
+    const weft_step *s = p->s;
+    const double keys = (window > 0 && (double)window < s->keys ? (double)window : s->keys) * s->share;
+    p->out->attention_operations += 4 * s->attended * keys * size(p->l->heads) * (double)p->c->head_dim;
+    p->out->attention_bytes += s->requests * keys * size(p->l->kv_heads) * s->cache;
 }
 
 static void compute(const pricing *p)
