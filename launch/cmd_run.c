@@ -292,9 +292,13 @@ static void print_figures(const run_state *r)
     const figures f = measure(r);
     const weft_weights *w = weft_model_weights_of(r->model.model);
     const int64_t decoded = f.tokens - r->options->n;
-    fprintf(stderr, "weft: loaded %.2f GB (%s, %s) in %.2f s; prompt of %d tokens in %.3f s; %lld tokens",
-            (double)w->bytes * 1e-9, weft_dtype_name(w->type), weft_family_name(w->family), r->model.load_s,
-            r->prompt_count, f.prefill_s, (long long)f.tokens);
+    const double all = (double)r->model.loaded_all, most = (double)r->model.loaded_most;
+    const double unit = all < 1e9 ? 1e6 : 1e9;
+    const char *name = all < 1e9 ? "MB" : "GB";
+    fprintf(stderr, "weft: loaded %.2f %s", all / unit, name);
+    if (most < all) fprintf(stderr, ", up to %.2f %s a rank", most / unit, name);
+    fprintf(stderr, " (%s, %s) in %.2f s; prompt of %d tokens in %.3f s; %lld tokens", weft_dtype_name(w->type),
+            weft_family_name(w->family), r->model.load_s, r->prompt_count, f.prefill_s, (long long)f.tokens);
     if (decoded > 0 && f.decode_s > 0) fprintf(stderr, ", %.1f a second", (double)decoded / f.decode_s);
     fputc('\n', stderr);
 }
@@ -331,8 +335,11 @@ static weft_status run_run(weft_job *job, const wi_call *call)
     weft_status status;
     WEFT_TRY_GOTO(wi_model_begin(job, call, &o->model, true, &r.model));
     WEFT_TRY_GOTO(read_prompt(&r));
-    const wi_model_needs needs = {
-        .positions = r.prompt_count + o->max_tokens, .requests = (int)o->n, .logit_rows = (int)o->n};
+    const wi_model_needs needs = {.positions = r.prompt_count + o->max_tokens,
+                                  .requests = (int)o->n,
+                                  .logit_rows = (int)o->n,
+                                  .prompt = r.prompt_count,
+                                  .tokens = o->max_tokens};
     WEFT_TRY_GOTO(wi_model_load(&r.model, call, &o->model, &needs));
     r.shows = r.model.speaks && o->n == 1 && !o->digest && !json_out;
     r.streams = calloc((size_t)o->n, sizeof *r.streams);

@@ -31,20 +31,30 @@ static double experts_read(const weft_model_config *c, double rows)
     return all * (1 - pow(1 - used / all, rows));
 }
 
-static void compute_ffn(const pricing *p, bool moe)
+// What the busiest rank has to do of what is dealt by chance, `mean` to each: ranks wait for it.
+static double busiest(double mean, int ranks) { return mean + sqrt(mean * log(ranks)); }
+
+static void compute_experts(const pricing *p)
 {
     const weft_model_config *c = p->c;
     const weft_layout *l = p->l;
-    const double h = (double)c->hidden, rows = p->s->rows;
-    if (!moe) {
-        multiply(p, 2 * size(l->ffn) * h + size(l->down_inputs) * size(l->outputs), rows, p->s->weight);
-        return;
-    }
-    const double expert = 2 * size(l->expert_ffn) * h + size(l->expert_inputs) * size(l->expert_outputs);
-    const double share = size(l->experts) / (double)c->experts;
-    p->out->operations += 2 * expert * rows * (double)c->experts_used * share;
-    p->out->bytes += expert * experts_read(c, rows) * share * p->s->weight;
-    multiply(p, (double)c->experts * h, rows, p->s->unchanged);
+    const int ranks = l->mesh.shape.expert_columns ? 1 : l->mesh.dense_ranks;
+    const double own = size(l->experts), share = own / (double)c->experts, rows = p->s->rows;
+    const double expert =
+        2 * size(l->expert_ffn) * (double)c->hidden + size(l->expert_inputs) * size(l->expert_outputs);
+    p->out->operations += 2 * expert * busiest(rows * (double)c->experts_used * share, ranks);
+    p->out->bytes += expert * fmin(own, busiest(experts_read(c, rows) * share, ranks)) * p->s->weight;
+    multiply(p, (double)c->experts * (double)c->hidden, rows, p->s->unchanged); // the router
+}
+
+static void compute_ffn(const pricing *p, bool moe)
+{
+    const weft_layout *l = p->l;
+    if (moe)
+        compute_experts(p);
+    else
+        multiply(p, 2 * size(l->ffn) * (double)p->c->hidden + size(l->down_inputs) * size(l->outputs), p->s->rows,
+                 p->s->weight);
 }
 
 // Where rows are dealt: what travels in a layer, found as the pass finds it, of ranks that all have as much to do.
@@ -59,7 +69,7 @@ static travel travel_of(const pricing *p, int64_t window)
 {
     const weft_step *s = p->s;
     const int cp = p->l->mesh.shape.cp;
-    const double all = s->rows * cp / s->requests; // rows of a request
+    const double all = s->attended / s->requests; // rows of a request
     travel t = {.shape = weft_layout_dealt(p->c, p->l, s->room, s->cache_type)};
     double keys = s->keys + all / 2; // the last row sees more than the mean
     if (window > 0 && (double)window + all < keys) keys = (double)window + all;
@@ -81,12 +91,12 @@ static bool rows_are_dealt(const pricing *p)
 // Every rank of a cp group attends for the rows of all over the keys that it holds, or for its own over those of all.
 static void compute_attention(const pricing *p, int64_t window)
 {
-    const int cp = p->l->mesh.shape.cp;
-    const double seen = window > 0 && (double)window < p->s->keys ? (double)window : p->s->keys;
-    const double rows = rows_are_dealt(p) ? p->s->rows * cp : p->s->rows;
+    const weft_step *s = p->s;
+    const double keys = window > 0 && (double)window < s->keys ? (double)window : s->keys;
     const bool whole = rows_are_dealt(p) && travel_of(p, window).pieces > 0;
-    p->out->attention_operations += 4 * rows * seen / cp * size(p->l->heads) * (double)p->c->head_dim;
-    p->out->attention_bytes += p->s->requests * (whole ? seen : seen / cp) * size(p->l->kv_heads) * p->s->cache;
+    const double pairs = whole ? s->rows * keys : s->attended * keys * s->share;
+    p->out->attention_operations += 4 * pairs * size(p->l->heads) * (double)p->c->head_dim;
+    p->out->attention_bytes += s->requests * keys * (whole ? 1 : s->share) * size(p->l->kv_heads) * s->cache;
 }
 
 static void compute(const pricing *p)

@@ -12,6 +12,8 @@ extern "C" {
 // One step of a replica.
 typedef struct {
     double rows;     // that the rank computes
+    double attended; // that it attends for: those of its whole context group
+    double share;    // of a sequence's positions that the rank holds, 1 for all
     double requests; // whose caches are read
     double keys;     // that a row sees, whole sequence
     double logits;   // rows of its own whose logits are wanted

@@ -239,8 +239,15 @@ static void check_sent(void)
     const weft_mesh_shape shape = {.tp = 8, .cp = 1, .dense = WEFT_DENSE_TP};
     const weft_mesh mesh = weft_mesh_at(&shape, 3);
     const weft_layout layout = weft_layout_of(&config, &mesh, 0);
-    const weft_step step = {
-        .rows = 100, .requests = 1, .keys = 100, .logits = 1, .cache = 512, .weight = 2, .unchanged = 2};
+    const weft_step step = {.rows = 100,
+                            .attended = 100,
+                            .share = 1,
+                            .requests = 1,
+                            .keys = 100,
+                            .logits = 1,
+                            .cache = 512,
+                            .weight = 2,
+                            .unchanged = 2};
     const double sums = 80 * 2 * 2 * (7. / 8) * 100 * 8192 * 4, embedding = 7 * (100. / 8) * 8192 * 4,
                  logits = 7 * 16032. * 4;
     const weft_step_price near = weft_price_step(&config, &layout, &step, 8);
