@@ -281,13 +281,21 @@ static void check_sent_by_attention(void)
     const weft_mesh mesh = weft_mesh_at(&shape, 3), alone = weft_mesh_at(&(weft_mesh_shape){.tp = 8, .cp = 1}, 3);
     const weft_layout layout = weft_layout_of(&config, &mesh, 0), other = weft_layout_of(&config, &alone, 0);
     // 8 query heads and one KV head of 128; 2048 rows of one prompt, whose last row sees 4096 + 1024 keys.
-    weft_step step = {.rows = 512, .requests = 1, .keys = 4096, .room = 512, .cache = 512, .weight = 2, .unchanged = 2};
+    weft_step step = {.rows = 512,
+                      .attended = 2048,
+                      .share = 0.25,
+                      .requests = 1,
+                      .keys = 4096,
+                      .room = 512,
+                      .cache = 512,
+                      .weight = 2,
+                      .unchanged = 2};
     step.cache_type = WEFT_CACHE_BF16;
     const double linear = sent_of(&config, &other, &step), of_prompt = sent_of(&config, &layout, &step) - linear;
     CHECK_REAL(of_prompt, 80. * 3 * (5120 / 4) * 512);
     // A row of each of 4 requests: its queries to the others, and a part of each other's back.
     step.rows = 1;
-    step.requests = 4;
+    step.attended = step.requests = 4;
     const double few = sent_of(&config, &other, &step), of_token = sent_of(&config, &layout, &step) - few;
     CHECK_REAL(of_token, 80. * 3 * 4 * 8 * (128 + 130));
     weft_model_config_fini(&config);
