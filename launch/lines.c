@@ -19,7 +19,7 @@ struct wi_lines {
     size_t searched; // of that, without a line's end
     size_t dropped;  // bytes of a line that is too long, so far
     bool too_long, ended;
-    uint64_t bytes;
+    uint64_t bytes, limit;
     int64_t lines;
     weft_sha256 hash;
 };
@@ -35,6 +35,7 @@ weft_status wi_lines_create(int file, const char *name, size_t line_max, wi_line
     l->name = name;
     l->line_max = line_max;
     l->capacity = ROOM_FIRST;
+    l->limit = UINT64_MAX;
     weft_sha256_begin(&l->hash);
     *out = l;
     return WEFT_OK;
@@ -114,6 +115,10 @@ weft_status wi_lines_next(wi_lines *l, int wait_ms, wi_lines_found *found, wi_in
     *found = WI_LINES_ONE;
     for (;;) {
         const char *from = l->buffer + l->at;
+        if (l->bytes >= l->limit) {
+            *found = WI_LINES_LATER;
+            return WEFT_OK;
+        }
         const size_t held = l->end - l->at;
         const char *end = memchr(from + l->searched, '\n', held - l->searched);
         if (end) {
@@ -138,6 +143,8 @@ weft_status wi_lines_next(wi_lines *l, int wait_ms, wi_lines_found *found, wi_in
         return WEFT_OK;
     }
 }
+
+void wi_lines_limit(wi_lines *l, uint64_t bytes) { l->limit = bytes; }
 
 void wi_lines_tell(const wi_lines *l, wi_lines_place *out)
 {

@@ -35,6 +35,8 @@ void wi_lines_destroy(wi_lines *lines); // accepts NULL
 // The next line that holds more than white space, or LATER when none has come within so many milliseconds (-1: waits).
 // CR LF ends a line as LF does; the last line needs no end.
 weft_status wi_lines_next(wi_lines *lines, int wait_ms, wi_lines_found *found, wi_input_line *out);
+// The lines before this byte are given, then LATER; UINT64_MAX: all.
+void wi_lines_limit(wi_lines *lines, uint64_t bytes);
 void wi_lines_tell(const wi_lines *lines, wi_lines_place *out);
 
 #endif

@@ -178,6 +178,11 @@ weft_status wi_model_load(wi_model *m, const wi_call *call, const wi_model_flags
     WEFT_TRY(weft_model_create(&m->op, &m->cpu, m->device, &m->config, m->checkpoint, &model, &m->model));
     engine.cache_bytes = flags->cache_bytes;
     engine.cache_blocks = weft_engine_blocks(m->model, CACHE_BLOCK, needs->positions, needs->requests);
+    if (needs->cache_limit > 0) {
+        const int64_t least = weft_engine_blocks(m->model, CACHE_BLOCK, needs->positions, 1);
+        const int64_t most = needs->cache_limit / (int64_t)weft_model_cache_layout(m->model, CACHE_BLOCK, NULL);
+        if (engine.cache_blocks > most) engine.cache_blocks = most > least ? most : least;
+    }
     WEFT_TRY(weft_engine_create(&m->op, m->model, m->device, &engine, &m->engine));
     m->load_s = (double)(weft_clock_ns() - start) * 1e-9;
     return WEFT_OK;

@@ -84,9 +84,10 @@ typedef struct {
     }
 
 typedef struct {
-    int64_t positions; // of the longest request
-    int requests;      // at once
-    int logit_rows;    // of a step
+    int64_t positions;   // of the longest request
+    int requests;        // at once
+    int logit_rows;      // of a step
+    int64_t cache_limit; // bytes that the cache takes at most, but for one request's; 0: no limit
 } wi_model_needs;
 
 typedef struct {

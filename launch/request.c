@@ -138,7 +138,7 @@ weft_status wi_request_parse(const char *text, size_t bytes, int64_t line, const
         weft_fail(WEFT_LIMIT, "a line of %zu bytes is too long", bytes);
         status = wi_request_fail(out, NULL);
     } else {
-        status = weft_json_parse(text, bytes, "this line", &limits, &json);
+        status = weft_json_parse(text, bytes, "the request", &limits, &json);
         if (status == WEFT_OK)
             status = read_line(out, json, rules);
         else if (status != WEFT_NO_MEMORY)
