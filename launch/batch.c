@@ -69,7 +69,9 @@ static weft_request request_of(const wi_order_request *r, const wi_order_part *p
     if (part->drawn_count > 0) memcpy(tokens + r->token_count, part->drawn, (size_t)part->drawn_count * sizeof *tokens);
     return (weft_request){.tokens = tokens,
                           .token_count = r->token_count + part->drawn_count,
-                          .max_tokens = (int)how->max_tokens - part->drawn_count,
+                          .drawn = part->drawn_count,
+                          .max_tokens = MAXTOK,
+                          .priority = (int)how->priority,
                           .sampling = {.temperature = (float)how->temperature,
                                        .top_k = (int32_t)how->top_k,
                                        .top_p = (float)how->top_p,
@@ -201,6 +203,18 @@ static weft_status arrivals(wi_batch *b)
     return WEFT_OK;
 }
 
+// Before the first token of what was read.
+static void note_input(wi_batch *b)
+{
+    if (b->input_moved && b->sink->journal) {
+        wi_lines_place place;
+        int64_t requests;
+        wi_feed_tell(b->feed, &place, &requests);
+        wi_journal_input(b->sink->journal, &place, requests);
+    }
+    b->input_moved = false;
+}
+
 static wi_stop decide(wi_batch *b)
 {
     const bool late = b->options->stop_ns && weft_clock_ns() >= b->options->stop_ns;
@@ -222,6 +236,7 @@ static weft_status send(wi_batch *b)
     for (int i = 0; i < b->cancel_count; i++) wi_orders_cancel(o, b->cancels[i]);
     b->cancel_count = 0;
     if (stop == WI_GO_ON) remember(b, arrivals(b));
+    note_input(b);
     if (o->failed) return weft_fail(WEFT_NO_MEMORY, "no memory for the orders of a step");
     b->turn = !b->turn;
     return wi_control_begin(b->control, o->bytes, o->used);
@@ -251,13 +266,6 @@ static weft_status deliver(wi_batch *b, bool to_disk)
         if (!b->first) b->last = NULL;
         wi_item_destroy(item);
     }
-    if (b->input_moved && b->sink->journal) {
-        wi_lines_place place;
-        int64_t requests;
-        wi_feed_tell(b->feed, &place, &requests);
-        wi_journal_input(b->sink->journal, &place, requests);
-    }
-    b->input_moved = false;
     WEFT_TRY(wi_sink_flush(b->sink, to_disk));
     wi_batch_show(b);
     return WEFT_OK;
