@@ -70,7 +70,7 @@ static weft_request request_of(const wi_order_request *r, const wi_order_part *p
     return (weft_request){.tokens = tokens,
                           .token_count = r->token_count + part->drawn_count,
                           .drawn = part->drawn_count,
-                          .max_tokens = MAXTOK,
+                          .max_tokens = (int)how->max_tokens,
                           .priority = (int)how->priority,
                           .sampling = {.temperature = (float)how->temperature,
                                        .top_k = (int32_t)how->top_k,
@@ -86,18 +86,20 @@ static weft_request request_of(const wi_order_request *r, const wi_order_part *p
 static weft_status submit(wi_batch *b, const wi_order_request *r, wi_item *item)
 {
     const int64_t longest = (int64_t)r->token_count + r->how.max_tokens;
+    int64_t first = 0, id;
     int32_t *tokens = malloc((size_t)longest * sizeof *tokens);
     weft_status status = tokens ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory for %lld tokens", (long long)longest);
     for (int i = 0; i < r->part_count && status == WEFT_OK; i++) {
         const wi_order_part *part = &r->parts[i];
         weft_request request = request_of(r, part, tokens);
-        int64_t id;
+        request.fork_of = part->drawn_count == 0 ? first : 0; // the prompt is computed once
         if (item) {
             request.calls = &speaking_calls;
             request.arg = &item->parts[part->index];
         }
         status = weft_engine_submit(b->model->engine, &request, &id);
         if (status < 0) break;
+        if (!first) first = id;
         if (item) item->parts[part->index].id = id;
         b->figures.prompt_tokens += request.token_count;
         b->figures.again_tokens += part->drawn_count;

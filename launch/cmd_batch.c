@@ -20,7 +20,8 @@ typedef struct {
     const char *input, *output, *stop, *json;
     int64_t max_tokens, top_k, seed, n, batch_size, context;
     double temperature, top_p, min_p, stop_before, time_limit;
-    bool ignore_eos, unordered, digest;
+    int scheduler, prefix_sharing; // choices
+    bool ignore_eos, unordered, digest, preempt;
 } options_of_batch;
 
 #define FIELD(field) offsetof(options_of_batch, field)
@@ -47,6 +48,20 @@ static const weft_flag flags[] = {
      .help = "continuations that are generated at once",
      .min = 1,
      .max = 4096},
+    {.name = "scheduler",
+     .kind = WEFT_FLAG_CHOICE,
+     .offset = FIELD(scheduler),
+     .help = "what a step takes first: what is being generated, or prompts that were begun",
+     .choices = "fifo|prefill-first"},
+    {.name = "prefix-sharing",
+     .kind = WEFT_FLAG_CHOICE,
+     .offset = FIELD(prefix_sharing),
+     .help = "requests that begin alike share what is computed of that",
+     .choices = "on|off"},
+    {.name = "preempt",
+     .kind = WEFT_FLAG_BOOL,
+     .offset = FIELD(preempt),
+     .help = "begin as soon as a prompt fits the cache and start over where it runs out; else wait for room for all"},
     {.name = "context",
      .kind = WEFT_FLAG_INT,
      .offset = FIELD(context),
@@ -265,7 +280,10 @@ static weft_status load(job_of_batch *j, const wi_call *call)
     const wi_model_needs needs = {.positions = j->rules.context,
                                   .requests = (int)o->batch_size,
                                   .logit_rows = (int)o->batch_size,
-                                  .cache_limit = cache_limit(m)};
+                                  .cache_limit = cache_limit(m),
+                                  .schedule = (weft_schedule)o->scheduler,
+                                  .unshared = o->prefix_sharing == 1,
+                                  .preempts = o->preempt};
     WEFT_TRY(wi_model_load(m, call, &o->model, &needs));
     const weft_pool *pool = weft_engine_pool(m->engine);
     int64_t room[] = {weft_pool_blocks(pool)};

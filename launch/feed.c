@@ -1,5 +1,6 @@
 #include "launch/feed.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -227,6 +228,21 @@ static weft_status check_place(const wi_feed *f, const wi_progress *p)
         f->name, (unsigned long long)p->input.bytes);
 }
 
+// A request does not fit its tokens: that the whole input is another one says more.
+static weft_status other_input(wi_feed *f, const wi_progress *p)
+{
+    char error[WEFT_ERROR_TEXT_MAX];
+    wi_lines_found found;
+    wi_item *item;
+    snprintf(error, sizeof error, "%s", weft_error_text());
+    do {
+        WEFT_TRY(read_one(f, -1, &found, NULL, NULL, &item));
+        wi_item_destroy(item);
+    } while (found == WI_LINES_ONE);
+    WEFT_TRY(check_place(f, p));
+    return weft_fail(WEFT_MISMATCH, "%s", error);
+}
+
 weft_status wi_feed_again(wi_feed *f, const wi_progress *p, wi_item **out)
 {
     weft_status status;
@@ -242,9 +258,8 @@ weft_status wi_feed_again(wi_feed *f, const wi_progress *p, wi_item **out)
     }
     const wi_begun *begun = wi_progress_begun(p, (*out)->number);
     status = begun ? replay(*out, begun) : WEFT_OK;
-    if (status < 0) {
-        wi_item_destroy(*out);
-        *out = NULL;
-    }
-    return status;
+    if (status == WEFT_OK) return WEFT_OK;
+    wi_item_destroy(*out);
+    *out = NULL;
+    return status == WEFT_MISMATCH ? other_input(f, p) : status;
 }

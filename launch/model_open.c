@@ -165,7 +165,13 @@ weft_status wi_model_load(wi_model *m, const wi_call *call, const wi_model_flags
                                 .rows = (int)flags->chunk,
                                 .logit_rows = needs->logit_rows,
                                 .positions = needs->positions};
-    weft_engine_options engine = {.block = CACHE_BLOCK, .requests = needs->requests, .chunk = (int)flags->chunk};
+    weft_engine_options engine = {.block = CACHE_BLOCK,
+                                  .requests = needs->requests,
+                                  .chunk = (int)flags->chunk,
+                                  .schedule = needs->schedule,
+                                  .unshared = needs->unshared,
+                                  .preempts = needs->preempts,
+                                  .margin = needs->preempts ? 0.05 : 0};
     const int64_t start = weft_clock_ns();
     WEFT_TRY(weights_of(m, flags, &model.weights));
     model.cache = cache_of(m, flags, &model.weights);

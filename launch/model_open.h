@@ -88,6 +88,8 @@ typedef struct {
     int requests;        // at once
     int logit_rows;      // of a step
     int64_t cache_limit; // bytes that the cache takes at most, but for one request's; 0: no limit
+    weft_schedule schedule;
+    bool unshared, preempts; // as in weft_engine_options
 } wi_model_needs;
 
 typedef struct {
