@@ -109,12 +109,29 @@ fail:
     return status;
 }
 
+// Faults on demand, in builds with assertions: WEFT_FAULT=0:N:enospc leaves no space in the Nth flush that has lines.
+static bool fault(wi_sink *s)
+{
+#ifndef NDEBUG
+    const char *text = getenv("WEFT_FAULT");
+    long long at;
+    return text && sscanf(text, "0:%lld:enospc", &at) == 1 && strstr(text, "enospc") && ++s->flushes == at;
+#else
+    return false;
+#endif
+}
+
 // Lines are whole in a file or, as far as its file system lets it, not there.
 static weft_status write_lines(wi_sink *s)
 {
+    const bool full = fault(s);
     for (size_t done = 0; done < s->used;) {
-        const ssize_t wrote = s->journalled ? pwrite(s->file, s->text + done, s->used - done, (off_t)(s->bytes + done))
-                                            : write(s->file, s->text + done, s->used - done);
+        ssize_t wrote = s->journalled ? pwrite(s->file, s->text + done, s->used - done, (off_t)(s->bytes + done))
+                                      : write(s->file, s->text + done, s->used - done);
+        if (full) {
+            errno = ENOSPC; // some of it is there, and the rest has no place
+            wrote = -1;
+        }
         if (wrote < 0 && errno == EINTR) continue;
         if (wrote <= 0) {
             const int error = wrote < 0 ? errno : ENOSPC;

@@ -20,6 +20,7 @@ typedef struct {
     int64_t synced_ns;
     wi_order order; // for the digest
     int64_t written, failed;
+    int64_t flushes; // with lines, where faults are wanted
 } wi_sink;
 
 // Finds out what `path` is and whether it can be written, and holds the journal that is there. Nothing is changed.
