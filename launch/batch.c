@@ -8,7 +8,7 @@
 #include "core/log.h"
 #include "launch/batch_show.h"
 
-enum { LIVE_MAX = 4096, WAIT_MS = 500 };
+enum { LIVE_MAX = 4096, WAIT_MS = 200 };
 static const size_t live_bytes_max = (size_t)256 << 20;
 
 // ---- what the engine tells, on rank 0 ----
@@ -313,6 +313,7 @@ weft_status wi_batch_run(wi_batch *b)
     if (b->feed) remember(b, deliver(b, false)); // what an earlier run had ready
     WEFT_TRY(send(b));
     while (status == WEFT_OK && stop == WI_GO_ON) status = turn(b, &stop);
+    if (status == WEFT_OK) status = weft_comm_barrier(b->model->world); // nobody raises a flag any more
     if (status == WEFT_OK)
         status = end(b, stop);
     else if (b->feed)
