@@ -154,7 +154,7 @@ static weft_status obey(wi_batch *b, const unsigned char *message, size_t bytes,
 static weft_status tell_arrival(wi_batch *b, wi_item *item)
 {
     wi_order_part parts[WI_CONTINUATIONS_MAX];
-    const wi_request *r = &item->request;
+    const wi_query *r = &item->request;
     wi_order_request order = {.request = item->number,
                               .how = r->how,
                               .tokens = r->tokens,

@@ -252,9 +252,9 @@ static weft_status open_files(job_of_batch *j)
 // Room for all requests at once if memory has it, at least for the longest one.
 static int64_t cache_limit(const wi_model *m)
 {
-    int64_t here = 0;
-    const int size = weft_comm_size(m->world), node = weft_comm_node(m->world, weft_comm_rank(m->world));
-    for (int r = 0; r < size; r++) here += weft_comm_node(m->world, r) == node;
+    int64_t here = 1;
+    const int size = weft_comm_size(m->world), rank = weft_comm_rank(m->world);
+    for (int r = 0; r < size; r++) here += r != rank && weft_comm_node(m->world, r) == weft_comm_node(m->world, rank);
     const int64_t all =
         m->topology.memory_limit / here - (int64_t)(weft_checkpoint_bytes(m->checkpoint) / (uint64_t)size);
     return all > 0 ? all / 2 : 1;

@@ -58,7 +58,7 @@ void wi_feed_tell(const wi_feed *f, wi_lines_place *place, int64_t *requests)
 
 // ---- ids ----
 
-static seen_id hash_of(const wi_request *r)
+static seen_id hash_of(const wi_query *r)
 {
     weft_sha256 hash;
     char text[65], part[17] = "";
@@ -102,7 +102,7 @@ static weft_status widen(wi_feed *f)
     return WEFT_OK;
 }
 
-static weft_status check_id(wi_feed *f, wi_request *r)
+static weft_status check_id(wi_feed *f, wi_query *r)
 {
     const seen_id id = hash_of(r);
     seen_id *slot = slot_of(f->seen, f->slots, &id);
@@ -116,7 +116,7 @@ static weft_status check_id(wi_feed *f, wi_request *r)
 
 // ---- tokens ----
 
-static weft_status encode(wi_feed *f, wi_request *r)
+static weft_status encode(wi_feed *f, wi_query *r)
 {
     const int32_t *own;
     int32_t *ids = NULL;
@@ -150,7 +150,7 @@ static weft_status read_one(wi_feed *f, int wait_ms, wi_lines_found *found, bool
                             const void *arg, wi_item **out)
 {
     wi_input_line line;
-    wi_request request;
+    wi_query request;
     weft_status status;
     *out = NULL;
     WEFT_TRY(wi_lines_next(f->lines, wait_ms, found, &line));

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-weft_status wi_item_create(const weft_tokenizer *tokenizer, int64_t number, wi_request *request, wi_item **out)
+weft_status wi_item_create(const weft_tokenizer *tokenizer, int64_t number, wi_query *request, wi_item **out)
 {
     wi_item *item = calloc(1, sizeof *item);
     weft_status status;
@@ -13,7 +13,7 @@ weft_status wi_item_create(const weft_tokenizer *tokenizer, int64_t number, wi_r
     }
     item->number = number;
     item->request = *request;
-    *request = (wi_request){0};
+    *request = (wi_query){0};
     const size_t parts = (size_t)item->request.how.n;
     if (!item->request.error) {
         item->parts = calloc(parts, sizeof *item->parts);
@@ -72,7 +72,7 @@ static void finish(wi_part *p, weft_finish how)
 // Cuts at the first place where a stop text begins. It may have begun before what was added last.
 static bool cut_at_stop(wi_part *p)
 {
-    const wi_request *r = &p->item->request;
+    const wi_query *r = &p->item->request;
     const char *first = NULL;
     for (int i = 0; i < r->stop_count && p->bytes > 0; i++) {
         const size_t length = strlen(r->stops[i]), back = length - 1 < p->searched ? length - 1 : p->searched;
@@ -89,7 +89,7 @@ static bool cut_at_stop(wi_part *p)
 
 weft_status wi_part_add(wi_part *p, const wi_drawn *drawn)
 {
-    const wi_request *r = &p->item->request;
+    const wi_query *r = &p->item->request;
     const char *text;
     size_t bytes;
     if (p->ended) return WEFT_OK;

@@ -27,7 +27,7 @@ struct wi_item {
     wi_item *next;  // in input order
     int64_t number; // of requests, from 0
     size_t line_bytes;
-    wi_request request;
+    wi_query request;
     wi_part *parts; // [n]; NULL where the request failed
     int ended;      // of them
     bool written;
@@ -35,7 +35,7 @@ struct wi_item {
 };
 
 // Takes the request over, also when it fails.
-weft_status wi_item_create(const weft_tokenizer *tokenizer, int64_t number, wi_request *request, wi_item **out);
+weft_status wi_item_create(const weft_tokenizer *tokenizer, int64_t number, wi_query *request, wi_item **out);
 void wi_item_destroy(wi_item *item); // accepts NULL
 
 // A token was drawn. The part has ended when that was the last one that counts.

@@ -105,7 +105,7 @@ void wi_journal_token(wi_journal *j, int64_t request, int continuation, const wi
         put_real(j, drawn->logprob);
         put_count(j, (uint64_t)drawn->others);
         for (int i = 0; i < drawn->others; i++) {
-            put_count(j, (uint64_t)(drawn->other[i].id + 1));
+            put_count(j, (uint64_t)drawn->other[i].id + 1); // -1 is 0
             put_real(j, drawn->other[i].logprob);
         }
     }

@@ -79,13 +79,13 @@ static weft_status mark_written(wi_progress *p, int64_t request)
     } else {
         if (p->span_count == p->span_room) {
             const int room = 2 * p->span_room + 16;
-            struct wi_span *more = realloc(p->written, (size_t)room * sizeof *more);
+            struct wi_stretch *more = realloc(p->written, (size_t)room * sizeof *more);
             if (!more) return weft_fail(WEFT_NO_MEMORY, "no memory for %d spans", room);
             p->written = more;
             p->span_room = room;
         }
         memmove(p->written + at + 1, p->written + at, (size_t)(p->span_count++ - at) * sizeof *p->written);
-        p->written[at] = (struct wi_span){.from = request, .to = request + 1};
+        p->written[at] = (struct wi_stretch){.from = request, .to = request + 1};
     }
     return WEFT_OK;
 }

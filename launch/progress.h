@@ -39,7 +39,7 @@ typedef struct {
     int64_t requests; // of the lines read
     wi_begun *begun;  // (begun_count) not written yet, ascending
     int begun_count, begun_room;
-    struct wi_span {
+    struct wi_stretch {
         int64_t from, to; // requests from to to - 1
     } * written;          // (span_count) ascending, with gaps between
     int span_count, span_room;

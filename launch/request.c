@@ -13,7 +13,7 @@
 const wi_request_settings wi_request_defaults = {
     .max_tokens = 128, .n = 1, .top_p = 1, .repetition_penalty = 1, .seed = -1};
 
-void wi_request_fini(wi_request *r)
+void wi_request_fini(wi_query *r)
 {
     free(r->id);
     free(r->model);
@@ -24,10 +24,10 @@ void wi_request_fini(wi_request *r)
     free(r->biases);
     free(r->error);
     free(r->param);
-    *r = (wi_request){0};
+    *r = (wi_query){0};
 }
 
-weft_status wi_request_fail(wi_request *r, const char *param)
+weft_status wi_request_fail(wi_query *r, const char *param)
 {
     if (r->error) return WEFT_OK; // the first one counts
     r->error = strdup(weft_error_text());
@@ -39,7 +39,7 @@ weft_status wi_request_fail(wi_request *r, const char *param)
 }
 
 // A missing seed comes from the id, so that it does not depend on the order or the number of lines.
-static int64_t seed_of(const wi_request *r, const wi_request_rules *rules)
+static int64_t seed_of(const wi_query *r, const wi_request_rules *rules)
 {
     weft_sha256 hash;
     char text[65], first[16] = "";
@@ -54,7 +54,7 @@ static int64_t seed_of(const wi_request *r, const wi_request_rules *rules)
     return (int64_t)strtoull(first, NULL, 16);
 }
 
-static weft_status take_id(wi_request *r, const weft_json *value)
+static weft_status take_id(wi_query *r, const weft_json *value)
 {
     char digits[24];
     const char *text = weft_json_string_value(value);
@@ -73,7 +73,7 @@ static weft_status take_id(wi_request *r, const weft_json *value)
 }
 
 // Where the fields of an OpenAI line stand; *body NULL after an error that the request has.
-static weft_status open_envelope(wi_request *r, const weft_json *line, const weft_json **body)
+static weft_status open_envelope(wi_query *r, const weft_json *line, const weft_json **body)
 {
     static const char *const known[] = {"custom_id", "method", "url", "body", NULL};
     const char *url, *method;
@@ -109,7 +109,7 @@ static weft_status open_envelope(wi_request *r, const weft_json *line, const wef
     return WEFT_OK;
 }
 
-static weft_status read_line(wi_request *r, const weft_json *line, const wi_request_rules *rules)
+static weft_status read_line(wi_query *r, const weft_json *line, const wi_request_rules *rules)
 {
     if (weft_json_kind_of(line) != WEFT_JSON_OBJECT) {
         weft_fail(WEFT_INVALID, "must be a JSON object, as {\"id\":\"a\",\"prompt\":\"She was\"}");
@@ -127,13 +127,12 @@ static weft_status read_line(wi_request *r, const weft_json *line, const wi_requ
     return body ? wi_request_read_fields(r, body, rules) : WEFT_OK;
 }
 
-weft_status wi_request_parse(const char *text, size_t bytes, int64_t line, const wi_request_rules *rules,
-                             wi_request *out)
+weft_status wi_request_parse(const char *text, size_t bytes, int64_t line, const wi_request_rules *rules, wi_query *out)
 {
     static const weft_json_limits limits = {.bytes = SIZE_MAX, .depth = 16};
     weft_json *json = NULL;
     weft_status status;
-    *out = (wi_request){.line = line, .how = rules->defaults, .logprobs = -1};
+    *out = (wi_query){.line = line, .how = rules->defaults, .logprobs = -1};
     if (!text) {
         weft_fail(WEFT_LIMIT, "a line of %zu bytes is too long", bytes);
         status = wi_request_fail(out, NULL);
@@ -150,7 +149,7 @@ weft_status wi_request_parse(const char *text, size_t bytes, int64_t line, const
     return status;
 }
 
-weft_status wi_request_encoded(wi_request *r, const wi_request_rules *rules, int32_t *tokens, int count)
+weft_status wi_request_encoded(wi_query *r, const wi_request_rules *rules, int32_t *tokens, int count)
 {
     if (tokens) {
         free(r->tokens);

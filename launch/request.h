@@ -65,16 +65,16 @@ typedef struct {
 
     char *error; // what is wrong; NULL: nothing
     char *param; // the field that is, or NULL
-} wi_request;
+} wi_query;
 
 // NO_MEMORY is the only failure: what is wrong with the line stands in out->error. `text` NULL: the line was too long.
 weft_status wi_request_parse(const char *text, size_t bytes, int64_t line, const wi_request_rules *rules,
-                             wi_request *out);
+                             wi_query *out);
 // The tokens of the prompt are known: takes them over and holds their number against the context. NULL keeps the
 // line's own.
-weft_status wi_request_encoded(wi_request *request, const wi_request_rules *rules, int32_t *tokens, int count);
+weft_status wi_request_encoded(wi_query *request, const wi_request_rules *rules, int32_t *tokens, int count);
 // Makes the calling thread's error the request's. `param` may be NULL.
-weft_status wi_request_fail(wi_request *request, const char *param);
-void wi_request_fini(wi_request *request);
+weft_status wi_request_fail(wi_query *request, const char *param);
+void wi_request_fini(wi_query *request);
 
 #endif

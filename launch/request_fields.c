@@ -7,7 +7,7 @@
 #include "core/flags.h"
 
 typedef struct {
-    wi_request *request;
+    wi_query *request;
     const wi_request_rules *rules;
     const weft_json *body;
 } reading;
@@ -27,7 +27,7 @@ typedef struct {
     const char *name;
     int forms;
     field_kind kind;
-    size_t offset; // in wi_request
+    size_t offset; // in wi_query
     double min, max;
     weft_status (*read)(reading *r, const weft_json *value);
 } field;
@@ -96,7 +96,7 @@ static weft_status read_max_tokens(reading *r, const weft_json *value)
     return WEFT_OK;
 }
 
-static weft_status add_stop(wi_request *request, const weft_json *value)
+static weft_status add_stop(wi_query *request, const weft_json *value)
 {
     const char *text = weft_json_string_value(value);
     if (!text) return weft_fail(WEFT_INVALID, "must be a string or a list of strings");
@@ -171,7 +171,7 @@ static weft_status read_bias(const char *key, const weft_json *value, int64_t vo
 
 static weft_status read_biases(reading *r, const weft_json *value)
 {
-    wi_request *request = r->request;
+    wi_query *request = r->request;
     const size_t size = weft_json_size(value);
     if (weft_json_kind_of(value) != WEFT_JSON_OBJECT)
         return weft_fail(WEFT_INVALID, "must be an object of ids and numbers, as {\"17\":-5}");
@@ -221,7 +221,7 @@ static weft_status read_best_of(reading *r, const weft_json *value)
 
 // ---- the table ----
 
-#define HOW(name) offsetof(wi_request, how.name)
+#define HOW(name) offsetof(wi_query, how.name)
 static const field fields[] = {
     {.name = "id", .forms = LINE, .kind = IGNORED}, // taken before
     {.name = "prompt", .forms = BOTH, .kind = OTHER, .read = read_prompt},
@@ -323,7 +323,7 @@ static weft_status unknown_field(const char *name, int form)
 }
 
 // "top_p: must be ...", as the request's error.
-static weft_status tell(wi_request *request, const char *name)
+static weft_status tell(wi_query *request, const char *name)
 {
     char text[WEFT_ERROR_TEXT_MAX];
     snprintf(text, sizeof text, "%s", weft_error_text());
@@ -331,7 +331,7 @@ static weft_status tell(wi_request *request, const char *name)
     return wi_request_fail(request, name);
 }
 
-static weft_status add_default_stop(wi_request *request, const char *stop)
+static weft_status add_default_stop(wi_query *request, const char *stop)
 {
     request->stops[0] = strdup(stop);
     if (!request->stops[0]) return weft_fail(WEFT_NO_MEMORY, "no memory for a stop text");
@@ -339,7 +339,7 @@ static weft_status add_default_stop(wi_request *request, const char *stop)
     return WEFT_OK;
 }
 
-weft_status wi_request_read_fields(wi_request *request, const weft_json *body, const wi_request_rules *rules)
+weft_status wi_request_read_fields(wi_query *request, const weft_json *body, const wi_request_rules *rules)
 {
     reading r = {.request = request, .rules = rules, .body = body};
     const int form = request->openai ? BODY : LINE;

@@ -9,7 +9,7 @@
 
 static void hash_of(const wi_item *item, unsigned char out[32])
 {
-    const wi_request *r = &item->request;
+    const wi_query *r = &item->request;
     weft_sha256 hash;
     char text[65];
     weft_sha256_begin(&hash);
@@ -30,7 +30,7 @@ static void hash_of(const wi_item *item, unsigned char out[32])
     }
 }
 
-static void write_id(weft_json_writer *w, const char *key, const wi_request *r)
+static void write_id(weft_json_writer *w, const char *key, const wi_query *r)
 {
     if (!r->id)
         weft_json_write_int(w, key, r->line);
@@ -40,7 +40,7 @@ static void write_id(weft_json_writer *w, const char *key, const wi_request *r)
         weft_json_write_string(w, key, r->id);
 }
 
-static void write_error(weft_json_writer *w, const wi_request *r)
+static void write_error(weft_json_writer *w, const wi_query *r)
 {
     weft_json_write_object(w, "error");
     weft_json_write_string(w, "message", r->error);
@@ -104,7 +104,7 @@ static void write_part(weft_json_writer *w, const wi_part *p)
 
 static void write_own(weft_json_writer *w, const wi_item *item)
 {
-    const wi_request *r = &item->request;
+    const wi_query *r = &item->request;
     weft_json_write_object(w, NULL);
     write_id(w, "id", r);
     if (r->error) {
@@ -185,7 +185,7 @@ static weft_status write_openai_logprobs(weft_json_writer *w, const wi_result_st
 
 static weft_status write_completion(weft_json_writer *w, const wi_item *item, const wi_result_style *style)
 {
-    const wi_request *r = &item->request;
+    const wi_query *r = &item->request;
     char id[40];
     snprintf(id, sizeof id, "cmpl-%" PRId64, r->line);
     weft_json_write_string(w, "id", id);
@@ -212,7 +212,7 @@ static weft_status write_completion(weft_json_writer *w, const wi_item *item, co
 
 static weft_status write_openai(weft_json_writer *w, const wi_item *item, const wi_result_style *style)
 {
-    const wi_request *r = &item->request;
+    const wi_query *r = &item->request;
     char id[40];
     snprintf(id, sizeof id, "batch_req_%" PRId64, r->line);
     weft_json_write_object(w, NULL);

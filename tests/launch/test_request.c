@@ -7,16 +7,16 @@ static const wi_request_rules rules = {
     .vocab = 2048,
     .context = 1024};
 
-static wi_request parse(const char *text)
+static wi_query parse(const char *text)
 {
-    wi_request r;
+    wi_query r;
     CHECK_OK(wi_request_parse(text, strlen(text), 7, &rules, &r));
     return r;
 }
 
-static wi_request good(const char *text)
+static wi_query good(const char *text)
 {
-    wi_request r = parse(text);
+    wi_query r = parse(text);
     if (r.error) CHECK_FAIL("%s: %s", text, r.error);
     return r;
 }
@@ -24,7 +24,7 @@ static wi_request good(const char *text)
 // The line is refused, for this field (NULL: none), with this text.
 static void bad(const char *text, const char *param, const char *part)
 {
-    wi_request r = parse(text);
+    wi_query r = parse(text);
     if (!r.error) CHECK_FAIL("%s: accepted", text);
     if (!strstr(r.error, part)) CHECK_FAIL("%s: '%s' lacks '%s'", text, r.error, part);
     if (!param != !r.param || (param && strcmp(param, r.param) != 0))
@@ -45,7 +45,7 @@ static void bad_field(const char *member, const char *param, const char *part)
 
 static void test_fields(void)
 {
-    wi_request r =
+    wi_query r =
         good("{\"id\":\"a\",\"prompt\":\"She was\",\"max_tokens\":5,\"min_tokens\":2,\"temperature\":0.5,"
              "\"top_k\":3,\"top_p\":0.25,\"min_p\":0.125,\"seed\":9,\"n\":2,\"stop\":[\"x\",\"\\n\"],"
              "\"stop_token_ids\":[5,6],\"logprobs\":4,\"repetition_penalty\":1.5,\"presence_penalty\":-1,"
@@ -101,7 +101,7 @@ static void test_fields(void)
 
 static void test_openai(void)
 {
-    wi_request r =
+    wi_query r =
         good("{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"body\":{\"model\":\"m\","
              "\"prompt\":\"x\",\"max_tokens\":3,\"user\":\"u\",\"stream\":false,\"suffix\":null,\"echo\":false,"
              "\"best_of\":1}}");
@@ -216,7 +216,7 @@ static void test_sizes(void)
     bad(line, "id", "513 bytes: at most 512");
     sprintf(line, "{\"id\":\"a\",\"prompt\":\"x\"}");
     for (size_t i = 0; i + 1 < strlen(line); i++) { // cut anywhere, it is no JSON
-        wi_request r;
+        wi_query r;
         CHECK_OK(wi_request_parse(line, i, 1, &rules, &r));
         CHECK(r.error && !r.param);
         wi_request_fini(&r);
@@ -227,7 +227,7 @@ static void test_sizes(void)
 static void test_json(void)
 {
     char deep[100] = "{\"prompt\":\"x\",\"stop\":";
-    wi_request r;
+    wi_query r;
     bad("", NULL, "empty");
     bad("null", NULL, "must be a JSON object");
     bad("[1]", NULL, "must be a JSON object");
@@ -256,7 +256,7 @@ static void test_json(void)
 
 static void test_lengths(void)
 {
-    wi_request r = good("{\"prompt\":\"x\",\"max_tokens\":1000}");
+    wi_query r = good("{\"prompt\":\"x\",\"max_tokens\":1000}");
     CHECK_OK(wi_request_encoded(&r, &rules, calloc(24, 4), 24));
     CHECK(!r.error && !r.text);
     CHECK_INT(r.how.max_tokens, 1000);
@@ -287,7 +287,7 @@ static void test_lengths(void)
 static void test_seeds(void)
 {
     wi_request_rules other = rules;
-    wi_request a = good("{\"id\":\"a\",\"prompt\":\"x\"}"), b = good("{\"prompt\":\"y\",\"id\":\"a\"}"), c;
+    wi_query a = good("{\"id\":\"a\",\"prompt\":\"x\"}"), b = good("{\"prompt\":\"y\",\"id\":\"a\"}"), c;
     CHECK_INT(a.how.seed, b.how.seed); // of the id alone
     other.seed = 1;
     CHECK_OK(wi_request_parse("{\"id\":\"a\",\"prompt\":\"x\"}", 23, 7, &other, &c));

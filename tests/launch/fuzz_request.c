@@ -4,7 +4,7 @@
 #include "launch/request.h"
 #include "tests/fuzz/fuzz.h"
 
-static void check(const wi_request *r)
+static void check(const wi_query *r)
 {
     const wi_request_settings *h = &r->how;
     if (!r->text == !r->tokens) abort();
@@ -25,7 +25,7 @@ static void check(const wi_request *r)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const wi_request_rules rules = {.defaults = wi_request_defaults, .vocab = 50, .context = 20, .stop = "x"};
-    wi_request r;
+    wi_query r;
     if (wi_request_parse((const char *)data, size, 3, &rules, &r) < 0) return 0;
     if (!r.error) {
         check(&r);
