@@ -89,7 +89,7 @@ weft_status wi_mesh_choose(wi_model *m, const wi_model_flags *flags, const wi_mo
 {
     weft_status status = WEFT_OK;
     wi_mesh_plan *meshes = NULL;
-    wi_plan_case plan;
+    wi_plan_case plan = {0};
     weft_mesh_shape shape = {0};
     int count = 0;
     if (m->speaks) status = plan_here(m, flags, needs, &plan);

@@ -292,7 +292,7 @@ static void check_sent_by_attention(void)
                       .unchanged = 2};
     step.cache_type = WEFT_CACHE_BF16;
     const double linear = sent_of(&config, &other, &step), of_prompt = sent_of(&config, &layout, &step) - linear;
-    CHECK_REAL(of_prompt, 80. * 3 * (5120 / 4) * 512);
+    CHECK_REAL(of_prompt, 80. * 3 * 1280 * 512);
     // A row of each of 4 requests: its queries to the others, and a part of each other's back.
     step.rows = 1;
     step.attended = step.requests = 4;

@@ -94,7 +94,7 @@ static void fill_cache(desk *k)
     k->cache.pool = aligned_alloc(64, k->cache.block_bytes * (size_t)count);
     CHECK(k->cache.pool);
     memset(k->cache.pool, 0xff, k->cache.block_bytes * (size_t)count);
-    const size_t k_stride = (size_t)(s->kv_heads * s->k_size), v_stride = (size_t)(s->kv_heads * s->v_size);
+    const size_t k_stride = (size_t)s->kv_heads * (size_t)s->k_size, v_stride = (size_t)s->kv_heads * (size_t)s->v_size;
     for (int i = 0; i < s->requests; i++) {
         const weft_cache_span span = {.rows = s->length[i], .blocks = k->blocks[i]};
         const size_t at = (size_t)first_position(s, i);
@@ -113,7 +113,7 @@ static void fill_cache(desk *k)
 static void deal_rows(desk *k)
 {
     const scene *s = k->t->s;
-    const size_t width = (size_t)(s->heads * s->k_size);
+    const size_t width = (size_t)s->heads * (size_t)s->k_size;
     for (int i = 0; i < s->requests; i++)
         for (int at = s->cached[i], to; at < s->length[i]; at = to) {
             const int rank = owner_of(k, i, at), end = (at / WEFT_FOLD_CHUNK + 1) * WEFT_FOLD_CHUNK;
@@ -153,8 +153,8 @@ static desk *open_desk(const trial *t, int ranks, int rank)
     k->op = (weft_op){.table = &k->t->table, .team = k->team};
     k->op.scratch_bytes = weft_attention_scratch(s->k_size, s->v_size, t->threads);
     k->op.scratch = aligned_alloc(64, (k->op.scratch_bytes + 63) / 64 * 64);
-    k->q = calloc((size_t)ROWS_MAX * (size_t)(s->heads * s->k_size), sizeof *k->q);
-    k->out = calloc((size_t)ROWS_MAX * (size_t)(s->heads * s->v_size), sizeof *k->out);
+    k->q = calloc((size_t)ROWS_MAX * (size_t)s->heads * (size_t)s->k_size, sizeof *k->q);
+    k->out = calloc((size_t)ROWS_MAX * (size_t)s->heads * (size_t)s->v_size, sizeof *k->out);
     CHECK(k->op.scratch && k->q && k->out);
     fill_cache(k);
     deal_rows(k);
@@ -184,7 +184,7 @@ static weft_attention args_of(const desk *k)
                             .heads = s->heads,
                             .first_head = s->uneven ? s->first_head : NULL,
                             .q = k->q,
-                            .q_stride = (size_t)(s->heads * s->k_size),
+                            .q_stride = (size_t)s->heads * (size_t)s->k_size,
                             .scale = 0.3F,
                             .softcap = s->softcap,
                             .causal = s->causal,
@@ -192,7 +192,7 @@ static weft_attention args_of(const desk *k)
                             .sinks = s->sinks ? sinks : NULL,
                             .places = k->ranks > 1 ? weft_fold_owned(k->rank, k->ranks) : WEFT_FOLD_ALL,
                             .out = k->out,
-                            .out_stride = (size_t)(s->heads * s->v_size)};
+                            .out_stride = (size_t)s->heads * (size_t)s->v_size};
 }
 
 // Blocks that rank `giver` holds and a row of another rank sees, counted row by row.
@@ -244,7 +244,7 @@ static void run_dealt(trial *t, desk *k, const weft_mesh *mesh)
                                     .cache = s->type,
                                     .way = t->way};
     const weft_attention args = args_of(k);
-    const size_t width = (size_t)(s->heads * s->v_size);
+    const size_t width = (size_t)s->heads * (size_t)s->v_size;
     weft_dealt *dealt;
     CHECK_OK(weft_dealt_create(mesh, &shape, &dealt));
     for (int round = 0; round < 3; round++) { // buffers are used again
@@ -288,7 +288,7 @@ static weft_status body(weft_job *job, int rank, void *arg)
 static float *alone(trial *t, int positions)
 {
     const scene *s = t->s;
-    const size_t width = (size_t)(s->heads * s->v_size);
+    const size_t width = (size_t)s->heads * (size_t)s->v_size;
     float *want = calloc((size_t)positions * width + 1, sizeof *want);
     CHECK(want);
     desk *k = open_desk(t, 1, 0);
@@ -335,9 +335,9 @@ static void run_scene(const scene *s, uint64_t seed, trial *t, int taken[3], int
     static const int ranks[] = {2, 3, 4, 5, 8};
     weft_job_options options = {.transport = WEFT_TRANSPORT_THREADS, .deadline_ns = 60000000000};
     const int positions = first_position(s, s->requests);
-    float *q = numbers(seed, (size_t)(positions * s->heads * s->k_size));
-    float *k = numbers(seed + 1, (size_t)(positions * s->kv_heads * s->k_size));
-    float *v = numbers(seed + 2, (size_t)(positions * s->kv_heads * s->v_size));
+    float *q = numbers(seed, (size_t)positions * (size_t)s->heads * (size_t)s->k_size);
+    float *k = numbers(seed + 1, (size_t)positions * (size_t)s->kv_heads * (size_t)s->k_size);
+    float *v = numbers(seed + 2, (size_t)positions * (size_t)s->kv_heads * (size_t)s->v_size);
     t->s = s, t->q = q, t->k = k, t->v = v;
     float *want = alone(t, positions);
     t->want = want;
