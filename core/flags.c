@@ -14,6 +14,7 @@ typedef struct {
     const char *const *argv;
     void *options, *common;
     bool store; // false in the first walk, which only checks: wrong input leaves the options as they were
+    int listed; // values of lists in this walk
     weft_parsed parsed;
 } flag_reader;
 
@@ -184,6 +185,8 @@ static weft_status take_flag(flag_reader *reader, int *i)
         ++*i;
     }
     snprintf(shown, sizeof shown, "%s ", found.shown);
+    if (found.flag->kind == WEFT_FLAG_LIST && ++reader->listed > WEFT_FLAG_LIST_MAX)
+        return weft_fail(WEFT_USAGE, "%s%.60s: %d are the most", shown, found.value, WEFT_FLAG_LIST_MAX);
     return wi_flag_set(found.flag, shown, found.value, found.options, reader->store);
 }
 
@@ -220,6 +223,7 @@ static weft_status walk_arguments(flag_reader *reader)
 {
     bool operands_only = false;
     memset(&reader->parsed, 0, sizeof reader->parsed);
+    reader->listed = 0;
     for (int i = 1; i < reader->argc; i++) {
         const char *arg = reader->argv[i];
         if (!operands_only && strcmp(arg, "--") == 0)
@@ -241,6 +245,8 @@ static weft_status read_environment(const weft_flag *table, void *options, bool 
         if (!value || !value[0]) continue;
         snprintf(shown, sizeof shown, "%s=", name);
         WEFT_TRY(wi_flag_set(table, shown, value, options, store));
+        if (table->kind == WEFT_FLAG_LIST && store)
+            ((weft_flag_list *)(void *)((char *)options + table->offset))->given = false;
     }
     return WEFT_OK;
 }

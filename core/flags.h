@@ -20,8 +20,18 @@ typedef enum {
     WEFT_FLAG_BYTES,  // int64_t: 64k, 16M, 2GiB (powers of 1024), within [min, max]
     WEFT_FLAG_REAL,   // double within [min, max], finite
     WEFT_FLAG_STRING, // const char *, points into argv or the environment
-    WEFT_FLAG_CHOICE  // int: the index in `choices`
+    WEFT_FLAG_CHOICE, // int: the index in `choices`
+    WEFT_FLAG_LIST    // weft_flag_list: given several times, a text each
 } weft_flag_kind;
+
+enum { WEFT_FLAG_LIST_MAX = 16 }; // on a command line, all its lists together
+
+// In the order of the command line. Values of the environment (one) and of the defaults give way to it.
+typedef struct {
+    const char *at[WEFT_FLAG_LIST_MAX];
+    int count;
+    bool given; // on the command line
+} weft_flag_list;
 
 typedef struct {
     const char *name; // "max-tokens": given as --max-tokens V, --max-tokens=V, or by WEFT_MAX_TOKENS

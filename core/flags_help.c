@@ -35,13 +35,17 @@ static void print_wrapped(FILE *out, const char *text, int at, int indent)
 // "-n, --max-tokens N"
 static int left_text(const weft_flag *flag, char *text, size_t capacity)
 {
-    static const char *const values[] = {
-        [WEFT_FLAG_INT] = "N", [WEFT_FLAG_BYTES] = "BYTES", [WEFT_FLAG_REAL] = "X", [WEFT_FLAG_STRING] = "TEXT"};
+    static const char *const values[] = {[WEFT_FLAG_INT] = "N",
+                                         [WEFT_FLAG_BYTES] = "BYTES",
+                                         [WEFT_FLAG_REAL] = "X",
+                                         [WEFT_FLAG_STRING] = "TEXT",
+                                         [WEFT_FLAG_LIST] = "TEXT"};
     char letter[8] = "    ";
     if (flag->letter) snprintf(letter, sizeof letter, "-%c, ", flag->letter);
     if (flag->kind == WEFT_FLAG_BOOL) return snprintf(text, capacity, "%s--[no-]%s", letter, flag->name);
     const char *value = flag->value ? flag->value : flag->kind == WEFT_FLAG_CHOICE ? flag->choices : values[flag->kind];
-    return snprintf(text, capacity, "%s--%s %s", letter, flag->name, value);
+    return snprintf(text, capacity, "%s--%s %s%s", letter, flag->name, value,
+                    flag->kind == WEFT_FLAG_LIST ? " ..." : "");
 }
 
 static int left_width(const weft_flag *table, int width)

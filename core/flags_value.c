@@ -203,6 +203,13 @@ static weft_status set_choice(const weft_flag *flag, const char *shown, const ch
     return weft_fail(WEFT_USAGE, "%s%.60s: must be one of %s%s%s%s", shown, value, list, ask, best, best[0] ? "?" : "");
 }
 
+// The first value of the command line replaces what was there.
+static void add_to_list(weft_flag_list *list, const char *value)
+{
+    if (!list->given) *list = (weft_flag_list){.given = true};
+    if (list->count < WEFT_FLAG_LIST_MAX) list->at[list->count++] = value;
+}
+
 weft_status wi_flag_set(const weft_flag *flag, const char *shown, const char *value, void *options, bool store)
 {
     void *field = (char *)options + flag->offset;
@@ -213,6 +220,9 @@ weft_status wi_flag_set(const weft_flag *flag, const char *shown, const char *va
         return set_choice(flag, shown, value, field, store);
     case WEFT_FLAG_STRING:
         if (store) *(const char **)field = value;
+        return WEFT_OK;
+    case WEFT_FLAG_LIST:
+        if (store) add_to_list(field, value);
         return WEFT_OK;
     case WEFT_FLAG_INT:
     case WEFT_FLAG_BYTES:
@@ -246,7 +256,10 @@ char *wi_flag_default(const weft_flag *flag, const void *options, char *text, si
     case WEFT_FLAG_STRING: {
         const char *value = *(const char *const *)field;
         if (value && value[0]) snprintf(text, capacity, "%s", value);
+        break;
     }
+    case WEFT_FLAG_LIST:
+        break;
     }
     return text;
 }

@@ -35,16 +35,30 @@ static void add_cancel(wi_batch *b, int64_t id)
     b->cancels[b->cancel_count++] = id;
 }
 
-static void on_token(void *arg, int32_t token, float logit)
+static void on_token(void *arg, const weft_drawn *drawn)
 {
     wi_part *p = arg;
     wi_batch *b = p->item->owner;
-    const wi_drawn drawn = {.token = token};
+    const int others = p->item->request.logprobs;
+    wi_drawn d = {.token = drawn->id, .has_logprob = others >= 0, .others = others > 0 ? others : 0};
     if (p->ended) return;
-    if (b->sink->journal) wi_journal_token(b->sink->journal, p->item->number, p->index, &drawn);
+    if (d.has_logprob) d.logprob = drawn->logprob;
+    for (int i = 0; i < d.others; i++) {
+        d.other[i].id = i < drawn->top_count ? drawn->top[i].id : -1;
+        d.other[i].logprob = i < drawn->top_count ? drawn->top[i].logprob : 0;
+    }
+    if (b->sink->journal) wi_journal_token(b->sink->journal, p->item->number, p->index, &d);
     b->figures.tokens++;
-    remember(b, wi_part_add(p, &drawn));
+    remember(b, wi_part_add(p, &d));
     if (p->ended) add_cancel(b, p->id);
+}
+
+// A request of which one continuation fails, fails. That is not journalled: it would fail again.
+static void fail_item(wi_batch *b, wi_item *item)
+{
+    remember(b, wi_item_fail(item));
+    for (int64_t i = 0; i < item->request.how.n; i++)
+        if (item->parts[i].id != 0) add_cancel(b, item->parts[i].id);
 }
 
 static void on_end(void *arg, weft_finish finish)
@@ -54,6 +68,10 @@ static void on_end(void *arg, weft_finish finish)
     b->running--;
     p->id = 0;
     if (p->ended) return; // at a stop text
+    if (finish == WEFT_FINISH_FAILED) {
+        fail_item(b, p->item);
+        return;
+    }
     if (b->sink->journal) wi_journal_end(b->sink->journal, p->item->number, p->index, (int)finish);
     remember(b, wi_part_end(p, finish));
 }
@@ -67,18 +85,30 @@ static weft_request request_of(const wi_order_request *r, const wi_order_part *p
     const wi_request_settings *how = &r->how;
     memcpy(tokens, r->tokens, (size_t)r->token_count * sizeof *tokens);
     if (part->drawn_count > 0) memcpy(tokens + r->token_count, part->drawn, (size_t)part->drawn_count * sizeof *tokens);
+    weft_request_sampling sampling = weft_request_sampling_default();
+    sampling.draw = (weft_sampling){.temperature = (float)how->temperature,
+                                    .top_k = (int32_t)how->top_k,
+                                    .top_p = (float)how->top_p,
+                                    .min_p = (float)how->min_p,
+                                    .seed = (uint64_t)how->seed,
+                                    .continuation = (uint32_t)part->index};
+    sampling.repetition = (float)how->repetition_penalty;
+    sampling.frequency = (float)how->frequency_penalty;
+    sampling.presence = (float)how->presence_penalty;
+    sampling.biases = r->biases;
+    sampling.bias_count = r->bias_count;
+    sampling.stops = r->stop_ids;
+    sampling.stop_count = r->stop_id_count;
+    sampling.ignore_stops = how->ignore_eos;
+    sampling.min_tokens = (int)how->min_tokens;
+    sampling.logprobs = r->logprobs >= 0;
+    sampling.top_logprobs = r->logprobs > 0 ? r->logprobs : 0;
     return (weft_request){.tokens = tokens,
                           .token_count = r->token_count + part->drawn_count,
                           .drawn = part->drawn_count,
                           .max_tokens = (int)how->max_tokens,
                           .priority = (int)how->priority,
-                          .sampling = {.temperature = (float)how->temperature,
-                                       .top_k = (int32_t)how->top_k,
-                                       .top_p = (float)how->top_p,
-                                       .min_p = (float)how->min_p,
-                                       .seed = (uint64_t)how->seed,
-                                       .continuation = (uint32_t)part->index},
-                          .ignore_stops = how->ignore_eos,
+                          .sampling = sampling,
                           .calls = &silent_calls};
 }
 

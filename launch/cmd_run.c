@@ -6,11 +6,13 @@
 #include "core/clock.h"
 #include "core/json.h"
 #include "core/sha256.h"
+#include "launch/answer.h"
 #include "launch/model_open.h"
 
 typedef struct {
     wi_model_flags model;
-    const char *prompt, *file, *stop, *json;
+    const char *prompt, *file, *json;
+    weft_flag_list stop;
     int64_t max_tokens, top_k, seed, n;
     double temperature, top_p, min_p;
     bool ignore_eos, digest;
@@ -57,7 +59,10 @@ static const weft_flag flags[] = {
      .offset = FIELD(min_p),
      .help = "draw from tokens at least so probable, as a part of the likeliest one's probability",
      .max = 1},
-    {.name = "stop", .kind = WEFT_FLAG_STRING, .offset = FIELD(stop), .value = "TEXT", .help = "end before this text"},
+    {.name = "stop",
+     .kind = WEFT_FLAG_LIST,
+     .offset = FIELD(stop),
+     .help = "end before this text; several: before any"},
     {.name = "n",
      .kind = WEFT_FLAG_INT,
      .offset = FIELD(n),
@@ -103,17 +108,14 @@ static const weft_command command = {
     .operands = operands,
 };
 
-// One continuation on its way out.
+// One continuation.
 typedef struct {
     struct run *run;
     int64_t id;
-    weft_detokenizer *detokenizer;
-    int32_t *tokens;
-    int count;
-    char *text;                      // all of it so far
-    size_t bytes, capacity, written; // of the text
-    weft_finish finish;
-    bool stopped, failed;
+    wi_answer answer;
+    size_t written;     // of its text
+    weft_status status; // a failure inside of a callback
+    char failure[512];  // its text
 } stream;
 
 typedef struct run {
@@ -127,75 +129,38 @@ typedef struct run {
     weft_mesh_times times_first, times_last; // of exchanges, when the first and the last token came
 } run_state;
 
-static bool append(stream *s, const char *text, size_t bytes)
+static void show(stream *s)
 {
-    if (s->bytes + bytes > s->capacity) {
-        const size_t capacity = 2 * (s->bytes + bytes) + 256;
-        char *more = realloc(s->text, capacity);
-        if (!more) return false;
-        s->text = more;
-        s->capacity = capacity;
-    }
-    if (bytes) memcpy(s->text + s->bytes, text, bytes);
-    s->bytes += bytes;
-    return true;
-}
-
-// How much of the text is certain to stay: what may be the beginning of the stop text waits. Cuts at the stop text.
-static size_t certain(stream *s, const char *stop, bool ended)
-{
-    const size_t length = stop ? strlen(stop) : 0;
-    if (length == 0) return s->bytes;
-    const size_t from = s->written;
-    const char *found = s->bytes > from ? memmem(s->text + from, s->bytes - from, stop, length) : NULL;
-    if (found) {
-        s->stopped = true;
-        s->finish = WEFT_FINISH_STOP;
-        return s->bytes = (size_t)(found - s->text);
-    }
-    size_t held = ended ? 0 : length - 1 < s->bytes - from ? length - 1 : s->bytes - from;
-    while (held > 0 && memcmp(s->text + s->bytes - held, stop, held) != 0) held--;
-    return s->bytes - held;
-}
-
-static void emit(stream *s, bool ended)
-{
-    const size_t until = certain(s, s->run->options->stop, ended);
-    if (s->run->shows && until > s->written) {
-        fwrite(s->text + s->written, 1, until - s->written, stdout);
+    const wi_answer *a = &s->answer;
+    if (s->run->shows && a->certain > s->written) {
+        fwrite(a->text + s->written, 1, a->certain - s->written, stdout);
         fflush(stdout);
     }
-    s->written = until;
+    s->written = a->certain;
 }
 
-static void on_token(void *arg, int32_t token, float logit)
+static void on_token(void *arg, const weft_drawn *drawn)
 {
     stream *s = arg;
     run_state *run = s->run;
-    const char *text;
-    size_t bytes;
     if (run->first == 0) {
         run->first = weft_clock_ns();
         run->times_first = *run->model.mesh.times;
     }
     run->last = weft_clock_ns();
     run->times_last = *run->model.mesh.times;
-    if (s->stopped) return;
-    s->tokens[s->count++] = token;
-    if (weft_detokenizer_push(s->detokenizer, token, &text, &bytes) < 0 || !append(s, text, bytes)) s->failed = true;
-    emit(s, false);
-    if (s->stopped || s->failed) weft_engine_cancel(run->model.engine, s->id);
+    if (s->status == WEFT_OK) s->status = wi_answer_token(&s->answer, drawn->id);
+    show(s);
+    if (s->answer.stopped || s->status < 0) weft_engine_cancel(run->model.engine, s->id);
 }
 
 static void on_end(void *arg, weft_finish finish)
 {
     stream *s = arg;
-    const char *text;
-    size_t bytes;
-    if (!s->stopped) s->finish = finish;
-    if (s->stopped || s->failed) return;
-    if (weft_detokenizer_finish(s->detokenizer, &text, &bytes) < 0 || !append(s, text, bytes)) s->failed = true;
-    emit(s, true);
+    if (s->status == WEFT_OK)
+        s->status = finish == WEFT_FINISH_FAILED ? WEFT_FAILED : wi_answer_end(&s->answer, finish);
+    if (s->status < 0) snprintf(s->failure, sizeof s->failure, "%s", weft_error_text());
+    show(s);
 }
 
 static const weft_request_calls calls = {.token = on_token, .end = on_end};
@@ -205,19 +170,20 @@ static weft_status submit(run_state *r, int i)
     const options_of_run *o = r->options;
     stream *s = &r->streams[i];
     s->run = r;
-    s->tokens = malloc((size_t)o->max_tokens * sizeof *s->tokens);
-    if (!s->tokens) return weft_fail(WEFT_NO_MEMORY, "no memory for %lld tokens", (long long)o->max_tokens);
-    WEFT_TRY(weft_detokenizer_create(r->model.tokenizer, false, &s->detokenizer));
+    WEFT_TRY(wi_answer_init(&s->answer, r->model.tokenizer, o->stop.at, o->stop.count, (int)o->max_tokens));
+    weft_request_sampling sampling = weft_request_sampling_default();
+    sampling.ignore_stops = o->ignore_eos;
+    sampling.draw = (weft_sampling){.temperature = (float)o->temperature,
+                                    .top_k = (int32_t)o->top_k,
+                                    .top_p = (float)o->top_p,
+                                    .min_p = (float)o->min_p,
+                                    .seed = (uint64_t)o->seed,
+                                    .continuation = (uint32_t)i};
     const weft_request request = {.tokens = r->prompt,
                                   .token_count = r->prompt_count,
                                   .max_tokens = (int)o->max_tokens,
-                                  .sampling = {.temperature = (float)o->temperature,
-                                               .top_k = (int32_t)o->top_k,
-                                               .top_p = (float)o->top_p,
-                                               .min_p = (float)o->min_p,
-                                               .seed = (uint64_t)o->seed,
-                                               .continuation = (uint32_t)i},
-                                  .ignore_stops = o->ignore_eos,
+                                  .fork_of = i > 0 ? r->streams[0].id : 0,
+                                  .sampling = sampling,
                                   .calls = &calls,
                                   .arg = s};
     return weft_engine_submit(r->model.engine, &request, &s->id);
@@ -230,7 +196,7 @@ static weft_status generate(run_state *r)
     do WEFT_TRY(weft_engine_step(r->model.engine, &rows));
     while (rows > 0);
     for (int i = 0; i < r->options->n; i++)
-        if (r->streams[i].failed) return weft_fail(WEFT_NO_MEMORY, "no memory for the text of continuation %d", i);
+        if (r->streams[i].status < 0) return weft_fail(r->streams[i].status, "%s", r->streams[i].failure);
     return WEFT_OK;
 }
 
@@ -241,7 +207,8 @@ static void print_digest(const run_state *r)
     weft_sha256_begin(&hash);
     for (int i = 0; i < r->options->n; i++) {
         weft_sha256_add(&hash, &i, sizeof i);
-        weft_sha256_add(&hash, r->streams[i].tokens, (size_t)r->streams[i].count * sizeof(int32_t));
+        const wi_answer *a = &r->streams[i].answer;
+        weft_sha256_add(&hash, a->tokens, (size_t)a->token_count * sizeof *a->tokens);
     }
     weft_sha256_end(&hash, text);
     printf("digest %s %s %d%s\n", text, weft_family_name(weft_model_weights_of(r->model.model)->family),
@@ -256,7 +223,7 @@ typedef struct {
 static figures measure(const run_state *r)
 {
     figures f = {0};
-    for (int i = 0; i < r->options->n; i++) f.tokens += r->streams[i].count;
+    for (int i = 0; i < r->options->n; i++) f.tokens += r->streams[i].answer.token_count;
     f.prefill_s = r->first ? (double)(r->first - r->start) * 1e-9 : 0;
     f.decode_s = r->first ? (double)(r->last - r->first) * 1e-9 : 0;
     return f;
@@ -293,14 +260,14 @@ static weft_status write_json(const run_state *r, const char *path)
     weft_json_write_int(&w, "prompt_tokens", r->prompt_count);
     weft_json_write_array(&w, "continuations");
     for (int i = 0; i < r->options->n; i++) {
-        const stream *s = &r->streams[i];
-        char *ended = strndup(s->text ? s->text : "", s->bytes);
+        const wi_answer *a = &r->streams[i].answer;
+        char *ended = strndup(a->text, a->certain);
         weft_json_write_object(&w, NULL);
         weft_json_write_string(&w, "text", ended);
         weft_json_write_array(&w, "tokens");
-        for (int j = 0; j < s->count; j++) weft_json_write_int(&w, NULL, s->tokens[j]);
+        for (int j = 0; j < a->token_count; j++) weft_json_write_int(&w, NULL, a->tokens[j]);
         weft_json_write_end(&w);
-        weft_json_write_string(&w, "finish_reason", weft_finish_name(s->finish));
+        weft_json_write_string(&w, "finish_reason", weft_finish_name(a->finish));
         weft_json_write_end(&w);
         free(ended);
     }
@@ -325,9 +292,13 @@ static void print_figures(const run_state *r)
     const figures f = measure(r);
     const weft_weights *w = weft_model_weights_of(r->model.model);
     const int64_t decoded = f.tokens - r->options->n;
-    fprintf(stderr, "weft: loaded %.2f GB (%s, %s) in %.2f s; prompt of %d tokens in %.3f s; %lld tokens",
-            (double)w->bytes * 1e-9, weft_dtype_name(w->type), weft_family_name(w->family), r->model.load_s,
-            r->prompt_count, f.prefill_s, (long long)f.tokens);
+    const double all = (double)r->model.loaded_all, most = (double)r->model.loaded_most;
+    const double unit = all < 1e9 ? 1e6 : 1e9;
+    const char *name = all < 1e9 ? "MB" : "GB";
+    fprintf(stderr, "weft: loaded %.2f %s", all / unit, name);
+    if (most < all) fprintf(stderr, ", up to %.2f %s a rank", most / unit, name);
+    fprintf(stderr, " (%s, %s) in %.2f s; prompt of %d tokens in %.3f s; %lld tokens", weft_dtype_name(w->type),
+            weft_family_name(w->family), r->model.load_s, r->prompt_count, f.prefill_s, (long long)f.tokens);
     if (decoded > 0 && f.decode_s > 0) fprintf(stderr, ", %.1f a second", (double)decoded / f.decode_s);
     fputc('\n', stderr);
 }
@@ -336,7 +307,7 @@ static void print_texts(const run_state *r)
 {
     for (int i = 0; i < r->options->n; i++) {
         if (r->options->n > 1) printf("--- %d\n", i + 1);
-        fwrite(r->streams[i].text, 1, r->streams[i].bytes, stdout);
+        fwrite(r->streams[i].answer.text, 1, r->streams[i].answer.certain, stdout);
         putchar('\n');
     }
 }
@@ -364,8 +335,11 @@ static weft_status run_run(weft_job *job, const wi_call *call)
     weft_status status;
     WEFT_TRY_GOTO(wi_model_begin(job, call, &o->model, true, &r.model));
     WEFT_TRY_GOTO(read_prompt(&r));
-    const wi_model_needs needs = {
-        .positions = r.prompt_count + o->max_tokens, .requests = (int)o->n, .logit_rows = (int)o->n};
+    const wi_model_needs needs = {.positions = r.prompt_count + o->max_tokens,
+                                  .requests = (int)o->n,
+                                  .logit_rows = (int)o->n,
+                                  .prompt = r.prompt_count,
+                                  .tokens = o->max_tokens};
     WEFT_TRY_GOTO(wi_model_load(&r.model, call, &o->model, &needs));
     r.shows = r.model.speaks && o->n == 1 && !o->digest && !json_out;
     r.streams = calloc((size_t)o->n, sizeof *r.streams);
@@ -384,11 +358,7 @@ static weft_status run_run(weft_job *job, const wi_call *call)
     }
 fail:
     wi_model_close(&r.model);
-    for (int i = 0; r.streams && i < o->n; i++) {
-        weft_detokenizer_destroy(r.streams[i].detokenizer);
-        free(r.streams[i].tokens);
-        free(r.streams[i].text);
-    }
+    for (int i = 0; r.streams && i < o->n; i++) wi_answer_fini(&r.streams[i].answer);
     free(r.streams);
     free(r.prompt);
     return status;

@@ -12,6 +12,7 @@ typedef struct {
     double temperature;
     const char *prompt;
     int dense;
+    weft_flag_list stops;
 } options;
 
 typedef struct {
@@ -61,6 +62,7 @@ static const weft_flag own_flags[] = {
      .offset = offsetof(options, dense),
      .choices = "tp|mesh",
      .help = "the group"},
+    {.name = "stop", .kind = WEFT_FLAG_LIST, .offset = offsetof(options, stops), .help = "end before it"},
     {0}};
 
 static const weft_flag common_flags[] = {
@@ -106,6 +108,33 @@ static weft_status parse_list(const char *const *argv)
         CHECK_FAILS(PARSE(__VA_ARGS__), WEFT_USAGE, "");                                                               \
         CHECK_TEXT(weft_error_text(), text);                                                                           \
     } while (0)
+
+static void test_lists(void)
+{
+    CHECK_OK(PARSE("demo"));
+    CHECK_INT(o.stops.count, 0);
+    CHECK_OK(PARSE("demo", "--stop", "a,b", "--max-tokens", "7", "--stop=", "--stop", "--- x"));
+    CHECK_INT(o.stops.count, 3);
+    CHECK_TEXT(o.stops.at[0], "a,b");
+    CHECK_TEXT(o.stops.at[1], "");
+    CHECK_TEXT(o.stops.at[2], "--- x");
+    setenv("WEFT_STOP", "of the environment", 1);
+    CHECK_OK(PARSE("demo"));
+    CHECK_INT(o.stops.count, 1);
+    CHECK_TEXT(o.stops.at[0], "of the environment");
+    CHECK_OK(PARSE("demo", "--stop", "x", "--stop", "y"));
+    CHECK_INT(o.stops.count, 2);
+    CHECK_TEXT(o.stops.at[0], "x");
+    unsetenv("WEFT_STOP");
+    const char *many[2 * WEFT_FLAG_LIST_MAX + 5] = {"run", "demo"};
+    for (int i = 0; i < WEFT_FLAG_LIST_MAX; i++) many[2 + 2 * i] = "--stop", many[3 + 2 * i] = "x";
+    CHECK_OK(parse_list(many));
+    CHECK_INT(o.stops.count, WEFT_FLAG_LIST_MAX);
+    many[2 + 2 * WEFT_FLAG_LIST_MAX] = "--stop", many[3 + 2 * WEFT_FLAG_LIST_MAX] = "y";
+    CHECK_FAILS(parse_list(many), WEFT_USAGE, "--stop y: 16 are the most");
+    CHECK_INT(o.stops.count, 0);
+    BAD("--no-stop", "demo", "--no-stop");
+}
 
 static void test_spellings(void)
 {
@@ -271,6 +300,7 @@ static void test_help_text(void)
         "  -t, --temperature DEGREES  0 is greedy (default 0.7)\n"
         "  -p, --prompt TEXT          the text\n"
         "      --dense tp|mesh        the group (default tp)\n"
+        "      --stop TEXT ...        end before it\n"
         "  -h, --help                 this text\n"
         "\n"
         "Common flags:\n"
@@ -353,6 +383,7 @@ static void test_numbers(void)
 int main(void)
 {
     test_spellings();
+    test_lists();
     test_kinds();
     test_errors();
     test_help_flag();
