@@ -24,15 +24,17 @@ static void mix(uint32_t state[8], const unsigned char block[64])
         w[i] = w[i - 16] + (turn(w[i - 15], 7) ^ turn(w[i - 15], 18) ^ w[i - 15] >> 3) + w[i - 7] +
                (turn(w[i - 2], 17) ^ turn(w[i - 2], 19) ^ w[i - 2] >> 10);
     memcpy(s, state, sizeof s);
-    for (int i = 0; i < 64; i++) {
-        const uint32_t one = s[7] + (turn(s[4], 6) ^ turn(s[4], 11) ^ turn(s[4], 25)) +
-                             ((s[4] & s[5]) ^ (~s[4] & s[6])) + rounds[i] + w[i];
-        const uint32_t two =
-            (turn(s[0], 2) ^ turn(s[0], 13) ^ turn(s[0], 22)) + ((s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]));
-        memmove(s + 1, s, 7 * sizeof *s);
-        s[4] += one;
-        s[0] = one + two;
-    }
+    // Names go round instead of values: in eight rounds each comes back to where it was.
+    for (int i = 0; i < 64; i += 8)
+        for (int j = 0; j < 8; j++) {
+            const uint32_t a = s[-j & 7], b = s[(1 - j) & 7], c = s[(2 - j) & 7];
+            const uint32_t e = s[(4 - j) & 7], f = s[(5 - j) & 7], g = s[(6 - j) & 7];
+            const uint32_t one = s[(7 - j) & 7] + (turn(e, 6) ^ turn(e, 11) ^ turn(e, 25)) + ((e & f) ^ (~e & g)) +
+                                 rounds[i + j] + w[i + j];
+            const uint32_t two = (turn(a, 2) ^ turn(a, 13) ^ turn(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
+            s[(3 - j) & 7] += one;
+            s[(7 - j) & 7] = one + two;
+        }
     for (int i = 0; i < 8; i++) state[i] += s[i];
 }
 
@@ -57,16 +59,23 @@ void weft_sha256_add(weft_sha256 *hash, const void *data, size_t bytes)
     }
 }
 
-void weft_sha256_end(weft_sha256 *hash, char text[65])
+void weft_sha256_finish(weft_sha256 *hash, unsigned char digest[32])
 {
     static const unsigned char zeros[64];
-    static const char digits[] = "0123456789abcdef";
     const uint64_t bits = hash->bytes * 8;
     unsigned char length[8];
     for (int i = 0; i < 8; i++) length[i] = (unsigned char)(bits >> (56 - 8 * i));
     weft_sha256_add(hash, "\x80", 1);
-    while (hash->bytes % 64 != 56) weft_sha256_add(hash, zeros, 1);
+    weft_sha256_add(hash, zeros, (size_t)((120 - hash->bytes % 64) % 64));
     weft_sha256_add(hash, length, sizeof length);
-    for (int i = 0; i < 64; i++) text[i] = digits[hash->state[i / 8] >> (28 - 4 * (i % 8)) & 15];
+    for (int i = 0; i < 32; i++) digest[i] = (unsigned char)(hash->state[i / 4] >> (24 - 8 * (i % 4)));
+}
+
+void weft_sha256_end(weft_sha256 *hash, char text[65])
+{
+    static const char digits[] = "0123456789abcdef";
+    unsigned char digest[32];
+    weft_sha256_finish(hash, digest);
+    for (int i = 0; i < 64; i++) text[i] = digits[digest[i / 2] >> (i % 2 ? 0 : 4) & 15];
     text[64] = 0;
 }

@@ -17,7 +17,9 @@ typedef struct {
 
 void weft_sha256_begin(weft_sha256 *hash);
 void weft_sha256_add(weft_sha256 *hash, const void *data, size_t bytes);
-void weft_sha256_end(weft_sha256 *hash, char text[65]); // in hex; the hash must begin anew after it
+// The hash as bytes, or in hex. It must begin anew after either.
+void weft_sha256_finish(weft_sha256 *hash, unsigned char digest[32]);
+void weft_sha256_end(weft_sha256 *hash, char text[65]);
 
 #ifdef __cplusplus
 }

@@ -7,43 +7,32 @@
 #include "engine/rows.h"
 
 typedef struct active {
-    struct active *next; // in order of arrival
-    int64_t id;
+    wi_work work; // first: who has one has the other
     weft_request request;
     int32_t *tokens; // prompt and what was drawn, room for all
-    int count;       // of them
-    int cached;      // of them, from the first on
-    int32_t *blocks; // of the cache, for all tokens that there may be; NULL before it is admitted
-    int block_count; // -1 stands for those that other ranks hold
-    int key;         // of the fold
-    int rotation;
     int64_t rotation_limit;
     bool cancelled;
 } active;
-
-// What a request has of a step.
-typedef struct {
-    active *of;
-    int rows;
-    int logit_first, logits;
-} share;
 
 struct weft_engine {
     weft_op op;
     weft_model *model;
     weft_pool *pool;
     weft_engine_options options;
-    int ranks, rank; // that positions are dealt over
-    int64_t blocks;  // of the smallest pool
-    int64_t *used;   // [ranks] blocks in use: every rank follows all
-    int64_t *asked;  // [ranks] that a request would take
-    active *first;
-    int64_t last_id;
-    int64_t steps; // so far
+    wi_cache *cache;
     wi_rows *rows; // of one step
-    share *shares; // (requests)
-    int share_count;
+    wi_schedule *schedule;
+    bool has_cancelled; // somebody
 };
+
+static active *active_of(wi_work *work) { return (active *)work; }
+
+static active *find(const weft_engine *e, int64_t id)
+{
+    for (wi_work *w = wi_schedule_first(e->schedule); w; w = wi_schedule_next(e->schedule, w))
+        if (w->id == id) return active_of(w);
+    return NULL;
+}
 
 const char *weft_finish_name(weft_finish finish)
 {
@@ -51,173 +40,117 @@ const char *weft_finish_name(weft_finish finish)
     return (size_t)finish < sizeof names / sizeof *names ? names[finish] : "unknown";
 }
 
-// Which rank holds a block of a request that is rotated by `key`.
-static int owner_of(const weft_engine *e, int block, int key)
+static void active_free(active *a)
 {
-    if (e->ranks == 1) return 0;
-    return weft_fold_owner((int64_t)block * weft_pool_block(e->pool) / WEFT_FOLD_CHUNK, e->ranks, key);
-}
-
-static void active_free(weft_engine *e, active *a)
-{
-    for (int i = 0; a->blocks && i < a->block_count; i++) {
-        e->used[owner_of(e, i, a->key)]--;
-        if (a->blocks[i] >= 0) weft_pool_give(e->pool, a->blocks[i]);
-    }
-    free(a->blocks);
     free(a->tokens);
     free(a);
 }
 
 static void end(weft_engine *e, active *a, weft_finish finish)
 {
-    active **at = &e->first;
-    while (*at != a) at = &(*at)->next;
-    *at = a->next;
+    wi_schedule_remove(e->schedule, &a->work);
     if (a->request.calls->end) a->request.calls->end(a->request.arg, finish);
-    active_free(e, a);
+    active_free(a);
 }
 
-// How many tokens the request may come to that are computed: the last one drawn never is.
-static int64_t computed_of(const active *a)
+// ---- requests ----
+
+// How many tokens a request may come to that are computed: the last one drawn never is.
+static int64_t computed_of(const weft_request *r)
 {
-    return (int64_t)a->request.token_count + (a->request.max_tokens > 0 ? a->request.max_tokens - 1 : 0);
+    const int64_t prompt = (int64_t)r->token_count - r->drawn;
+    return prompt + (r->max_tokens > 0 ? r->max_tokens - 1 : 0);
 }
 
-static int blocks_of(const weft_engine *e, const active *a)
+static weft_status check_request(weft_engine *e, const weft_request *r)
 {
-    const int block = weft_pool_block(e->pool);
-    return (int)((computed_of(a) + block - 1) / block);
+    const weft_model_config *config = weft_model_config_of(e->model);
+    const wi_cache_shape *cache = wi_cache_shape_of(e->cache);
+    const int64_t room = weft_model_options_of(e->model)->positions, most = computed_of(r);
+    if (r->token_count - r->drawn < 1) return weft_fail(WEFT_INVALID, "a request without tokens: give at least one");
+    for (int i = 0; i < r->token_count; i++)
+        if (r->tokens[i] < 0 || r->tokens[i] >= config->vocab)
+            return weft_fail(WEFT_INVALID, "token %d is %d: the vocabulary has 0 to %lld", i, r->tokens[i],
+                             (long long)config->vocab - 1);
+    if (r->drawn < 0 || (r->drawn > 0 && r->drawn >= r->max_tokens))
+        return weft_fail(WEFT_INVALID, "a request of %d tokens to draw, of which %d were drawn: nothing is left to do",
+                         r->max_tokens, r->drawn);
+    if (!wi_cache_fits(e->cache, most))
+        return weft_fail(WEFT_LIMIT, "a request of up to %lld tokens: the cache has room for %lld; use --cache-bytes",
+                         (long long)most + (r->max_tokens > 0),
+                         (long long)(cache->units * cache->ranks * cache->block));
+    if (most > room)
+        return weft_fail(WEFT_LIMIT, "a request of up to %lld tokens: the model was opened for %lld positions",
+                         (long long)most + (r->max_tokens > 0), (long long)room);
+    return WEFT_OK;
 }
 
-// Whether the request would fit an empty cache.
-static bool fits_alone(const weft_engine *e, const active *a)
+// The rotations of a text: those of its prompt, until it grew over a limit of the model.
+static weft_status turn(weft_engine *e, active *a)
 {
-    for (int key = 0; key < (e->ranks > 1 ? WEFT_FOLD_PLACES : 1); key++) {
-        int64_t most = 0;
-        memset(e->asked, 0, (size_t)e->ranks * sizeof *e->asked);
-        for (int i = 0; i < a->block_count; i++) e->asked[owner_of(e, i, key)]++;
-        for (int r = 0; r < e->ranks; r++) most = e->asked[r] > most ? e->asked[r] : most;
-        if (most <= e->blocks) return true;
+    int length = a->work.prompt;
+    a->rotation_limit = weft_model_rotation_limit(e->model, length);
+    while (a->work.count > a->rotation_limit) {
+        length = (int)a->rotation_limit + 1;
+        a->rotation_limit = weft_model_rotation_limit(e->model, length);
     }
-    return false;
+    return weft_model_rotation(e->model, length, &a->work.turned);
+}
+
+static weft_status make_active(weft_engine *e, const weft_request *request, active **out)
+{
+    const size_t room = (size_t)(request->token_count - request->drawn) + (size_t)request->max_tokens;
+    weft_status status;
+    active *parent = request->fork_of ? find(e, request->fork_of) : NULL;
+    active *a = calloc(1, sizeof *a);
+    if (!a || !(a->tokens = malloc(room * sizeof *a->tokens)))
+        WEFT_TRY_GOTO(weft_fail(WEFT_NO_MEMORY, "no memory for a request of %zu tokens", room));
+    a->request = *request;
+    a->request.tokens = NULL;
+    memcpy(a->tokens, request->tokens, (size_t)request->token_count * sizeof *a->tokens);
+    a->work = (wi_work){.priority = request->priority,
+                        .tokens = a->tokens,
+                        .count = request->token_count,
+                        .prompt = request->token_count - request->drawn,
+                        .positions = computed_of(request),
+                        .all_logits = request->prompt_logits,
+                        .draws = request->max_tokens > 0,
+                        .parent = parent ? &parent->work : NULL};
+    WEFT_TRY_GOTO(turn(e, a));
+    WEFT_TRY_GOTO(wi_schedule_add(e->schedule, &a->work));
+    *out = a;
+    return WEFT_OK;
+fail:
+    if (a) active_free(a);
+    return status;
 }
 
 weft_status weft_engine_submit(weft_engine *e, const weft_request *request, int64_t *id)
 {
-    const weft_model_config *config = weft_model_config_of(e->model);
-    const int64_t most = (int64_t)request->token_count + request->max_tokens;
-    if (request->token_count < 1) return weft_fail(WEFT_INVALID, "a request without tokens: give at least one");
-    for (int i = 0; i < request->token_count; i++)
-        if (request->tokens[i] < 0 || request->tokens[i] >= config->vocab)
-            return weft_fail(WEFT_INVALID, "token %d is %d: the vocabulary has 0 to %lld", i, request->tokens[i],
-                             (long long)config->vocab - 1);
-    active *a = calloc(1, sizeof *a);
-    if (!a || !(a->tokens = malloc((size_t)most * sizeof *a->tokens))) {
-        free(a);
-        return weft_fail(WEFT_NO_MEMORY, "no memory for a request of %lld tokens", (long long)most);
-    }
-    a->request = *request;
-    a->request.tokens = NULL;
-    memcpy(a->tokens, request->tokens, (size_t)request->token_count * sizeof *a->tokens);
-    a->count = request->token_count;
-    a->block_count = blocks_of(e, a);
-    weft_status status = WEFT_OK;
-    if (!fits_alone(e, a))
-        status = weft_fail(WEFT_LIMIT, "a request of up to %lld tokens: the cache has room for %lld; use --cache-bytes",
-                           (long long)most, (long long)(e->blocks * e->ranks * weft_pool_block(e->pool)));
-    if (status == WEFT_OK && computed_of(a) > weft_model_options_of(e->model)->positions)
-        status = weft_fail(WEFT_LIMIT, "a request of up to %lld tokens: the model was opened for %lld positions",
-                           (long long)most, (long long)weft_model_options_of(e->model)->positions);
-    if (status == WEFT_OK) status = weft_model_rotation(e->model, a->count, &a->rotation);
-    if (status != WEFT_OK) {
-        active_free(e, a);
-        return status;
-    }
-    a->rotation_limit = weft_model_rotation_limit(e->model, a->count);
-    a->id = ++e->last_id;
-    active **at = &e->first;
-    while (*at) at = &(*at)->next;
-    *at = a;
-    *id = a->id;
+    active *a;
+    WEFT_TRY(check_request(e, request));
+    WEFT_TRY(make_active(e, request, &a));
+    *id = a->work.id;
     return WEFT_OK;
 }
 
 void weft_engine_cancel(weft_engine *e, int64_t id)
 {
-    for (active *a = e->first; a; a = a->next)
-        if (a->id == id) a->cancelled = true;
+    active *a = find(e, id);
+    if (a) a->cancelled = e->has_cancelled = true;
 }
 
-// The key that leaves the fullest rank with the fewest blocks; false where the request does not fit under any.
-static bool find_key(const weft_engine *e, const active *a, int *key)
+static void end_cancelled(weft_engine *e)
 {
-    int64_t best = e->blocks + 1;
-    for (int k = 0; k < (e->ranks > 1 ? WEFT_FOLD_PLACES : 1); k++) {
-        int64_t most = 0;
-        memcpy(e->asked, e->used, (size_t)e->ranks * sizeof *e->asked);
-        for (int i = 0; i < a->block_count; i++) e->asked[owner_of(e, i, k)]++;
-        for (int r = 0; r < e->ranks; r++) most = e->asked[r] > most ? e->asked[r] : most;
-        if (most >= best) continue;
-        best = most;
-        *key = k;
+    if (!e->has_cancelled) return;
+    e->has_cancelled = false;
+    for (wi_work *w = wi_schedule_first(e->schedule), *next; w; w = next) {
+        next = wi_schedule_next(e->schedule, w);
+        if (active_of(w)->cancelled) end(e, active_of(w), WEFT_FINISH_CANCELLED);
     }
-    return best <= e->blocks;
 }
 
-static weft_status admit_one(weft_engine *e, active *a)
-{
-    a->blocks = malloc((size_t)a->block_count * sizeof *a->blocks);
-    if (!a->blocks) return weft_fail(WEFT_NO_MEMORY, "no memory for the table of %d blocks", a->block_count);
-    for (int i = 0; i < a->block_count; i++) {
-        const int owner = owner_of(e, i, a->key);
-        e->used[owner]++;
-        a->blocks[i] = owner == e->rank ? weft_pool_take(e->pool) : -1;
-    }
-    return WEFT_OK;
-}
-
-// In order: the first that does not fit keeps those behind it waiting.
-static weft_status admit(weft_engine *e)
-{
-    int running = 0;
-    for (active *a = e->first; a; a = a->next, running++) {
-        if (a->blocks) continue;
-        if (running == e->options.requests || !find_key(e, a, &a->key)) return WEFT_OK;
-        WEFT_TRY(admit_one(e, a));
-    }
-    return WEFT_OK;
-}
-
-static bool is_generating(const active *a) { return a->count - a->cached == 1 && a->count > a->request.token_count; }
-
-// Rows of one request into the step, as many as there is room for.
-static void add_rows(weft_engine *e, active *a)
-{
-    const bool all = a->request.prompt_logits && a->count == a->request.token_count; // not again when it starts over
-    const wi_rows_wanted wanted = {.tokens = a->tokens + a->cached,
-                                   .position = a->cached,
-                                   .count = a->count - a->cached,
-                                   .blocks = a->blocks,
-                                   .key = a->key,
-                                   .rotation = a->rotation,
-                                   .all_logits = all,
-                                   .last_logit = a->request.max_tokens > 0};
-    share s = {.of = a, .logit_first = wi_rows_logits(e->rows)};
-    s.rows = wi_rows_add(e->rows, &wanted);
-    s.logits = wi_rows_logits(e->rows) - s.logit_first;
-    if (s.rows > 0) e->shares[e->share_count++] = s;
-}
-
-static void schedule(weft_engine *e)
-{
-    e->share_count = 0;
-    wi_rows_begin(e->rows);
-    for (active *a = e->first; a && a->blocks; a = a->next)
-        if (is_generating(a)) add_rows(e, a);
-    for (active *a = e->first; a && a->blocks; a = a->next)
-        if (!is_generating(a)) add_rows(e, a);
-}
+// ---- a step ----
 
 static bool is_stop(const weft_engine *e, const active *a, int32_t token)
 {
@@ -232,7 +165,8 @@ static weft_status draw(weft_engine *e, active *a, const float *logits)
 {
     const size_t vocab = (size_t)weft_model_config_of(e->model)->vocab;
     const weft_sampling *how = &a->request.sampling;
-    const uint64_t position = (uint64_t)a->count;
+    wi_work *w = &a->work;
+    const uint64_t position = (uint64_t)w->count;
     weft_choice choice = {.id = -1};
     const weft_sample args = {.logits = {.at = logits, .stride = vocab, .rows = 1, .width = vocab},
                               .how = &how,
@@ -240,57 +174,65 @@ static weft_status draw(weft_engine *e, active *a, const float *logits)
                               .out = &choice};
     e->op.table->pick.sample(&e->op, &args);
     if (choice.id < 0)
-        return weft_fail(WEFT_FAILED, "no logit at position %d is a number: the weights hold NaN", a->count - 1);
+        return weft_fail(WEFT_FAILED, "no logit at position %d is a number: the weights hold NaN", w->count - 1);
     if (is_stop(e, a, choice.id)) {
         end(e, a, WEFT_FINISH_STOP);
         return WEFT_OK;
     }
-    a->tokens[a->count++] = choice.id;
+    a->tokens[w->count++] = choice.id;
     if (a->request.calls->token) a->request.calls->token(a->request.arg, choice.id, choice.logit);
-    if (a->count - a->request.token_count == a->request.max_tokens) {
+    if (w->count - w->prompt == a->request.max_tokens) {
         end(e, a, WEFT_FINISH_LENGTH);
         return WEFT_OK;
     }
-    if (a->count <= a->rotation_limit) return WEFT_OK;
+    if (w->count <= a->rotation_limit) return WEFT_OK;
     // The model turns longer texts in another way: what is cached was turned in the old one.
-    a->cached = 0;
-    a->rotation_limit = weft_model_rotation_limit(e->model, a->count);
-    return weft_model_rotation(e->model, a->count, &a->rotation);
+    WEFT_TRY(turn(e, a));
+    wi_schedule_restart(e->schedule, w);
+    return WEFT_OK;
 }
 
-static weft_status deliver(weft_engine *e, const share *s, const float *all_logits)
+static weft_status deliver(weft_engine *e, const wi_share *s, const float *all_logits)
 {
-    active *a = s->of;
+    active *a = active_of(s->of);
     const size_t vocab = (size_t)weft_model_config_of(e->model)->vocab;
     const float *logits = all_logits + (size_t)s->logit_first * vocab;
-    a->cached += s->rows;
+    wi_schedule_computed(e->schedule, s);
     if (s->logits > 0 && a->request.calls->logits)
-        a->request.calls->logits(a->request.arg, a->cached - s->logits, s->logits, logits, vocab);
-    if (a->cached < a->count) return WEFT_OK;
+        a->request.calls->logits(a->request.arg, s->first_logit, s->logits, logits, vocab);
+    if (a->work.cached < a->work.count) return WEFT_OK;
     if (a->request.max_tokens > 0) return draw(e, a, logits + (size_t)(s->logits - 1) * vocab);
     end(e, a, WEFT_FINISH_SCORED);
     return WEFT_OK;
 }
 
+static void copy_blocks(weft_engine *e)
+{
+    const wi_copy *copies;
+    const int count = wi_cache_copies(e->cache, &copies);
+    for (int i = 0; i < count; i++) weft_pool_copy(e->pool, copies[i].from, copies[i].to);
+    wi_cache_copied(e->cache);
+}
+
 weft_status weft_engine_step(weft_engine *e, int *rows)
 {
+    const wi_share *shares;
     *rows = 0;
-    for (active *a = e->first, *next; a; a = next) {
-        next = a->next;
-        if (a->cancelled) end(e, a, WEFT_FINISH_CANCELLED);
-    }
-    WEFT_TRY(admit(e));
-    schedule(e);
-    if (e->share_count == 0) return WEFT_OK;
+    end_cancelled(e);
+    const int count = wi_schedule_step(e->schedule, &shares);
+    if (count == 0) return WEFT_OK;
     weft_comm *all = weft_model_layout_of(e->model)->mesh.all;
-    if (all) weft_job_set_step(weft_comm_job(all), ++e->steps); // for reports
+    if (all) weft_job_set_step(weft_comm_job(all), wi_schedule_state_of(e->schedule).steps); // for reports
+    copy_blocks(e);
     weft_batch b = *wi_rows_batch(e->rows);
     b.layers = weft_pool_layers(e->pool);
     WEFT_TRY(weft_model_forward(e->model, &b));
-    for (int i = 0; i < e->share_count; i++) WEFT_TRY(deliver(e, &e->shares[i], b.logits));
+    for (int i = 0; i < count; i++) WEFT_TRY(deliver(e, &shares[i], b.logits));
     *rows = (int)wi_rows_count(e->rows);
     return WEFT_OK;
 }
+
+// ---- looking ----
 
 int64_t weft_engine_blocks(const weft_model *model, int block, int64_t positions, int requests)
 {
@@ -299,41 +241,101 @@ int64_t weft_engine_blocks(const weft_model *model, int block, int64_t positions
 
 bool weft_engine_look(const weft_engine *e, int64_t id, weft_engine_cached *out)
 {
-    for (const active *a = e->first; a; a = a->next) {
-        if (a->id != id || !a->blocks) continue;
-        *out = (weft_engine_cached){.blocks = a->blocks, .cached = a->cached, .key = a->key};
-        return true;
+    const active *a = find(e, id);
+    if (!a || !a->work.runs) return false;
+    *out =
+        (weft_engine_cached){.blocks = a->work.sequence.units, .cached = a->work.cached, .key = a->work.sequence.key};
+    return true;
+}
+
+weft_engine_state weft_engine_state_of(const weft_engine *e)
+{
+    const wi_schedule_state s = wi_schedule_state_of(e->schedule);
+    const wi_blocks *b = wi_cache_blocks(e->cache);
+    weft_engine_state state = {.running = s.running,
+                               .waiting = s.waiting,
+                               .steps = s.steps,
+                               .preempted = s.preempted,
+                               .found = s.found,
+                               .computed = s.computed,
+                               .blocks = wi_blocks_units(b),
+                               .held = -1,
+                               .evicted = wi_blocks_evicted(b),
+                               .decisions = s.decisions};
+    for (int r = 0; r < wi_cache_shape_of(e->cache)->ranks; r++) {
+        const int64_t held = state.blocks - wi_blocks_room(b, r);
+        if (held <= state.held) continue;
+        state.held = held;
+        state.cached = wi_blocks_named(b, r);
     }
-    return false;
+    return state;
+}
+
+weft_status weft_engine_check(const weft_engine *e)
+{
+    WEFT_TRY(wi_schedule_check(e->schedule));
+    const weft_engine_state state = weft_engine_state_of(e);
+    if (state.running == 0 && state.held != 0)
+        return weft_fail(WEFT_INTERNAL, "%lld blocks are held by nobody", (long long)state.held);
+    return WEFT_OK;
 }
 
 const weft_pool *weft_engine_pool(const weft_engine *e) { return e->pool; }
 
-static weft_status make_buffers(weft_engine *e)
+// ---- an engine ----
+
+static weft_status make_cache(weft_engine *e, int64_t blocks, int step_rows)
 {
     const weft_mesh *mesh = &weft_model_layout_of(e->model)->mesh;
+    const wi_cache_shape shape = {.ranks = mesh->shape.cp,
+                                  .rank = mesh->cp_rank,
+                                  .units = blocks,
+                                  .block = e->options.block,
+                                  .rows = step_rows,
+                                  .requests = e->options.requests,
+                                  .kinds = {{.units = 1}},
+                                  .kind_count = 1,
+                                  .eviction = e->options.eviction,
+                                  .sharing = !e->options.unshared};
+    return wi_cache_create(&shape, &e->cache);
+}
+
+static weft_status make_local(weft_engine *e, weft_device *device, int64_t blocks)
+{
+    const weft_mesh *mesh = &weft_model_layout_of(e->model)->mesh;
+    const weft_engine_options *o = &e->options;
     const size_t vocab = (size_t)weft_model_config_of(e->model)->vocab;
-    e->ranks = mesh->shape.cp;
-    e->rank = mesh->cp_rank;
+    const bool dealt = mesh->shape.cp > 1 && mesh->shape.dense == WEFT_DENSE_TP;
+    const wi_rows_shape rows = {.ranks = dealt ? mesh->shape.cp : 1,
+                                .own = dealt ? mesh->cp_rank : 0,
+                                .room = o->chunk,
+                                .logit_room = weft_model_options_of(e->model)->logit_rows,
+                                .vocab = vocab};
+    const wi_schedule_options schedule = {.order = o->schedule,
+                                          .requests = o->requests,
+                                          .reserves = !o->preempts,
+                                          .margin = o->margin,
+                                          .read_budget = o->read_budget};
     e->op.scratch_bytes = weft_pick_scratch(vocab, e->op.team ? weft_team_threads(e->op.team) : 1);
     e->op.scratch = aligned_alloc(64, (e->op.scratch_bytes + 63) / 64 * 64 + 64);
-    e->shares = malloc((size_t)e->options.requests * sizeof *e->shares);
-    e->used = calloc((size_t)e->ranks, sizeof *e->used);
-    e->asked = calloc((size_t)e->ranks, sizeof *e->asked);
-    if (!e->op.scratch || !e->shares || !e->used || !e->asked)
-        return weft_fail(WEFT_NO_MEMORY, "no memory for %d requests", e->options.requests);
-    return wi_rows_create(e->model, e->options.chunk, weft_model_options_of(e->model)->logit_rows, &e->rows);
+    if (!e->op.scratch) return weft_fail(WEFT_NO_MEMORY, "no memory to draw from %zu logits", vocab);
+    WEFT_TRY(wi_rows_create(&rows, &e->rows));
+    WEFT_TRY(make_cache(e, blocks, o->chunk * rows.ranks));
+    WEFT_TRY(wi_schedule_create(&schedule, e->cache, e->rows, &e->schedule));
+    return weft_pool_create(e->model, device, o->block, blocks, &e->pool);
 }
 
 static weft_status make(weft_engine *e, weft_device *device)
 {
+    weft_comm *all = weft_model_layout_of(e->model)->mesh.all;
     const weft_engine_options *o = &e->options;
     const int64_t block_bytes = (int64_t)weft_model_cache_layout(e->model, o->block, NULL);
     int64_t blocks = o->cache_bytes ? o->cache_bytes / block_bytes : o->cache_blocks;
-    WEFT_TRY(make_buffers(e));
-    WEFT_TRY(weft_pool_create(e->model, device, o->block, blocks < 1 ? 1 : blocks, &e->pool));
-    e->blocks = weft_pool_blocks(e->pool);
-    return WEFT_OK;
+    if (blocks < 1) blocks = 1;
+    // Ranks may have KV heads in unlike numbers, and so pools of unlike numbers of blocks.
+    if (all) WEFT_TRY(weft_comm_min(all, &blocks, 1));
+    const weft_status status = make_local(e, device, blocks);
+    return all ? weft_comm_agree(all, status, NULL) : status;
 }
 
 weft_status weft_engine_create(const weft_op *op, weft_model *model, weft_device *device,
@@ -342,18 +344,13 @@ weft_status weft_engine_create(const weft_op *op, weft_model *model, weft_device
     weft_comm *all = weft_model_layout_of(model)->mesh.all;
     weft_engine *e = calloc(1, sizeof *e);
     weft_status status = e ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory for an engine");
-    if (e) {
-        e->op = *op;
-        e->op.scratch = NULL;
-        e->model = model;
-        e->options = *options;
-        if (e->options.chunk > weft_model_options_of(model)->rows)
-            e->options.chunk = weft_model_options_of(model)->rows;
-        status = make(e, device);
-    }
     WEFT_TRY_GOTO(all ? weft_comm_agree(all, status, NULL) : status);
-    // Ranks may have KV heads in unlike numbers, and so pools of unlike numbers of blocks.
-    if (all) WEFT_TRY_GOTO(weft_comm_min(all, &e->blocks, 1));
+    e->op = *op;
+    e->op.scratch = NULL;
+    e->model = model;
+    e->options = *options;
+    if (e->options.chunk > weft_model_options_of(model)->rows) e->options.chunk = weft_model_options_of(model)->rows;
+    WEFT_TRY_GOTO(make(e, device));
     *out = e;
     return WEFT_OK;
 fail:
@@ -364,16 +361,14 @@ fail:
 void weft_engine_destroy(weft_engine *e)
 {
     if (!e) return;
-    while (e->first) {
-        active *a = e->first;
-        e->first = a->next;
-        active_free(e, a);
+    for (wi_work *w; e->schedule && (w = wi_schedule_first(e->schedule));) {
+        wi_schedule_remove(e->schedule, w);
+        active_free(active_of(w));
     }
+    wi_schedule_destroy(e->schedule);
+    wi_cache_destroy(e->cache);
     weft_pool_destroy(e->pool);
     wi_rows_destroy(e->rows);
     free(e->op.scratch);
-    free(e->shares);
-    free(e->used);
-    free(e->asked);
     free(e);
 }

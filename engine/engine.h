@@ -1,17 +1,17 @@
-// engine: one replica at work. Requests come in, are admitted in order as soon as their whole text fits the cache, run
-// together in steps over ragged batches, and each ends once, which its owner is told. It names no device and no
-// transport.
+// engine: one replica at work. Requests come in, wait in order until the cache has room for them, run together in steps
+// over ragged batches, and each ends once, which its owner is told. It names no device and no transport.
 //
-// A request is a list of tokens of which some are in the cache. A step computes rows for tokens that are not: one for
-// each request that is generating, then those of prompts, in order of arrival, as many as the step has room for. When a
-// request's last token was computed the next one is drawn. So prompts in pieces, generation and starting over are one
-// thing. What a request gets does not depend on the requests beside it.
+// A request is a list of tokens of which some are in the cache. A step computes rows for tokens that are not (which, is
+// schedule.h's matter). When a request's last token was computed the next one is drawn. So prompts in pieces,
+// generation, starting over and going on with what another has computed are one thing. What a request gets does not
+// depend on the requests beside it.
 //
 // Threads: one thread owns an engine. Callbacks come from inside weft_engine_step.
 #ifndef WEFT_ENGINE_ENGINE_H
 #define WEFT_ENGINE_ENGINE_H
 
 #include "engine/pool.h"
+#include "engine/schedule.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -40,7 +40,10 @@ typedef struct {
 typedef struct {
     const int32_t *tokens; // the prompt, at least one; copied
     int token_count;
-    int max_tokens; // to draw; 0: none, the prompt is only computed
+    int drawn; // of them, at the end: drawn before, where a job stopped; they count as drawn and are not told again
+    int max_tokens;  // to draw; 0: none, the prompt is only computed
+    int priority;    // the higher one goes first
+    int64_t fork_of; // a request with the same prompt, whose cached prompt this one goes on with; 0: none
     weft_sampling sampling;
     bool ignore_stops;               // draw on behind the model's stop tokens
     bool prompt_logits;              // give the logits of every position
@@ -54,6 +57,14 @@ typedef struct {
     int64_t cache_blocks; // so many blocks on each rank
     int requests;         // the most that run at once
     int chunk;            // the most rows that a rank computes in a step; not above the model's
+    weft_schedule schedule;
+    // Begin as soon as there is room for the prompt, and throw out the last in order when blocks run out; else begin
+    // when there is room for all that a request may come to.
+    bool preempts;
+    double margin;       // of the cache that a beginning request leaves, with `preempts`
+    int64_t read_budget; // positions that a step reads before it takes no more prompts; 0: any
+    bool unshared;       // requests do not use what others with the same tokens have in the cache
+    weft_eviction eviction;
 } weft_engine_options;
 
 // How many blocks each rank needs, so that `requests` of so many positions run at once. Local.
@@ -77,6 +88,19 @@ void weft_engine_cancel(weft_engine *engine, int64_t id); // one that has ended,
 // One step. *rows says how many rows were computed: 0 when there is nothing to do.
 weft_status weft_engine_step(weft_engine *engine, int *rows);
 const weft_pool *weft_engine_pool(const weft_engine *engine);
+
+// What the engine is doing; the same on every rank.
+typedef struct {
+    int running, waiting;         // requests
+    int64_t steps, preempted;     // so far
+    int64_t found, computed;      // positions, so far: taken from the cache at the beginning of requests; computed
+    int64_t blocks, held, cached; // of the fullest rank's pool: in all; in use; free but still found
+    int64_t evicted;              // blocks, so far
+    uint64_t decisions;           // a hash of all decisions so far: ranks that differ have gone astray
+} weft_engine_state;
+weft_engine_state weft_engine_state_of(const weft_engine *engine);
+// That the books of the cache are in order; with nothing to do, that all blocks are free or cached. INTERNAL.
+weft_status weft_engine_check(const weft_engine *engine);
 
 // What a running request has in this rank's cache: of positions 0 to cached - 1 those whose block is not -1.
 typedef struct {

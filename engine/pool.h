@@ -1,5 +1,5 @@
-// The paged cache's memory: one pool of blocks, each of so many positions of all layers, handed out and taken back by
-// number. Who holds which block is told by whoever took it; the pool counts holders, so that requests may share one.
+// The paged cache's memory on one rank: a pool of blocks, each of so many positions of all layers. Who has which block
+// is the cache's matter (cache.h).
 #ifndef WEFT_ENGINE_POOL_H
 #define WEFT_ENGINE_POOL_H
 
@@ -18,12 +18,9 @@ void weft_pool_destroy(weft_pool *pool); // accepts NULL
 int weft_pool_block(const weft_pool *pool);                // positions in a block
 size_t weft_pool_block_bytes(const weft_pool *pool);       // of all layers
 int64_t weft_pool_blocks(const weft_pool *pool);           // in all
-int64_t weft_pool_free_blocks(const weft_pool *pool);      // held by nobody
 const weft_cache *weft_pool_layers(const weft_pool *pool); // a view a layer
 
-int32_t weft_pool_take(weft_pool *pool);              // a block with one holder; -1 when none is free
-void weft_pool_share(weft_pool *pool, int32_t block); // one more holder
-void weft_pool_give(weft_pool *pool, int32_t block);  // one holder less; free after the last
+void weft_pool_copy(weft_pool *pool, int32_t from, int32_t to); // a block's bytes
 
 #ifdef __cplusplus
 }

@@ -1,6 +1,8 @@
 #include "engine/rows.h"
 
+#include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct wi_rows {
     int ranks, own; // that rows are dealt over; 1 where every rank computes all
@@ -10,6 +12,7 @@ struct wi_rows {
     weft_attention_request *runs; // [ranks][room]
     weft_dealt_rows *rows_of;     // [ranks]
     int *first_run;               // [ranks] of the request that is being added
+    int *fitted;                  // [ranks] rows of the one that is being tried
     int32_t *tokens, *positions;  // (room)
     weft_cache_span *spans;
     int *rotation;
@@ -25,6 +28,7 @@ static weft_status allocate(wi_rows *r, size_t vocab)
     r->runs = malloc(ranks * room * sizeof *r->runs);
     r->rows_of = calloc(ranks, sizeof *r->rows_of);
     r->first_run = calloc(ranks, sizeof *r->first_run);
+    r->fitted = calloc(ranks, sizeof *r->fitted);
     r->tokens = malloc(room * sizeof *r->tokens);
     r->positions = malloc(room * sizeof *r->positions);
     r->spans = malloc(room * sizeof *r->spans);
@@ -34,8 +38,8 @@ static weft_status allocate(wi_rows *r, size_t vocab)
     r->logit_owner = malloc(logits * sizeof *r->logit_owner);
     r->logit_counts = calloc(ranks, sizeof *r->logit_counts);
     r->logits = malloc(logits * vocab * sizeof *r->logits);
-    if (!r->runs || !r->rows_of || !r->first_run || !r->tokens || !r->positions || !r->spans || !r->rotation ||
-        !r->logit_row || !r->logit_place || !r->logit_owner || !r->logit_counts || !r->logits)
+    if (!r->runs || !r->rows_of || !r->first_run || !r->fitted || !r->tokens || !r->positions || !r->spans ||
+        !r->rotation || !r->logit_row || !r->logit_place || !r->logit_owner || !r->logit_counts || !r->logits)
         return weft_fail(WEFT_NO_MEMORY, "no memory for steps of %zu rows", room);
     return WEFT_OK;
 }
@@ -44,24 +48,22 @@ size_t wi_rows_bytes(int ranks, int room, int logit_room, size_t vocab)
 {
     const wi_rows *r = NULL; // for sizes alone
     const size_t a_rank = (size_t)room * sizeof *r->runs + sizeof *r->rows_of + sizeof *r->first_run +
-                          sizeof *r->logit_counts,
+                          sizeof *r->fitted + sizeof *r->logit_counts,
                  a_row = sizeof *r->tokens + sizeof *r->positions + sizeof *r->spans + sizeof *r->rotation,
                  a_logit =
                      sizeof *r->logit_row + sizeof *r->logit_place + sizeof *r->logit_owner + vocab * sizeof *r->logits;
     return (size_t)ranks * a_rank + (size_t)room * a_row + (size_t)logit_room * a_logit;
 }
 
-weft_status wi_rows_create(const weft_model *model, int room, int logit_room, wi_rows **out)
+weft_status wi_rows_create(const wi_rows_shape *shape, wi_rows **out)
 {
-    const weft_mesh *mesh = &weft_model_layout_of(model)->mesh;
-    const bool dealt = mesh->shape.cp > 1 && mesh->shape.dense == WEFT_DENSE_TP;
     wi_rows *r = calloc(1, sizeof *r);
-    if (!r) return weft_fail(WEFT_NO_MEMORY, "no memory for steps of %d rows", room);
-    r->ranks = dealt ? mesh->shape.cp : 1;
-    r->own = dealt ? mesh->cp_rank : 0;
-    r->room = room;
-    r->logit_room = logit_room;
-    const weft_status status = allocate(r, (size_t)weft_model_config_of(model)->vocab);
+    if (!r) return weft_fail(WEFT_NO_MEMORY, "no memory for steps of %d rows", shape->room);
+    r->ranks = shape->ranks;
+    r->own = shape->own;
+    r->room = shape->room;
+    r->logit_room = shape->logit_room;
+    const weft_status status = allocate(r, shape->vocab);
     if (status < 0)
         wi_rows_destroy(r);
     else
@@ -75,6 +77,7 @@ void wi_rows_destroy(wi_rows *r)
     free(r->runs);
     free(r->rows_of);
     free(r->first_run);
+    free(r->fitted);
     free(r->tokens);
     free(r->positions);
     free(r->spans);
@@ -128,7 +131,18 @@ static void add_run(wi_rows *r, const wi_rows_wanted *w, int rank, int done, int
     r->all += count;
 }
 
-int wi_rows_add(wi_rows *r, const wi_rows_wanted *w)
+// Which rank computes the row at a position, and how many from there on until another one does.
+static int dealt_to(const wi_rows *r, int64_t position, int key, int *run)
+{
+    if (r->ranks == 1) {
+        *run = INT_MAX;
+        return 0;
+    }
+    *run = (int)(WEFT_FOLD_CHUNK - position % WEFT_FOLD_CHUNK);
+    return weft_fold_owner(position / WEFT_FOLD_CHUNK, r->ranks, key);
+}
+
+int wi_rows_fit(wi_rows *r, const wi_rows_wanted *w)
 {
     int most = w->count, done = 0;
     const int logits = r->logit_room - r->batch.logit_rows;
@@ -136,21 +150,30 @@ int wi_rows_add(wi_rows *r, const wi_rows_wanted *w)
         most = smaller(most, logits);
     else if (w->last_logit && logits == 0)
         most--;
-    for (int i = 0; i < r->ranks; i++) r->first_run[i] = r->rows_of[i].run_count;
+    memset(r->fitted, 0, (size_t)r->ranks * sizeof *r->fitted);
     while (done < most) {
-        const int64_t at = w->position + done;
-        const int chunk_rest = (int)(WEFT_FOLD_CHUNK - at % WEFT_FOLD_CHUNK);
-        const int rank = r->ranks > 1 ? weft_fold_owner(at / WEFT_FOLD_CHUNK, r->ranks, w->key) : 0;
-        int count = smaller(most - done, r->room - r->rows_of[rank].rows);
-        if (r->ranks > 1) count = smaller(count, chunk_rest);
+        int run;
+        const int rank = dealt_to(r, w->position + done, w->key, &run);
+        const int left = r->room - r->rows_of[rank].rows - r->fitted[rank];
+        const int count = smaller(smaller(most - done, left), run);
         if (count <= 0) break;
-        add_run(r, w, rank, done, count);
+        r->fitted[rank] += count;
         done += count;
+    }
+    return done;
+}
+
+void wi_rows_add(wi_rows *r, const wi_rows_wanted *w)
+{
+    for (int i = 0; i < r->ranks; i++) r->first_run[i] = r->rows_of[i].run_count;
+    for (int done = 0, run; done < w->count; done += run) {
+        const int rank = dealt_to(r, w->position + done, w->key, &run);
+        run = smaller(run, w->count - done);
+        add_run(r, w, rank, done, run);
     }
     for (int i = 0; i < r->ranks; i++)
         for (int run = r->first_run[i]; run < r->rows_of[i].run_count; run++)
-            r->runs[(size_t)i * (size_t)r->room + (size_t)run].length = w->position + done;
-    return done;
+            r->runs[(size_t)i * (size_t)r->room + (size_t)run].length = w->position + w->count;
 }
 
 int wi_rows_logits(const wi_rows *r) { return r->batch.logit_rows; }

@@ -7,8 +7,13 @@
 
 typedef struct wi_rows wi_rows;
 
-// `room`: the most rows of one rank; `runs`: requests at once.
-weft_status wi_rows_create(const weft_model *model, int room, int logit_room, wi_rows **out);
+typedef struct {
+    int ranks, own;       // that rows are dealt over; 1 and 0 where every rank computes all
+    int room, logit_room; // the most rows of one rank; of which the logits are wanted, on all ranks
+    size_t vocab;
+} wi_rows_shape;
+
+weft_status wi_rows_create(const wi_rows_shape *shape, wi_rows **out);
 // What they take where rows are dealt over so many ranks.
 size_t wi_rows_bytes(int ranks, int room, int logit_room, size_t vocab);
 void wi_rows_destroy(wi_rows *rows); // accepts NULL
@@ -23,10 +28,11 @@ typedef struct {
 } wi_rows_wanted;
 
 void wi_rows_begin(wi_rows *rows);
-// How many of them there was room for, from the first on.
-int wi_rows_add(wi_rows *rows, const wi_rows_wanted *wanted);
-int wi_rows_logits(const wi_rows *rows);        // wanted so far
-int64_t wi_rows_count(const wi_rows *rows);     // on all ranks together
-const weft_batch *wi_rows_batch(wi_rows *rows); // `layers` is not set
+// How many of them there is room for, from the first on.
+int wi_rows_fit(wi_rows *rows, const wi_rows_wanted *wanted);
+void wi_rows_add(wi_rows *rows, const wi_rows_wanted *wanted); // all of them: they fit
+int wi_rows_logits(const wi_rows *rows);                       // wanted so far
+int64_t wi_rows_count(const wi_rows *rows);                    // on all ranks together
+const weft_batch *wi_rows_batch(wi_rows *rows);                // `layers` is not set
 
 #endif

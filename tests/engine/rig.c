@@ -45,7 +45,12 @@ void rig_open(rig *r, const char *name, const rig_options *o)
                                         .cache_bytes = o->cache_bytes,
                                         .cache_blocks = o->cache_blocks,
                                         .requests = o->requests,
-                                        .chunk = o->chunk};
+                                        .chunk = o->chunk,
+                                        .schedule = o->schedule,
+                                        .preempts = o->preempts,
+                                        .margin = o->margin,
+                                        .read_budget = o->read_budget,
+                                        .unshared = o->unshared};
     CHECK_OK(weft_engine_create(&op, r->model, r->device, &engine, &r->engine));
 }
 

@@ -12,6 +12,10 @@ typedef struct {
     int threads, chunk, block, requests;
     int64_t cache_bytes, cache_blocks;
     int64_t positions;
+    weft_schedule schedule;
+    bool preempts, unshared;
+    double margin;
+    int64_t read_budget;
     const weft_mesh *mesh; // NULL: a rank alone
 } rig_options;
 

@@ -45,7 +45,7 @@ static result run_one(const char *name, const golden *g, const rig_options *opti
     for (int i = 0; i < beside; i++) CHECK_INT(others[i].ends, 1);
     CHECK_INT(out.ends, 1);
     CHECK_INT(out.count, 24);
-    CHECK_INT(weft_pool_free_blocks(weft_engine_pool(r.engine)), weft_pool_blocks(weft_engine_pool(r.engine)));
+    CHECK_OK(weft_engine_check(r.engine));
     rig_close(&r);
     return out;
 }
@@ -109,6 +109,7 @@ static void check_order(void)
     const size_t block = weft_pool_block_bytes(weft_engine_pool(r.engine));
     rig_close(&r);
     o.cache_bytes = (int64_t)(3 * block);
+    o.unshared = true; // they begin alike
     rig_open(&r, "llama-plain", &o);
     CHECK_INT(weft_pool_blocks(weft_engine_pool(r.engine)), 3);
     result out[4] = {0};
@@ -143,7 +144,7 @@ static void check_order(void)
     CHECK_INT(out[3].ends, 1);
     CHECK_INT(out[3].finish, WEFT_FINISH_CANCELLED);
     CHECK_INT(out[3].count, 3);
-    CHECK_INT(weft_pool_free_blocks(weft_engine_pool(r.engine)), 3);
+    CHECK_OK(weft_engine_check(r.engine));
     // What is left over when the engine goes is given back unheard.
     submit(&r, &g, 20, 5, 0, &out[3]);
     CHECK_OK(weft_engine_step(r.engine, &rows));
@@ -204,8 +205,153 @@ static void check_longer(void)
     golden_free(&g);
 }
 
+// What requests with much in common get, one way and another: the same.
+enum { CROWD = 10 };
+typedef struct {
+    int prompt, draw, priority;
+    bool forks; // from the one before it
+    float temperature;
+} member;
+static const member crowd[CROWD] = {{48, 24, 0, false, 0},     {48, 24, 0, true, 0.9F},  {48, 20, 0, true, 0.9F},
+                                    {40, 30, 0, false, 0.9F},  {17, 9, 1, false, 0},     {48, 1, 0, false, 0},
+                                    {33, 40, -1, false, 0.7F}, {48, 31, 0, false, 0.9F}, {2, 50, 2, false, 0.9F},
+                                    {47, 16, 0, true, 0}};
+
+static weft_engine_state run_crowd(const char *name, const golden *g, const rig_options *o, result *out)
+{
+    rig r;
+    int64_t id = 0;
+    rig_open(&r, name, o);
+    for (int i = 0; i < CROWD; i++) {
+        const member *m = &crowd[i];
+        weft_request request = request_of(g, m->prompt, m->draw, m->temperature, &out[i]);
+        request.sampling.continuation = (uint32_t)i;
+        request.priority = m->priority;
+        if (m->forks) {
+            request.fork_of = id;
+            request.token_count = crowd[i - 1].prompt;
+        }
+        CHECK_OK(weft_engine_submit(r.engine, &request, &id));
+    }
+    for (int rows = 1; rows > 0;) {
+        CHECK_OK(weft_engine_step(r.engine, &rows));
+        CHECK_OK(weft_engine_check(r.engine));
+    }
+    const weft_engine_state state = weft_engine_state_of(r.engine);
+    CHECK_INT(state.held, 0);
+    rig_close(&r);
+    return state;
+}
+
+static void check_crowd(const char *name, weft_dtype type, weft_cache_type cache)
+{
+    golden g;
+    rig_options o = rig_defaults();
+    result want[CROWD] = {0};
+    golden_read(name, &g);
+    o.type = type;
+    o.cache = cache;
+    o.unshared = true;
+    o.requests = 1;
+    o.cache_bytes = 0;
+    o.cache_blocks = 64;
+    CHECK_INT(run_crowd(name, &g, &o, want).found, 0);
+    const struct {
+        int requests, chunk, block;
+        int64_t blocks;
+        bool unshared, preempts;
+        weft_schedule schedule;
+    } ways[] = {
+        {8, 64, 16, 64, false, false, WEFT_SCHEDULE_FIFO},         {8, 64, 16, 64, true, false, WEFT_SCHEDULE_FIFO},
+        {8, 9, 16, 64, false, true, WEFT_SCHEDULE_PREFILL_FIRST},  {10, 64, 16, 10, false, true, WEFT_SCHEDULE_FIFO},
+        {10, 11, 16, 7, false, true, WEFT_SCHEDULE_PREFILL_FIRST}, {10, 30, 16, 8, true, true, WEFT_SCHEDULE_FIFO},
+        {4, 16, 32, 9, false, false, WEFT_SCHEDULE_FIFO},          {2, 64, 16, 64, false, false, WEFT_SCHEDULE_FIFO}};
+    int64_t preempted = 0, found = 0;
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        result got[CROWD] = {0};
+        o.requests = ways[i].requests;
+        o.chunk = ways[i].chunk;
+        o.block = ways[i].block;
+        o.cache_blocks = ways[i].blocks;
+        o.unshared = ways[i].unshared;
+        o.preempts = ways[i].preempts;
+        o.schedule = ways[i].schedule;
+        const weft_engine_state state = run_crowd(name, &g, &o, got);
+        preempted += state.preempted;
+        found += state.found;
+        for (int j = 0; j < CROWD; j++) {
+            CHECK_INT(got[j].ends, 1);
+            CHECK_INT(got[j].count, want[j].count);
+            for (int k = 0; k < want[j].count; k++, compared++) CHECK_INT(got[j].tokens[k], want[j].tokens[k]);
+        }
+    }
+    CHECK(preempted > 0);
+    CHECK(found > 0);
+    golden_free(&g);
+}
+
+// Eight with one prompt compute it once: each takes from the first all but what lies behind its last whole block.
+static void check_once(void)
+{
+    rig r;
+    golden g;
+    rig_options o = rig_defaults();
+    result out[8] = {0};
+    golden_read("llama-plain", &g);
+    rig_open(&r, "llama-plain", &o);
+    for (int i = 0; i < 8; i++) submit(&r, &g, 45, 2, 0, &out[i]);
+    rig_run(&r);
+    const weft_engine_state state = weft_engine_state_of(r.engine);
+    CHECK_INT(state.found, 7 * 32);
+    CHECK_INT(state.computed, 45 + 7 * 13 + 8);
+    rig_close(&r);
+    golden_free(&g);
+}
+
+// What was drawn before a stop goes on as if there had been none.
+static void check_going_on(const char *name, int prompt, int draw)
+{
+    rig r;
+    golden g;
+    rig_options o = rig_defaults();
+    golden_read(name, &g);
+    result want = {0};
+    rig_open(&r, name, &o);
+    submit(&r, &g, prompt, draw, 0.9F, &want);
+    rig_run(&r);
+    CHECK_INT(want.count, draw);
+    for (int drawn = 1; drawn < draw; drawn++) {
+        int64_t id;
+        int32_t text[256];
+        result got = {0};
+        weft_request request = request_of(&g, prompt, draw, 0.9F, &got);
+        memcpy(text, g.prompt, (size_t)prompt * sizeof *text);
+        memcpy(text + prompt, want.tokens, (size_t)drawn * sizeof *text);
+        request.tokens = text;
+        request.token_count = prompt + drawn;
+        request.drawn = drawn;
+        CHECK_OK(weft_engine_submit(r.engine, &request, &id));
+        rig_run(&r);
+        CHECK_INT(got.count, draw - drawn);
+        for (int i = 0; i < got.count; i++, compared++) CHECK_INT(got.tokens[i], want.tokens[drawn + i]);
+        request.drawn = request.max_tokens;
+        request.token_count = prompt + request.max_tokens;
+        memcpy(text + prompt, want.tokens, (size_t)draw * sizeof *text);
+        CHECK_FAILS(weft_engine_submit(r.engine, &request, &id), WEFT_INVALID, "nothing is left to do");
+    }
+    rig_close(&r);
+    golden_free(&g);
+}
+
 int main(void)
 {
+    check_crowd("llama-plain", WEFT_F32, WEFT_CACHE_F32);
+    check_crowd("gpt-oss", WEFT_BF16, WEFT_CACHE_BF16);
+    check_crowd("mistral", WEFT_BF16, WEFT_CACHE_INT8);
+    check_once();
+    check_going_on("llama-plain", 20, 12);
+    check_going_on("phi3-longrope", 25, 20); // its rotations change at 32
+    check_going_on("llama-dynamic", 25, 20);
     check_bits("llama-llama3", WEFT_F32, 0, WEFT_CACHE_F32);
     check_bits("llama-plain", WEFT_BF16, 0, WEFT_CACHE_BF16);
     check_bits("gemma3", WEFT_BF16, 0, WEFT_CACHE_F32);

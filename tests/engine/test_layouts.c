@@ -198,7 +198,7 @@ static digests run_workload(const workload *w, const way *how, const weft_mesh *
         out.tokens[i] = seen[i].tokens;
         out.cache[i] = seen[i].cache;
     }
-    CHECK_INT(weft_pool_free_blocks(weft_engine_pool(r.engine)), weft_pool_blocks(weft_engine_pool(r.engine)));
+    CHECK_OK(weft_engine_check(r.engine));
     if (mesh) CHECK_OK(weft_comm_sum(mesh->all, (int64_t *)out.cache, w->requests));
     rig_close(&r);
     return out;

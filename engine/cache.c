@@ -1,0 +1,541 @@
+#include "engine/cache.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/sha256.h"
+#include "kernels/fold.h"
+
+struct wi_cache {
+    wi_cache_shape shape;
+    wi_blocks *blocks;
+    int groups;
+    int64_t *promised; // [ranks] units reserved and not taken yet
+    int64_t *wanted;   // [ranks] for one decision
+    wi_copy *copies;
+    int copy_count;
+    int64_t freed; // how often something was let go
+};
+
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+static int64_t blocks_for(const wi_cache_shape *shape, int64_t positions)
+{
+    return (positions + shape->block - 1) / shape->block;
+}
+
+static int owner_of(const wi_cache *c, int64_t block, int key)
+{
+    if (c->shape.ranks == 1) return 0;
+    return weft_fold_owner(block * c->shape.block / WEFT_FOLD_CHUNK, c->shape.ranks, key);
+}
+
+// The first block that a row at `position` sees.
+static int64_t first_seen(const wi_cache *c, int kind, int64_t position)
+{
+    const int64_t window = c->shape.kinds[kind].window;
+    return window > 0 && position >= window ? (position - window + 1) / c->shape.block : 0;
+}
+
+static int32_t *head_at(const wi_sequence *s, int kind, int64_t block)
+{
+    return &s->heads[(int64_t)kind * s->room + block];
+}
+
+weft_status wi_cache_create(const wi_cache_shape *shape, wi_cache **out)
+{
+    weft_status status;
+    wi_cache *c = calloc(1, sizeof *c);
+    if (!c) return weft_fail(WEFT_NO_MEMORY, "no memory for a cache");
+    c->shape = *shape;
+    for (int k = 0; k < shape->kind_count; k++) c->groups += shape->kinds[k].units;
+    c->promised = calloc((size_t)shape->ranks, sizeof *c->promised);
+    c->wanted = calloc((size_t)shape->ranks, sizeof *c->wanted);
+    c->copies = calloc((size_t)shape->requests * (size_t)c->groups, sizeof *c->copies);
+    WEFT_TRY_GOTO(c->promised && c->wanted && c->copies ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory for a cache"));
+    WEFT_TRY_GOTO(wi_blocks_create(shape->ranks, shape->units, shape->eviction, &c->blocks));
+    *out = c;
+    return WEFT_OK;
+fail:
+    wi_cache_destroy(c);
+    return status;
+}
+
+void wi_cache_destroy(wi_cache *c)
+{
+    if (!c) return;
+    wi_blocks_destroy(c->blocks);
+    free(c->promised);
+    free(c->wanted);
+    free(c->copies);
+    free(c);
+}
+
+const wi_cache_shape *wi_cache_shape_of(const wi_cache *c) { return &c->shape; }
+const wi_blocks *wi_cache_blocks(const wi_cache *c) { return c->blocks; }
+int64_t wi_cache_freed(const wi_cache *c) { return c->freed; }
+
+weft_status wi_sequence_create(const wi_cache *c, int64_t positions, wi_sequence *out)
+{
+    const size_t room = (size_t)blocks_for(&c->shape, positions), ranks = (size_t)c->shape.ranks;
+    *out = (wi_sequence){.borrowed = -1, .room = (int)room};
+    out->heads = malloc((size_t)c->shape.kind_count * room * sizeof *out->heads);
+    out->units = malloc((size_t)c->groups * room * sizeof *out->units);
+    out->hashes = malloc(room * sizeof *out->hashes);
+    out->bound = calloc(ranks, sizeof *out->bound);
+    out->held = calloc(ranks, sizeof *out->held);
+    if (out->heads && out->units && out->hashes && out->bound && out->held) return WEFT_OK;
+    wi_sequence_free(out);
+    return weft_fail(WEFT_NO_MEMORY, "no memory for a table of %zu blocks", room);
+}
+
+void wi_sequence_free(wi_sequence *s)
+{
+    free(s->heads);
+    free(s->units);
+    free(s->hashes);
+    free(s->bound);
+    free(s->held);
+    *s = (wi_sequence){0};
+}
+
+void wi_cache_hash(const wi_cache *c, wi_sequence *s, int turned, const int32_t *tokens, int count)
+{
+    const int block = c->shape.block;
+    if (!c->shape.sharing) return;
+    if (s->hashed == 0) s->root = (wi_hash){{(uint64_t)turned, 0}};
+    for (; (int64_t)(s->hashed + 1) * block <= count; s->hashed++) {
+        weft_sha256 hash;
+        unsigned char digest[32];
+        weft_sha256_begin(&hash);
+        weft_sha256_add(&hash, s->hashed > 0 ? &s->hashes[s->hashed - 1] : &s->root, sizeof s->root);
+        weft_sha256_add(&hash, tokens + (int64_t)s->hashed * block, (size_t)block * sizeof *tokens);
+        weft_sha256_finish(&hash, digest);
+        memcpy(&s->hashes[s->hashed], digest, sizeof s->hashes[s->hashed]);
+    }
+}
+
+// ---- what a sequence will come to ----
+
+// The most blocks of a kind that a sequence has at once, wherever its window stands.
+static int64_t most_at_once(const wi_cache_shape *shape, int kind, int64_t blocks)
+{
+    const int64_t window = shape->kinds[kind].window, block = shape->block;
+    return window > 0 ? smaller(blocks, (window + shape->rows + block - 2) / block + 1) : blocks;
+}
+
+// Of that, how much lies in the chunks of one fold class, at most.
+static int64_t most_of_class(const wi_cache_shape *shape, int fold_class, int64_t blocks, int64_t at_once)
+{
+    const int64_t a_chunk = WEFT_FOLD_CHUNK / shape->block, chunks = blocks / a_chunk, rest = blocks % a_chunk;
+    const int64_t turn = 2 * WEFT_FOLD_PLACES; // in which each class comes twice
+    int64_t all = chunks / turn * 2 * a_chunk;
+    for (int64_t i = chunks / turn * turn; i < chunks; i++)
+        if (weft_fold_class(i) == fold_class) all += a_chunk;
+    if (rest > 0 && weft_fold_class(chunks) == fold_class) all += rest;
+    if (at_once == blocks) return all;
+    return smaller(all, ((at_once / a_chunk + 2) / turn + 1) * 2 * a_chunk);
+}
+
+// What a sequence may take, before it is known which rank has which class.
+typedef struct {
+    int64_t at_once[WI_KINDS_MAX], of_class[WI_KINDS_MAX][WEFT_FOLD_PLACES]; // blocks
+} demand;
+
+static demand demand_of(const wi_cache_shape *shape, int64_t positions)
+{
+    const int64_t blocks = blocks_for(shape, positions);
+    demand d = {0};
+    for (int k = 0; k < shape->kind_count; k++) {
+        d.at_once[k] = most_at_once(shape, k, blocks);
+        for (int i = 0; i < WEFT_FOLD_PLACES && shape->ranks > 1; i++)
+            d.of_class[k][i] = most_of_class(shape, i, blocks, d.at_once[k]);
+    }
+    return d;
+}
+
+// Units of each rank under a key.
+static void demand_under(const wi_cache_shape *shape, const demand *d, int key, int64_t *units)
+{
+    int owner[WEFT_FOLD_PLACES] = {0};
+    memset(units, 0, (size_t)shape->ranks * sizeof *units);
+    for (int i = 0; i < WEFT_FOLD_PLACES && shape->ranks > 1; i++) owner[i] = weft_fold_owner(i, shape->ranks, key);
+    for (int k = 0; k < shape->kind_count; k++) {
+        int64_t of[WEFT_FOLD_PLACES] = {shape->ranks == 1 ? d->at_once[k] : 0};
+        for (int i = 0; i < WEFT_FOLD_PLACES; i++) of[owner[i]] += d->of_class[k][i];
+        for (int r = 0; r < shape->ranks; r++) units[r] += smaller(of[r], d->at_once[k]) * shape->kinds[k].units;
+    }
+}
+
+static int keys_of(const wi_cache_shape *shape) { return shape->ranks > 1 ? WEFT_FOLD_PLACES : 1; }
+
+int64_t wi_cache_demand(const wi_cache_shape *shape, int64_t positions)
+{
+    const demand d = demand_of(shape, positions);
+    int64_t most = 0, units[WEFT_FOLD_PLACES];
+    for (int key = 0; key < keys_of(shape); key++) {
+        demand_under(shape, &d, key, units);
+        for (int r = 0; r < shape->ranks; r++) most = larger(most, units[r]);
+    }
+    return most;
+}
+
+bool wi_cache_fits(const wi_cache *c, int64_t positions)
+{
+    const demand d = demand_of(&c->shape, positions);
+    int64_t units[WEFT_FOLD_PLACES];
+    for (int key = 0; key < keys_of(&c->shape); key++) {
+        bool fits = true;
+        demand_under(&c->shape, &d, key, units);
+        for (int r = 0; r < c->shape.ranks; r++) fits = fits && units[r] <= c->shape.units;
+        if (fits) return true;
+    }
+    return false;
+}
+
+static int64_t outstanding(const wi_sequence *s, int rank) { return larger(s->bound[rank] - s->held[rank], 0); }
+
+// A sequence has so many units more of a rank.
+static void account(wi_cache *c, wi_sequence *s, int rank, int64_t units)
+{
+    c->promised[rank] -= outstanding(s, rank);
+    s->held[rank] += units;
+    c->promised[rank] += outstanding(s, rank);
+}
+
+static void set_bound(wi_cache *c, wi_sequence *s, const int64_t *bound)
+{
+    for (int r = 0; r < c->shape.ranks; r++) {
+        c->promised[r] -= outstanding(s, r);
+        s->bound[r] = bound ? bound[r] : 0;
+        c->promised[r] += outstanding(s, r);
+    }
+}
+
+// What is left of a rank when all promises are kept.
+static int64_t spare(const wi_cache *c, int rank) { return wi_blocks_room(c->blocks, rank) - c->promised[rank]; }
+
+// The key that leaves the fullest rank with the most room.
+static int emptiest_key(wi_cache *c, const demand *d)
+{
+    int64_t best = INT64_MIN;
+    int found = 0;
+    for (int key = 0; key < keys_of(&c->shape); key++) {
+        int64_t least = INT64_MAX;
+        demand_under(&c->shape, d, key, c->wanted);
+        for (int r = 0; r < c->shape.ranks; r++) least = smaller(least, spare(c, r) - c->wanted[r]);
+        if (least <= best) continue;
+        best = least;
+        found = key;
+    }
+    return found;
+}
+
+// Promises what the sequence may come to; it may hold some of that. False: there is not so much.
+static bool reserve(wi_cache *c, wi_sequence *s, const demand *d, int64_t margin)
+{
+    demand_under(&c->shape, d, s->key, c->wanted);
+    for (int r = 0; r < c->shape.ranks; r++)
+        if (spare(c, r) - larger(c->wanted[r] - s->held[r], 0) < margin) return false;
+    set_bound(c, s, c->wanted);
+    return true;
+}
+
+// ---- blocks of a sequence ----
+
+// Writes down where a block lies; -1: nowhere.
+static void put_head(const wi_cache *c, wi_sequence *s, int kind, int64_t block, int32_t head)
+{
+    int32_t *units = s->units + block;
+    for (int k = 0; k < kind; k++) units += (int64_t)c->shape.kinds[k].units * s->room;
+    *head_at(s, kind, block) = head;
+    const bool here = head >= 0 && wi_blocks_rank(c->blocks, head) == c->shape.rank;
+    for (int i = 0; i < c->shape.kinds[kind].units; i++, units += s->room) {
+        *units = here ? wi_blocks_in_pool(c->blocks, head) : -1;
+        if (here) head = wi_blocks_next(c->blocks, head);
+    }
+}
+
+// Whether a block counts as taken by the sequence. What it shares does for kinds that keep all; where a window may let
+// it go while others hold it on, it does not.
+static bool is_counted(const wi_cache *c, const wi_sequence *s, int kind, int64_t block)
+{
+    return block != s->borrowed && (c->shape.kinds[kind].window == 0 || block >= s->joined);
+}
+
+static void let_go(wi_cache *c, wi_sequence *s, int kind, int64_t block)
+{
+    const int32_t head = *head_at(s, kind, block);
+    if (head < 0) return;
+    c->freed++;
+    if (is_counted(c, s, kind, block)) account(c, s, wi_blocks_rank(c->blocks, head), -c->shape.kinds[kind].units);
+    wi_blocks_give(c->blocks, head, s->priority);
+    put_head(c, s, kind, block, -1);
+}
+
+// From the last on, so that of what others may find the beginning stays longest.
+static void let_go_from(wi_cache *c, wi_sequence *s, int64_t first)
+{
+    for (int64_t i = s->count - 1; i >= first; i--)
+        for (int k = 0; k < c->shape.kind_count; k++) let_go(c, s, k, i);
+    if (s->borrowed >= first) s->borrowed = -1;
+    if (s->count > first) s->count = (int)first;
+    s->joined = (int)smaller(s->joined, first);
+    for (int k = 0; k < c->shape.kind_count; k++) s->behind[k] = (int)smaller(s->behind[k], first);
+}
+
+void wi_cache_release(wi_cache *c, wi_sequence *s)
+{
+    let_go_from(c, s, 0);
+    set_bound(c, s, NULL);
+    s->named = 0;
+}
+
+static void take(wi_cache *c, wi_sequence *s, int kind, int64_t block)
+{
+    const int owner = owner_of(c, block, s->key), units = c->shape.kinds[kind].units;
+    put_head(c, s, kind, block, wi_blocks_take(c->blocks, owner, units));
+    account(c, s, owner, units);
+}
+
+// The block that was another's too becomes this sequence's own.
+static void own_borrowed(wi_cache *c, wi_sequence *s)
+{
+    const int block = s->borrowed;
+    s->borrowed = -1;
+    s->joined = (int)smaller(s->joined, block);
+    for (int k = 0; k < c->shape.kind_count; k++) {
+        const int32_t head = *head_at(s, k, block);
+        if (head < 0) continue;
+        if (wi_blocks_holders(c->blocks, head) == 1) {
+            wi_blocks_unname(c->blocks, head);
+            account(c, s, wi_blocks_rank(c->blocks, head), c->shape.kinds[k].units);
+            continue;
+        }
+        take(c, s, k, block);
+        const int32_t mine = *head_at(s, k, block);
+        const bool here = wi_blocks_rank(c->blocks, head) == c->shape.rank;
+        for (int32_t from = head, to = mine; here && from >= 0;
+             from = wi_blocks_next(c->blocks, from), to = wi_blocks_next(c->blocks, to))
+            c->copies[c->copy_count++] =
+                (wi_copy){wi_blocks_in_pool(c->blocks, from), wi_blocks_in_pool(c->blocks, to)};
+        wi_blocks_give(c->blocks, head, s->priority);
+    }
+}
+
+bool wi_cache_extend(wi_cache *c, wi_sequence *s, int64_t positions)
+{
+    const int64_t blocks = blocks_for(&c->shape, positions);
+    if (blocks <= s->count && s->borrowed < 0) return true;
+    memset(c->wanted, 0, (size_t)c->shape.ranks * sizeof *c->wanted);
+    for (int k = 0; k < c->shape.kind_count; k++) {
+        const int units = c->shape.kinds[k].units;
+        for (int64_t i = s->count; i < blocks; i++) c->wanted[owner_of(c, i, s->key)] += units;
+        const int32_t borrowed = s->borrowed < 0 ? -1 : *head_at(s, k, s->borrowed);
+        if (borrowed >= 0 && wi_blocks_holders(c->blocks, borrowed) > 1)
+            c->wanted[wi_blocks_rank(c->blocks, borrowed)] += units;
+    }
+    for (int r = 0; r < c->shape.ranks; r++) {
+        const bool reserved = c->wanted[r] <= outstanding(s, r);
+        if ((reserved ? wi_blocks_room(c->blocks, r) : spare(c, r) + outstanding(s, r)) < c->wanted[r]) return false;
+    }
+    if (s->borrowed >= 0) own_borrowed(c, s);
+    for (; s->count < blocks; s->count++)
+        for (int k = 0; k < c->shape.kind_count; k++) take(c, s, k, s->count);
+    return true;
+}
+
+// ---- sharing ----
+
+// Of keys under which blocks up to `blocks` are cached, those for which each kind has all that a row behind them sees.
+static uint32_t keys_for(const wi_cache *c, const wi_sequence *s, int64_t blocks)
+{
+    uint32_t keys = UINT32_MAX;
+    for (int k = 0; k < c->shape.kind_count; k++)
+        for (int64_t i = first_seen(c, k, blocks * c->shape.block); i < blocks && keys; i++)
+            keys &= wi_blocks_keys(c->blocks, k, &s->hashes[i]);
+    return keys;
+}
+
+// How many blocks from the first on are cached for the kinds that see all; as many as there are hashes without any.
+static int64_t unbroken(const wi_cache *c, const wi_sequence *s, int64_t most)
+{
+    uint32_t keys = UINT32_MAX;
+    int64_t blocks = 0;
+    for (; blocks < most; blocks++) {
+        for (int k = 0; k < c->shape.kind_count; k++)
+            if (c->shape.kinds[k].window == 0) keys &= wi_blocks_keys(c->blocks, k, &s->hashes[blocks]);
+        if (!keys) break;
+    }
+    return blocks;
+}
+
+static void hold_at(wi_cache *c, wi_sequence *s, int kind, int64_t block, int32_t head)
+{
+    put_head(c, s, kind, block, head);
+    if (head < 0) return;
+    wi_blocks_hold(c->blocks, head);
+    if (is_counted(c, s, kind, block)) account(c, s, wi_blocks_rank(c->blocks, head), c->shape.kinds[kind].units);
+}
+
+static void join(wi_cache *c, wi_sequence *s, int64_t blocks)
+{
+    s->joined = (int)blocks;
+    for (int k = 0; k < c->shape.kind_count; k++) {
+        s->behind[k] = (int)smaller(first_seen(c, k, blocks * c->shape.block), blocks);
+        for (int64_t i = 0; i < blocks; i++) {
+            const int32_t head = i < s->behind[k] ? -1 : wi_blocks_find(c->blocks, k, &s->hashes[i], s->key);
+            hold_at(c, s, k, i, head);
+        }
+    }
+    s->count = s->named = (int)blocks;
+}
+
+static void undo(wi_cache *c, wi_sequence *s)
+{
+    let_go_from(c, s, 0);
+    s->named = 0;
+}
+
+int64_t wi_cache_admit(wi_cache *c, wi_sequence *s, int64_t share, int64_t positions, int64_t margin)
+{
+    const demand d = demand_of(&c->shape, positions);
+    int64_t blocks = unbroken(c, s, smaller(share / c->shape.block, s->hashed));
+    uint32_t keys = 0;
+    while (blocks > 0 && !(keys = keys_for(c, s, blocks))) blocks--;
+    if (blocks > 0) {
+        s->key = __builtin_ctz(keys);
+        join(c, s, blocks);
+        if (reserve(c, s, &d, margin)) return blocks * c->shape.block;
+        undo(c, s);
+    }
+    // The key of what was found may be one under which there is no room, though there is under another.
+    s->key = emptiest_key(c, &d);
+    return reserve(c, s, &d, margin) ? 0 : -1;
+}
+
+int64_t wi_cache_fork(wi_cache *c, const wi_sequence *parent, wi_sequence *s, int64_t share, int64_t positions,
+                      int64_t margin)
+{
+    const int64_t blocks = blocks_for(&c->shape, share), whole = share / c->shape.block;
+    for (int k = 0; k < c->shape.kind_count; k++)
+        if (parent->behind[k] > first_seen(c, k, share)) return -1;
+    if (blocks > parent->count || (parent->borrowed >= 0 && parent->borrowed < blocks)) return -1;
+    const demand d = demand_of(&c->shape, positions);
+    s->key = parent->key;
+    s->borrowed = blocks > whole ? (int)whole : -1;
+    s->joined = (int)blocks;
+    for (int k = 0; k < c->shape.kind_count; k++) {
+        s->behind[k] = (int)smaller(first_seen(c, k, share), blocks);
+        for (int64_t i = 0; i < blocks; i++) {
+            const int32_t head = i < s->behind[k] ? -1 : *head_at(parent, k, i);
+            hold_at(c, s, k, i, head);
+        }
+    }
+    s->count = (int)blocks;
+    s->named = (int)smaller(whole, parent->named);
+    if (reserve(c, s, &d, margin)) return share;
+    undo(c, s);
+    return -1;
+}
+
+// Gives a full block its name. Where another has it that one is taken instead: its bits are the same. Not where a
+// window may let it go, see is_counted.
+static void name(wi_cache *c, wi_sequence *s, int kind, int64_t block)
+{
+    const int32_t head = *head_at(s, kind, block);
+    if (head < 0 || wi_blocks_name(c->blocks, head, kind, &s->hashes[block], s->key)) return;
+    if (c->shape.kinds[kind].window > 0) return;
+    const int32_t other = wi_blocks_find(c->blocks, kind, &s->hashes[block], s->key);
+    wi_blocks_hold(c->blocks, other);
+    wi_blocks_give(c->blocks, head, s->priority);
+    put_head(c, s, kind, block, other);
+    c->freed++;
+}
+
+void wi_cache_computed(wi_cache *c, wi_sequence *s, int64_t positions)
+{
+    const int64_t full = smaller(positions / c->shape.block, s->hashed);
+    for (; s->named < full; s->named++)
+        for (int k = 0; k < c->shape.kind_count; k++) name(c, s, k, s->named);
+    for (int k = 0; k < c->shape.kind_count; k++)
+        for (const int64_t first = smaller(first_seen(c, k, positions), s->count); s->behind[k] < first; s->behind[k]++)
+            let_go(c, s, k, s->behind[k]);
+}
+
+bool wi_cache_truncate(wi_cache *c, wi_sequence *s, int64_t positions)
+{
+    const int64_t blocks = blocks_for(&c->shape, positions), whole = positions / c->shape.block;
+    for (int k = 0; k < c->shape.kind_count; k++)
+        if (s->behind[k] > first_seen(c, k, positions)) return false;
+    let_go_from(c, s, blocks);
+    s->hashed = (int)smaller(s->hashed, whole);
+    s->named = (int)smaller(s->named, whole);
+    if (blocks == whole || s->borrowed == whole || whole >= s->count) return true;
+    for (int k = 0; k < c->shape.kind_count; k++) {
+        const int32_t head = *head_at(s, k, whole);
+        if (head >= 0 && is_counted(c, s, k, whole))
+            account(c, s, wi_blocks_rank(c->blocks, head), -c->shape.kinds[k].units);
+    }
+    s->borrowed = (int)whole;
+    return true;
+}
+
+// ---- copies and checks ----
+
+int wi_cache_copies(const wi_cache *c, const wi_copy **out)
+{
+    *out = c->copies;
+    return c->copy_count;
+}
+
+void wi_cache_copied(wi_cache *c) { c->copy_count = 0; }
+
+static weft_status check_sequence(const wi_cache *c, const wi_sequence *s, int32_t *holders, int64_t *needed)
+{
+    int64_t live[WEFT_FOLD_PLACES] = {0}, counted[WEFT_FOLD_PLACES] = {0};
+    for (int k = 0; k < c->shape.kind_count; k++)
+        for (int64_t i = 0; i < s->count; i++) {
+            const int32_t head = *head_at(s, k, i);
+            if ((head < 0) != (i < s->behind[k]))
+                return weft_fail(WEFT_INTERNAL, "block %lld of kind %d is %s", (long long)i, k,
+                                 head < 0 ? "not there" : "behind the window and there");
+            if (head < 0) continue;
+            const int rank = wi_blocks_rank(c->blocks, head);
+            if (rank != owner_of(c, i, s->key))
+                return weft_fail(WEFT_INTERNAL, "block %lld is on rank %d", (long long)i, rank);
+            holders[head]++;
+            live[rank] += i == s->borrowed ? 0 : c->shape.kinds[k].units;
+            counted[rank] += is_counted(c, s, k, i) ? c->shape.kinds[k].units : 0;
+        }
+    for (int r = 0; r < c->shape.ranks; r++) {
+        needed[r] += larger(s->bound[r] - live[r], 0);
+        if (counted[r] != s->held[r])
+            return weft_fail(WEFT_INTERNAL, "a sequence has %lld units of rank %d and says %lld", (long long)counted[r],
+                             r, (long long)s->held[r]);
+    }
+    return WEFT_OK;
+}
+
+weft_status wi_cache_check(const wi_cache *c, const wi_sequence *const *sequences, int count, bool kept)
+{
+    weft_status status = WEFT_OK;
+    int64_t needed[WEFT_FOLD_PLACES] = {0};
+    int32_t *holders = calloc((size_t)c->shape.ranks * (size_t)c->shape.units, sizeof *holders);
+    if (!holders) return weft_fail(WEFT_NO_MEMORY, "no memory to check a cache");
+    for (int i = 0; i < count; i++) WEFT_TRY_GOTO(check_sequence(c, sequences[i], holders, needed));
+    for (int r = 0; r < c->shape.ranks; r++) {
+        int64_t promised = 0;
+        for (int i = 0; i < count; i++) promised += outstanding(sequences[i], r);
+        if (promised != c->promised[r] || (kept && needed[r] > wi_blocks_room(c->blocks, r)))
+            WEFT_TRY_GOTO(weft_fail(WEFT_INTERNAL,
+                                    "rank %d: %lld units are promised, %lld by the books; %lld are needed, of %lld", r,
+                                    (long long)promised, (long long)c->promised[r], (long long)needed[r],
+                                    (long long)wi_blocks_room(c->blocks, r)));
+    }
+    status = wi_blocks_check(c->blocks, holders);
+fail:
+    free(holders);
+    return status;
+}
