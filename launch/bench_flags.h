@@ -1,4 +1,4 @@
-// Flags that all benchmarks have. Inside launch/ only.
+// Flags that all benchmarks have, beside wi_common_flags. Inside launch/ only.
 #ifndef WEFT_LAUNCH_BENCH_FLAGS_H
 #define WEFT_LAUNCH_BENCH_FLAGS_H
 

@@ -132,7 +132,7 @@ static void test_penalties(void)
         fill_prompt(tokens, (uint64_t)kind);
         run(&how, tokens, PROMPT, 0, STEPS, out);
         for (int i = 0; i < STEPS; i++) {
-            const uint64_t position = (uint64_t)(PROMPT + i);
+            const uint64_t position = (uint64_t)PROMPT + (uint64_t)i;
             weft_choice want;
             fill_logits(logits, 5, PROMPT + i);
             change_plainly(&how, tokens, PROMPT + i, logits);
