@@ -44,11 +44,12 @@ typedef struct round {
     int64_t start, idle, steps, computing, forward_end; // ns, but for the steps
     int64_t rows, running, queued;                      // sums over steps
     double held;                                        // likewise
+    char failure[512];                                  // of the last request that failed
 } round_state;
 
 static double ms(int64_t ns) { return (double)ns * 1e-6; }
 
-static void on_token(void *arg, int32_t token, float logit)
+static void on_token(void *arg, const weft_drawn *drawn)
 {
     request *q = arg;
     samples *out = q->round->out;
@@ -73,12 +74,20 @@ static void on_end(void *arg, weft_finish finish)
     request *q = arg;
     samples *out = q->round->out;
     weft_engine_stats_ended(q->round->stats, &q->times, finish, false);
+    if (finish == WEFT_FINISH_FAILED) snprintf(q->round->failure, sizeof q->round->failure, "%s", weft_error_text());
     out->whole[out->whole_count++] = ms(weft_clock_ns() - q->asked);
     q->round->ended++;
     q->round->ended_in_step++;
 }
 
 static const weft_request_calls calls = {.token = on_token, .logits = on_logits, .end = on_end};
+
+static weft_request_sampling without_stops(void)
+{
+    weft_request_sampling sampling = weft_request_sampling_default();
+    sampling.ignore_stops = true;
+    return sampling;
+}
 
 // The next request. `asked`: when it should have come, or 0 for now.
 static weft_status submit(round_state *r, int64_t asked)
@@ -97,7 +106,7 @@ static weft_status submit(round_state *r, int64_t asked)
     const weft_request wanted = {.tokens = r->tokens,
                                  .token_count = length.prompt,
                                  .max_tokens = length.generate,
-                                 .ignore_stops = true,
+                                 .sampling = without_stops(),
                                  .calls = &calls,
                                  .arg = q};
     q->asked = asked ? asked : weft_clock_ns();
@@ -139,7 +148,7 @@ static void note_step(round_state *r, int rows, int64_t begin)
     r->rows += rows;
     r->running += now.running + r->ended_in_step;
     r->queued += now.waiting;
-    r->held += now.blocks > 0 ? (double)now.held / (double)now.blocks : 0;
+    r->held += now.units > 0 ? (double)now.held / (double)now.units : 0;
 }
 
 static weft_status run_all(round_state *r)
@@ -152,6 +161,7 @@ static weft_status run_all(round_state *r)
         r->ended_in_step = 0;
         r->forward_end = 0;
         WEFT_TRY(weft_engine_stats_step(r->stats, r->subject->engine, &rows));
+        if (r->failure[0]) return weft_fail(WEFT_FAILED, "%s", r->failure);
         if (rows > 0) {
             note_step(r, rows, begin);
             continue;
@@ -196,7 +206,7 @@ static weft_status warm_up(const weft_bench_subject *s)
     int rows;
     int64_t id;
     const weft_request wanted = {
-        .tokens = tokens, .token_count = 3, .max_tokens = 3, .ignore_stops = true, .calls = &nobody};
+        .tokens = tokens, .token_count = 3, .max_tokens = 3, .sampling = without_stops(), .calls = &nobody};
     WEFT_TRY(weft_engine_submit(s->engine, &wanted, &id));
     do WEFT_TRY(weft_engine_step(s->engine, &rows));
     while (rows > 0);

@@ -45,8 +45,14 @@ static double bytes_of(const weft_bench_generate_options *o, const weft_bench_su
     const weft_layout *l = weft_model_layout_of(s->model);
     const double embedding =
         (double)weft_range_size(l->vocab) * (double)c->hidden * weft_dtype_bits(w->embedding_type) / 8;
-    const double cached = (double)weft_pool_block_bytes(pool) / weft_pool_block(pool);
-    return (double)w->bytes - embedding + cached * positions * (double)o->batch / l->mesh.shape.cp;
+    const weft_cache_cut *cut = weft_pool_cut(pool);
+    double cached = 0; // positions of each group of layers
+    for (int k = 0; k < cut->kinds; k++) {
+        const double window = (double)cut->window[k];
+        cached += cut->groups[k] * (window > 0 && window < positions ? window : positions);
+    }
+    cached *= (double)cut->unit / weft_pool_block(pool);
+    return (double)w->bytes - embedding + cached * (double)o->batch / l->mesh.shape.cp;
 }
 
 static const weft_request_calls no_calls;
@@ -57,10 +63,12 @@ static weft_status submit(const weft_bench_generate_options *o, const weft_bench
     const int64_t vocab = weft_model_config_of(s->model)->vocab;
     for (int64_t b = 0; b < o->batch; b++) {
         for (int64_t i = 0; i < o->tokens; i++) tokens[i] = (int32_t)((i * 7919 + b * 104729 + 1) % vocab);
+        weft_request_sampling sampling = weft_request_sampling_default();
+        sampling.ignore_stops = true;
         const weft_request request = {.tokens = tokens,
                                       .token_count = (int)o->tokens,
                                       .max_tokens = o->decode ? (int)(weft_bench_generate_positions(o) - o->tokens) : 0,
-                                      .ignore_stops = true,
+                                      .sampling = sampling,
                                       .calls = &no_calls};
         WEFT_TRY(weft_engine_submit(s->engine, &request, &id));
     }

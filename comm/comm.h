@@ -167,6 +167,8 @@ weft_status weft_exchange_begin_at(weft_exchange *exchange, const size_t *offset
 weft_status weft_exchange_end(weft_exchange *exchange);
 bool weft_exchange_ready(weft_exchange *exchange); // would end return at once? Makes progress
 void weft_exchange_release(weft_exchange *exchange);
+// Instead of begin: the slot is not needed, and the exchange has never been. Local; of a channel's last acquire.
+void weft_exchange_cancel(weft_exchange *exchange);
 
 // The table of algorithms of a group, as it was chosen and where to change it.
 void weft_comm_print_algorithms(const weft_comm *comm, FILE *out);

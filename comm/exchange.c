@@ -41,6 +41,13 @@ weft_status weft_exchange_acquire(weft_channel *channel, weft_exchange *out)
     return channel->ops->acquire(channel, out);
 }
 
+void weft_exchange_cancel(weft_exchange *exchange)
+{
+    assert(exchange->number == (uint32_t)exchange->channel->acquired);
+    exchange->channel->acquired--;
+    exchange->slot = NULL;
+}
+
 static weft_status begin(weft_exchange *exchange, const size_t *offset, const size_t *bytes, size_t total)
 {
     wi_record *record = record_of(exchange);

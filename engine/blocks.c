@@ -8,7 +8,7 @@ enum { NONE = -1, UNNAMED = -1 };
 
 // Of the block that begins with a unit.
 typedef struct {
-    wi_hash hash;
+    wi_digest hash;
     uint64_t stamp;
     int32_t chain;   // the next in its bucket
     int32_t heap_at; // its place among those that may go; NONE
@@ -165,21 +165,21 @@ static void heap_remove(wi_blocks *b, int32_t block)
 
 // ---- names ----
 
-static int32_t *bucket_of(const wi_blocks *b, const wi_hash *hash) { return &b->bucket[hash->word[0] & b->mask]; }
+static int32_t *bucket_of(const wi_blocks *b, const wi_digest *hash) { return &b->bucket[hash->word[0] & b->mask]; }
 
-static bool has_name(const entry *e, int kind, const wi_hash *hash)
+static bool has_name(const entry *e, int kind, const wi_digest *hash)
 {
     return e->kind == kind && e->hash.word[0] == hash->word[0] && e->hash.word[1] == hash->word[1];
 }
 
-int32_t wi_blocks_find(const wi_blocks *b, int kind, const wi_hash *hash, int key)
+int32_t wi_blocks_find(const wi_blocks *b, int kind, const wi_digest *hash, int key)
 {
     for (int32_t i = *bucket_of(b, hash); i != NONE; i = b->of[i].chain)
         if (b->of[i].key == key && has_name(&b->of[i], kind, hash)) return i;
     return NONE;
 }
 
-uint32_t wi_blocks_keys(const wi_blocks *b, int kind, const wi_hash *hash)
+uint32_t wi_blocks_keys(const wi_blocks *b, int kind, const wi_digest *hash)
 {
     uint32_t keys = 0;
     for (int32_t i = *bucket_of(b, hash); i != NONE; i = b->of[i].chain)
@@ -187,7 +187,7 @@ uint32_t wi_blocks_keys(const wi_blocks *b, int kind, const wi_hash *hash)
     return keys;
 }
 
-bool wi_blocks_name(wi_blocks *b, int32_t block, int kind, const wi_hash *hash, int key)
+bool wi_blocks_name(wi_blocks *b, int32_t block, int kind, const wi_digest *hash, int key)
 {
     entry *e = &b->of[block];
     assert(e->holders > 0);

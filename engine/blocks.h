@@ -17,7 +17,7 @@ typedef struct wi_blocks wi_blocks;
 
 typedef struct {
     uint64_t word[2];
-} wi_hash;
+} wi_digest;
 
 // Which block that nobody holds goes first.
 typedef enum {
@@ -46,10 +46,10 @@ int wi_blocks_rank(const wi_blocks *blocks, int32_t unit);        // whose it is
 int32_t wi_blocks_in_pool(const wi_blocks *blocks, int32_t unit); // its number there
 
 // Names a block, unless it has its name already; false where another one has it.
-bool wi_blocks_name(wi_blocks *blocks, int32_t block, int kind, const wi_hash *hash, int key);
+bool wi_blocks_name(wi_blocks *blocks, int32_t block, int kind, const wi_digest *hash, int key);
 void wi_blocks_unname(wi_blocks *blocks, int32_t block); // one without a name is left alone
-int32_t wi_blocks_find(const wi_blocks *blocks, int kind, const wi_hash *hash, int key); // -1: there is none
-uint32_t wi_blocks_keys(const wi_blocks *blocks, int kind, const wi_hash *hash);         // bit k: there is one of key k
+int32_t wi_blocks_find(const wi_blocks *blocks, int kind, const wi_digest *hash, int key); // -1: there is none
+uint32_t wi_blocks_keys(const wi_blocks *blocks, int kind, const wi_digest *hash); // bit k: there is one of key k
 
 // That the books agree with themselves, and with how often each block is held by `holders` [ranks * units]. INTERNAL.
 weft_status wi_blocks_check(const wi_blocks *blocks, const int32_t *holders);

@@ -6,8 +6,8 @@
 #include "core/sha256.h"
 #include "kernels/fold.h"
 
-struct wi_cache {
-    wi_cache_shape shape;
+struct wi_kv {
+    wi_kv_shape shape;
     wi_blocks *blocks;
     int groups;
     int64_t *promised; // [ranks] units reserved and not taken yet
@@ -20,19 +20,19 @@ struct wi_cache {
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
-static int64_t blocks_for(const wi_cache_shape *shape, int64_t positions)
+static int64_t blocks_for(const wi_kv_shape *shape, int64_t positions)
 {
     return (positions + shape->block - 1) / shape->block;
 }
 
-static int owner_of(const wi_cache *c, int64_t block, int key)
+static int owner_of(const wi_kv *c, int64_t block, int key)
 {
     if (c->shape.ranks == 1) return 0;
     return weft_fold_owner(block * c->shape.block / WEFT_FOLD_CHUNK, c->shape.ranks, key);
 }
 
 // The first block that a row at `position` sees.
-static int64_t first_seen(const wi_cache *c, int kind, int64_t position)
+static int64_t first_seen(const wi_kv *c, int kind, int64_t position)
 {
     const int64_t window = c->shape.kinds[kind].window;
     return window > 0 && position >= window ? (position - window + 1) / c->shape.block : 0;
@@ -43,10 +43,10 @@ static int32_t *head_at(const wi_sequence *s, int kind, int64_t block)
     return &s->heads[(int64_t)kind * s->room + block];
 }
 
-weft_status wi_cache_create(const wi_cache_shape *shape, wi_cache **out)
+weft_status wi_kv_create(const wi_kv_shape *shape, wi_kv **out)
 {
     weft_status status;
-    wi_cache *c = calloc(1, sizeof *c);
+    wi_kv *c = calloc(1, sizeof *c);
     if (!c) return weft_fail(WEFT_NO_MEMORY, "no memory for a cache");
     c->shape = *shape;
     for (int k = 0; k < shape->kind_count; k++) c->groups += shape->kinds[k].units;
@@ -58,11 +58,11 @@ weft_status wi_cache_create(const wi_cache_shape *shape, wi_cache **out)
     *out = c;
     return WEFT_OK;
 fail:
-    wi_cache_destroy(c);
+    wi_kv_destroy(c);
     return status;
 }
 
-void wi_cache_destroy(wi_cache *c)
+void wi_kv_destroy(wi_kv *c)
 {
     if (!c) return;
     wi_blocks_destroy(c->blocks);
@@ -72,11 +72,11 @@ void wi_cache_destroy(wi_cache *c)
     free(c);
 }
 
-const wi_cache_shape *wi_cache_shape_of(const wi_cache *c) { return &c->shape; }
-const wi_blocks *wi_cache_blocks(const wi_cache *c) { return c->blocks; }
-int64_t wi_cache_freed(const wi_cache *c) { return c->freed; }
+const wi_kv_shape *wi_cache_shape_of(const wi_kv *c) { return &c->shape; }
+const wi_blocks *wi_kv_blocks(const wi_kv *c) { return c->blocks; }
+int64_t wi_kv_freed(const wi_kv *c) { return c->freed; }
 
-weft_status wi_sequence_create(const wi_cache *c, int64_t positions, wi_sequence *out)
+weft_status wi_sequence_create(const wi_kv *c, int64_t positions, wi_sequence *out)
 {
     const size_t room = (size_t)blocks_for(&c->shape, positions), ranks = (size_t)c->shape.ranks;
     *out = (wi_sequence){.borrowed = -1, .room = (int)room};
@@ -100,11 +100,11 @@ void wi_sequence_free(wi_sequence *s)
     *s = (wi_sequence){0};
 }
 
-void wi_cache_hash(const wi_cache *c, wi_sequence *s, int turned, const int32_t *tokens, int count)
+void wi_kv_hash(const wi_kv *c, wi_sequence *s, int turned, const int32_t *tokens, int count)
 {
     const int block = c->shape.block;
     if (!c->shape.sharing) return;
-    if (s->hashed == 0) s->root = (wi_hash){{(uint64_t)turned, 0}};
+    if (s->hashed == 0) s->root = (wi_digest){{(uint64_t)turned, 0}};
     for (; (int64_t)(s->hashed + 1) * block <= count; s->hashed++) {
         weft_sha256 hash;
         unsigned char digest[32];
@@ -119,14 +119,14 @@ void wi_cache_hash(const wi_cache *c, wi_sequence *s, int turned, const int32_t 
 // ---- what a sequence will come to ----
 
 // The most blocks of a kind that a sequence has at once, wherever its window stands.
-static int64_t most_at_once(const wi_cache_shape *shape, int kind, int64_t blocks)
+static int64_t most_at_once(const wi_kv_shape *shape, int kind, int64_t blocks)
 {
     const int64_t window = shape->kinds[kind].window, block = shape->block;
     return window > 0 ? smaller(blocks, (window + shape->rows + block - 2) / block + 1) : blocks;
 }
 
 // Of that, how much lies in the chunks of one fold class, at most.
-static int64_t most_of_class(const wi_cache_shape *shape, int fold_class, int64_t blocks, int64_t at_once)
+static int64_t most_of_class(const wi_kv_shape *shape, int fold_class, int64_t blocks, int64_t at_once)
 {
     const int64_t a_chunk = WEFT_FOLD_CHUNK / shape->block, chunks = blocks / a_chunk, rest = blocks % a_chunk;
     const int64_t turn = 2 * WEFT_FOLD_PLACES; // in which each class comes twice
@@ -143,7 +143,7 @@ typedef struct {
     int64_t at_once[WI_KINDS_MAX], of_class[WI_KINDS_MAX][WEFT_FOLD_PLACES]; // blocks
 } demand;
 
-static demand demand_of(const wi_cache_shape *shape, int64_t positions)
+static demand demand_of(const wi_kv_shape *shape, int64_t positions)
 {
     const int64_t blocks = blocks_for(shape, positions);
     demand d = {0};
@@ -156,7 +156,7 @@ static demand demand_of(const wi_cache_shape *shape, int64_t positions)
 }
 
 // Units of each rank under a key.
-static void demand_under(const wi_cache_shape *shape, const demand *d, int key, int64_t *units)
+static void demand_under(const wi_kv_shape *shape, const demand *d, int key, int64_t *units)
 {
     int owner[WEFT_FOLD_PLACES] = {0};
     memset(units, 0, (size_t)shape->ranks * sizeof *units);
@@ -168,9 +168,9 @@ static void demand_under(const wi_cache_shape *shape, const demand *d, int key, 
     }
 }
 
-static int keys_of(const wi_cache_shape *shape) { return shape->ranks > 1 ? WEFT_FOLD_PLACES : 1; }
+static int keys_of(const wi_kv_shape *shape) { return shape->ranks > 1 ? WEFT_FOLD_PLACES : 1; }
 
-int64_t wi_cache_demand(const wi_cache_shape *shape, int64_t positions)
+int64_t wi_kv_demand(const wi_kv_shape *shape, int64_t positions)
 {
     const demand d = demand_of(shape, positions);
     int64_t most = 0, units[WEFT_FOLD_PLACES];
@@ -181,7 +181,7 @@ int64_t wi_cache_demand(const wi_cache_shape *shape, int64_t positions)
     return most;
 }
 
-bool wi_cache_fits(const wi_cache *c, int64_t positions)
+bool wi_kv_fits(const wi_kv *c, int64_t positions)
 {
     const demand d = demand_of(&c->shape, positions);
     int64_t units[WEFT_FOLD_PLACES];
@@ -197,14 +197,14 @@ bool wi_cache_fits(const wi_cache *c, int64_t positions)
 static int64_t outstanding(const wi_sequence *s, int rank) { return larger(s->bound[rank] - s->held[rank], 0); }
 
 // A sequence has so many units more of a rank.
-static void account(wi_cache *c, wi_sequence *s, int rank, int64_t units)
+static void account(wi_kv *c, wi_sequence *s, int rank, int64_t units)
 {
     c->promised[rank] -= outstanding(s, rank);
     s->held[rank] += units;
     c->promised[rank] += outstanding(s, rank);
 }
 
-static void set_bound(wi_cache *c, wi_sequence *s, const int64_t *bound)
+static void set_bound(wi_kv *c, wi_sequence *s, const int64_t *bound)
 {
     for (int r = 0; r < c->shape.ranks; r++) {
         c->promised[r] -= outstanding(s, r);
@@ -214,10 +214,10 @@ static void set_bound(wi_cache *c, wi_sequence *s, const int64_t *bound)
 }
 
 // What is left of a rank when all promises are kept.
-static int64_t spare(const wi_cache *c, int rank) { return wi_blocks_room(c->blocks, rank) - c->promised[rank]; }
+static int64_t spare(const wi_kv *c, int rank) { return wi_blocks_room(c->blocks, rank) - c->promised[rank]; }
 
 // The key that leaves the fullest rank with the most room.
-static int emptiest_key(wi_cache *c, const demand *d)
+static int emptiest_key(wi_kv *c, const demand *d)
 {
     int64_t best = INT64_MIN;
     int found = 0;
@@ -233,7 +233,7 @@ static int emptiest_key(wi_cache *c, const demand *d)
 }
 
 // Promises what the sequence may come to; it may hold some of that. False: there is not so much.
-static bool reserve(wi_cache *c, wi_sequence *s, const demand *d, int64_t margin)
+static bool reserve(wi_kv *c, wi_sequence *s, const demand *d, int64_t margin)
 {
     demand_under(&c->shape, d, s->key, c->wanted);
     for (int r = 0; r < c->shape.ranks; r++)
@@ -245,7 +245,7 @@ static bool reserve(wi_cache *c, wi_sequence *s, const demand *d, int64_t margin
 // ---- blocks of a sequence ----
 
 // Writes down where a block lies; -1: nowhere.
-static void put_head(const wi_cache *c, wi_sequence *s, int kind, int64_t block, int32_t head)
+static void put_head(const wi_kv *c, wi_sequence *s, int kind, int64_t block, int32_t head)
 {
     int32_t *units = s->units + block;
     for (int k = 0; k < kind; k++) units += (int64_t)c->shape.kinds[k].units * s->room;
@@ -259,12 +259,12 @@ static void put_head(const wi_cache *c, wi_sequence *s, int kind, int64_t block,
 
 // Whether a block counts as taken by the sequence. What it shares does for kinds that keep all; where a window may let
 // it go while others hold it on, it does not.
-static bool is_counted(const wi_cache *c, const wi_sequence *s, int kind, int64_t block)
+static bool is_counted(const wi_kv *c, const wi_sequence *s, int kind, int64_t block)
 {
     return block != s->borrowed && (c->shape.kinds[kind].window == 0 || block >= s->joined);
 }
 
-static void let_go(wi_cache *c, wi_sequence *s, int kind, int64_t block)
+static void let_go(wi_kv *c, wi_sequence *s, int kind, int64_t block)
 {
     const int32_t head = *head_at(s, kind, block);
     if (head < 0) return;
@@ -275,7 +275,7 @@ static void let_go(wi_cache *c, wi_sequence *s, int kind, int64_t block)
 }
 
 // From the last on, so that of what others may find the beginning stays longest.
-static void let_go_from(wi_cache *c, wi_sequence *s, int64_t first)
+static void let_go_from(wi_kv *c, wi_sequence *s, int64_t first)
 {
     for (int64_t i = s->count - 1; i >= first; i--)
         for (int k = 0; k < c->shape.kind_count; k++) let_go(c, s, k, i);
@@ -285,14 +285,14 @@ static void let_go_from(wi_cache *c, wi_sequence *s, int64_t first)
     for (int k = 0; k < c->shape.kind_count; k++) s->behind[k] = (int)smaller(s->behind[k], first);
 }
 
-void wi_cache_release(wi_cache *c, wi_sequence *s)
+void wi_kv_release(wi_kv *c, wi_sequence *s)
 {
     let_go_from(c, s, 0);
     set_bound(c, s, NULL);
     s->named = 0;
 }
 
-static void take(wi_cache *c, wi_sequence *s, int kind, int64_t block)
+static void take(wi_kv *c, wi_sequence *s, int kind, int64_t block)
 {
     const int owner = owner_of(c, block, s->key), units = c->shape.kinds[kind].units;
     put_head(c, s, kind, block, wi_blocks_take(c->blocks, owner, units));
@@ -300,7 +300,7 @@ static void take(wi_cache *c, wi_sequence *s, int kind, int64_t block)
 }
 
 // The block that was another's too becomes this sequence's own.
-static void own_borrowed(wi_cache *c, wi_sequence *s)
+static void own_borrowed(wi_kv *c, wi_sequence *s)
 {
     const int block = s->borrowed;
     s->borrowed = -1;
@@ -324,7 +324,7 @@ static void own_borrowed(wi_cache *c, wi_sequence *s)
     }
 }
 
-bool wi_cache_extend(wi_cache *c, wi_sequence *s, int64_t positions)
+bool wi_kv_extend(wi_kv *c, wi_sequence *s, int64_t positions)
 {
     const int64_t blocks = blocks_for(&c->shape, positions);
     if (blocks <= s->count && s->borrowed < 0) return true;
@@ -349,7 +349,7 @@ bool wi_cache_extend(wi_cache *c, wi_sequence *s, int64_t positions)
 // ---- sharing ----
 
 // Of keys under which blocks up to `blocks` are cached, those for which each kind has all that a row behind them sees.
-static uint32_t keys_for(const wi_cache *c, const wi_sequence *s, int64_t blocks)
+static uint32_t keys_for(const wi_kv *c, const wi_sequence *s, int64_t blocks)
 {
     uint32_t keys = UINT32_MAX;
     for (int k = 0; k < c->shape.kind_count; k++)
@@ -359,7 +359,7 @@ static uint32_t keys_for(const wi_cache *c, const wi_sequence *s, int64_t blocks
 }
 
 // How many blocks from the first on are cached for the kinds that see all; as many as there are hashes without any.
-static int64_t unbroken(const wi_cache *c, const wi_sequence *s, int64_t most)
+static int64_t unbroken(const wi_kv *c, const wi_sequence *s, int64_t most)
 {
     uint32_t keys = UINT32_MAX;
     int64_t blocks = 0;
@@ -371,7 +371,7 @@ static int64_t unbroken(const wi_cache *c, const wi_sequence *s, int64_t most)
     return blocks;
 }
 
-static void hold_at(wi_cache *c, wi_sequence *s, int kind, int64_t block, int32_t head)
+static void hold_at(wi_kv *c, wi_sequence *s, int kind, int64_t block, int32_t head)
 {
     put_head(c, s, kind, block, head);
     if (head < 0) return;
@@ -379,7 +379,7 @@ static void hold_at(wi_cache *c, wi_sequence *s, int kind, int64_t block, int32_
     if (is_counted(c, s, kind, block)) account(c, s, wi_blocks_rank(c->blocks, head), c->shape.kinds[kind].units);
 }
 
-static void join(wi_cache *c, wi_sequence *s, int64_t blocks)
+static void join(wi_kv *c, wi_sequence *s, int64_t blocks)
 {
     s->joined = (int)blocks;
     for (int k = 0; k < c->shape.kind_count; k++) {
@@ -392,13 +392,13 @@ static void join(wi_cache *c, wi_sequence *s, int64_t blocks)
     s->count = s->named = (int)blocks;
 }
 
-static void undo(wi_cache *c, wi_sequence *s)
+static void undo(wi_kv *c, wi_sequence *s)
 {
     let_go_from(c, s, 0);
     s->named = 0;
 }
 
-int64_t wi_cache_admit(wi_cache *c, wi_sequence *s, int64_t share, int64_t positions, int64_t margin)
+int64_t wi_kv_admit(wi_kv *c, wi_sequence *s, int64_t share, int64_t positions, int64_t margin)
 {
     const demand d = demand_of(&c->shape, positions);
     int64_t blocks = unbroken(c, s, smaller(share / c->shape.block, s->hashed));
@@ -415,8 +415,8 @@ int64_t wi_cache_admit(wi_cache *c, wi_sequence *s, int64_t share, int64_t posit
     return reserve(c, s, &d, margin) ? 0 : -1;
 }
 
-int64_t wi_cache_fork(wi_cache *c, const wi_sequence *parent, wi_sequence *s, int64_t share, int64_t positions,
-                      int64_t margin)
+int64_t wi_kv_fork(wi_kv *c, const wi_sequence *parent, wi_sequence *s, int64_t share, int64_t positions,
+                   int64_t margin)
 {
     const int64_t blocks = blocks_for(&c->shape, share), whole = share / c->shape.block;
     for (int k = 0; k < c->shape.kind_count; k++)
@@ -442,7 +442,7 @@ int64_t wi_cache_fork(wi_cache *c, const wi_sequence *parent, wi_sequence *s, in
 
 // Gives a full block its name. Where another has it that one is taken instead: its bits are the same. Not where a
 // window may let it go, see is_counted.
-static void name(wi_cache *c, wi_sequence *s, int kind, int64_t block)
+static void name(wi_kv *c, wi_sequence *s, int kind, int64_t block)
 {
     const int32_t head = *head_at(s, kind, block);
     if (head < 0 || wi_blocks_name(c->blocks, head, kind, &s->hashes[block], s->key)) return;
@@ -454,7 +454,7 @@ static void name(wi_cache *c, wi_sequence *s, int kind, int64_t block)
     c->freed++;
 }
 
-void wi_cache_computed(wi_cache *c, wi_sequence *s, int64_t positions)
+void wi_kv_computed(wi_kv *c, wi_sequence *s, int64_t positions)
 {
     const int64_t full = smaller(positions / c->shape.block, s->hashed);
     for (; s->named < full; s->named++)
@@ -464,7 +464,7 @@ void wi_cache_computed(wi_cache *c, wi_sequence *s, int64_t positions)
             let_go(c, s, k, s->behind[k]);
 }
 
-bool wi_cache_truncate(wi_cache *c, wi_sequence *s, int64_t positions)
+bool wi_kv_truncate(wi_kv *c, wi_sequence *s, int64_t positions)
 {
     const int64_t blocks = blocks_for(&c->shape, positions), whole = positions / c->shape.block;
     for (int k = 0; k < c->shape.kind_count; k++)
@@ -484,15 +484,15 @@ bool wi_cache_truncate(wi_cache *c, wi_sequence *s, int64_t positions)
 
 // ---- copies and checks ----
 
-int wi_cache_copies(const wi_cache *c, const wi_copy **out)
+int wi_kv_copies(const wi_kv *c, const wi_copy **out)
 {
     *out = c->copies;
     return c->copy_count;
 }
 
-void wi_cache_copied(wi_cache *c) { c->copy_count = 0; }
+void wi_kv_copied(wi_kv *c) { c->copy_count = 0; }
 
-static weft_status check_sequence(const wi_cache *c, const wi_sequence *s, int32_t *holders, int64_t *needed)
+static weft_status check_sequence(const wi_kv *c, const wi_sequence *s, int32_t *holders, int64_t *needed)
 {
     int64_t live[WEFT_FOLD_PLACES] = {0}, counted[WEFT_FOLD_PLACES] = {0};
     for (int k = 0; k < c->shape.kind_count; k++)
@@ -518,7 +518,7 @@ static weft_status check_sequence(const wi_cache *c, const wi_sequence *s, int32
     return WEFT_OK;
 }
 
-weft_status wi_cache_check(const wi_cache *c, const wi_sequence *const *sequences, int count, bool kept)
+weft_status wi_kv_check(const wi_kv *c, const wi_sequence *const *sequences, int count, bool kept)
 {
     weft_status status = WEFT_OK;
     int64_t needed[WEFT_FOLD_PLACES] = {0};

@@ -31,9 +31,9 @@ typedef struct {
     int kind_count;
     weft_eviction eviction;
     bool sharing; // of what is alike; false: nothing is named, nothing found
-} wi_cache_shape;
+} wi_kv_shape;
 
-typedef struct wi_cache wi_cache;
+typedef struct wi_kv wi_kv;
 
 // The blocks of one request.
 typedef struct {
@@ -43,57 +43,57 @@ typedef struct {
     int32_t *heads;           // [kinds][room] the first unit of each block; -1: let go
     int32_t *units;           // [groups][room] numbers in this rank's pool, for the kernels; -1: not here
     int behind[WI_KINDS_MAX]; // blocks let go, from the first on
-    wi_hash *hashes;          // [room] of full blocks, chained
+    wi_digest *hashes;        // [room] of full blocks, chained
     int hashed, named;        // blocks with a hash; blocks with a name
-    wi_hash root;             // what the chain begins with: all that changes bits beside the tokens
+    wi_digest root;           // what the chain begins with: all that changes bits beside the tokens
     int joined;               // blocks that were shared when it began
     int borrowed;             // a block that others hold and that will be written: copied before that; -1
     int64_t *bound, *held;    // [ranks] units reserved; taken
 } wi_sequence;
 
-weft_status wi_cache_create(const wi_cache_shape *shape, wi_cache **out);
-void wi_cache_destroy(wi_cache *cache); // accepts NULL
-const wi_cache_shape *wi_cache_shape_of(const wi_cache *cache);
-const wi_blocks *wi_cache_blocks(const wi_cache *cache);
+weft_status wi_kv_create(const wi_kv_shape *shape, wi_kv **out);
+void wi_kv_destroy(wi_kv *cache); // accepts NULL
+const wi_kv_shape *wi_cache_shape_of(const wi_kv *cache);
+const wi_blocks *wi_kv_blocks(const wi_kv *cache);
 
 // With room for so many positions.
-weft_status wi_sequence_create(const wi_cache *cache, int64_t positions, wi_sequence *out);
+weft_status wi_sequence_create(const wi_kv *cache, int64_t positions, wi_sequence *out);
 void wi_sequence_free(wi_sequence *sequence); // it holds nothing by then
 
 // Hashes what is full of so many tokens and was not hashed yet. `turned`: the key of its rotations, the same until
 // `hashed` is set back to 0.
-void wi_cache_hash(const wi_cache *cache, wi_sequence *sequence, int turned, const int32_t *tokens, int count);
+void wi_kv_hash(const wi_kv *cache, wi_sequence *sequence, int turned, const int32_t *tokens, int count);
 
 // Units of one rank that a sequence of so many positions takes at most, whatever its key.
-int64_t wi_cache_demand(const wi_cache_shape *shape, int64_t positions);
+int64_t wi_kv_demand(const wi_kv_shape *shape, int64_t positions);
 // Whether a sequence of so many positions fits where there is no other.
-bool wi_cache_fits(const wi_cache *cache, int64_t positions);
+bool wi_kv_fits(const wi_kv *cache, int64_t positions);
 
 // Begins a sequence: finds the longest prefix of at most `share` positions that is cached, and reserves what
 // `positions` take. Returns how many positions were found, -1 where there is no room now: nothing is held then.
 // `margin`: units of each rank that must be left over.
-int64_t wi_cache_admit(wi_cache *cache, wi_sequence *sequence, int64_t share, int64_t positions, int64_t margin);
+int64_t wi_kv_admit(wi_kv *cache, wi_sequence *sequence, int64_t share, int64_t positions, int64_t margin);
 // Likewise beside `parent`, whose first `share` positions are its own too. -1 also where these are no longer there.
-int64_t wi_cache_fork(wi_cache *cache, const wi_sequence *parent, wi_sequence *sequence, int64_t share,
-                      int64_t positions, int64_t margin);
+int64_t wi_kv_fork(wi_kv *cache, const wi_sequence *parent, wi_sequence *sequence, int64_t share, int64_t positions,
+                   int64_t margin);
 // Blocks for so many positions, which may be written then. False: there is no room; nothing has changed.
-bool wi_cache_extend(wi_cache *cache, wi_sequence *sequence, int64_t positions);
+bool wi_kv_extend(wi_kv *cache, wi_sequence *sequence, int64_t positions);
 // So many positions have been computed: names what is full, lets go what lies behind windows.
-void wi_cache_computed(wi_cache *cache, wi_sequence *sequence, int64_t positions);
+void wi_kv_computed(wi_kv *cache, wi_sequence *sequence, int64_t positions);
 // Takes positions back. False where a window has let go what the first ones need: nothing has changed then.
-bool wi_cache_truncate(wi_cache *cache, wi_sequence *sequence, int64_t positions);
-void wi_cache_release(wi_cache *cache, wi_sequence *sequence); // it may begin anew
+bool wi_kv_truncate(wi_kv *cache, wi_sequence *sequence, int64_t positions);
+void wi_kv_release(wi_kv *cache, wi_sequence *sequence); // it may begin anew
 
-// Units of this rank that are to be copied before positions are written, in this order; forgotten by wi_cache_copied.
+// Units of this rank that are to be copied before positions are written, in this order; forgotten by wi_kv_copied.
 typedef struct {
     int32_t from, to;
 } wi_copy;
-int wi_cache_copies(const wi_cache *cache, const wi_copy **out);
-void wi_cache_copied(wi_cache *cache);
+int wi_kv_copies(const wi_kv *cache, const wi_copy **out);
+void wi_kv_copied(wi_kv *cache);
 
-int64_t wi_cache_freed(const wi_cache *cache); // a number that changes when there may be more room than before
+int64_t wi_kv_freed(const wi_kv *cache); // a number that changes when there may be more room than before
 // Beside what wi_blocks_check says: that what sequences hold and reserved is what the books say, and, where none went
 // beyond what it reserved, that there is room for all that was promised. INTERNAL. Allocates.
-weft_status wi_cache_check(const wi_cache *cache, const wi_sequence *const *sequences, int count, bool kept);
+weft_status wi_kv_check(const wi_kv *cache, const wi_sequence *const *sequences, int count, bool kept);
 
 #endif

@@ -4,12 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/rows.h"
+#include "engine/engine_impl.h"
+#include "engine/sampler.h"
 
 typedef struct active {
     wi_work work; // first: who has one has the other
     weft_request request;
-    int32_t *tokens; // prompt and what was drawn, room for all
+    int32_t *tokens;     // prompt and what was drawn, room for all
+    wi_sampler *sampler; // of a request that draws
     int64_t rotation_limit;
     bool cancelled;
 } active;
@@ -19,9 +21,12 @@ struct weft_engine {
     weft_model *model;
     weft_pool *pool;
     weft_engine_options options;
-    wi_cache *cache;
+    wi_kv *cache;
     wi_rows *rows; // of one step
     wi_schedule *schedule;
+    wi_drawing *drawing;
+    wi_draw *draws;     // (requests) of one step
+    active **drawers;   // (requests)
     bool has_cancelled; // somebody
 };
 
@@ -36,12 +41,13 @@ static active *find(const weft_engine *e, int64_t id)
 
 const char *weft_finish_name(weft_finish finish)
 {
-    static const char *const names[] = {"stop", "length", "scored", "cancelled"};
+    static const char *const names[] = {"stop", "length", "scored", "cancelled", "error"};
     return (size_t)finish < sizeof names / sizeof *names ? names[finish] : "unknown";
 }
 
 static void active_free(active *a)
 {
+    wi_sampler_destroy(a->sampler);
     free(a->tokens);
     free(a);
 }
@@ -62,23 +68,36 @@ static int64_t computed_of(const weft_request *r)
     return prompt + (r->max_tokens > 0 ? r->max_tokens - 1 : 0);
 }
 
+// How many positions fit where there is no other request.
+static int64_t longest_alone(const weft_engine *e)
+{
+    int64_t low = 0, high = weft_model_options_of(e->model)->positions;
+    while (low < high) {
+        const int64_t middle = (low + high + 1) / 2;
+        if (wi_kv_fits(e->cache, middle))
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return low;
+}
+
 static weft_status check_request(weft_engine *e, const weft_request *r)
 {
     const weft_model_config *config = weft_model_config_of(e->model);
-    const wi_cache_shape *cache = wi_cache_shape_of(e->cache);
     const int64_t room = weft_model_options_of(e->model)->positions, most = computed_of(r);
     if (r->token_count - r->drawn < 1) return weft_fail(WEFT_INVALID, "a request without tokens: give at least one");
     for (int i = 0; i < r->token_count; i++)
         if (r->tokens[i] < 0 || r->tokens[i] >= config->vocab)
             return weft_fail(WEFT_INVALID, "token %d is %d: the vocabulary has 0 to %lld", i, r->tokens[i],
                              (long long)config->vocab - 1);
+    if (r->max_tokens > 0) WEFT_TRY(weft_request_sampling_check(&r->sampling, config->vocab, r->max_tokens));
     if (r->drawn < 0 || (r->drawn > 0 && r->drawn >= r->max_tokens))
         return weft_fail(WEFT_INVALID, "a request of %d tokens to draw, of which %d were drawn: nothing is left to do",
                          r->max_tokens, r->drawn);
-    if (!wi_cache_fits(e->cache, most))
+    if (!wi_kv_fits(e->cache, most))
         return weft_fail(WEFT_LIMIT, "a request of up to %lld tokens: the cache has room for %lld; use --cache-bytes",
-                         (long long)most + (r->max_tokens > 0),
-                         (long long)(cache->units * cache->ranks * cache->block));
+                         (long long)most + (r->max_tokens > 0), (long long)longest_alone(e));
     if (most > room)
         return weft_fail(WEFT_LIMIT, "a request of up to %lld tokens: the model was opened for %lld positions",
                          (long long)most + (r->max_tokens > 0), (long long)room);
@@ -95,6 +114,16 @@ static weft_status turn(weft_engine *e, active *a)
         a->rotation_limit = weft_model_rotation_limit(e->model, length);
     }
     return weft_model_rotation(e->model, length, &a->work.turned);
+}
+
+static weft_status make_sampler(weft_engine *e, active *a)
+{
+    const weft_model_config *config = weft_model_config_of(e->model);
+    const weft_request *r = &a->request;
+    const wi_sampler_model model = {
+        .vocab = (size_t)config->vocab, .stops = config->stops, .stop_count = (int)config->stop_count};
+    if (r->max_tokens == 0) return WEFT_OK;
+    return wi_sampler_create(&model, &r->sampling, a->tokens, r->token_count, r->drawn, r->max_tokens, &a->sampler);
 }
 
 static weft_status make_active(weft_engine *e, const weft_request *request, active **out)
@@ -116,6 +145,7 @@ static weft_status make_active(weft_engine *e, const weft_request *request, acti
                         .all_logits = request->prompt_logits,
                         .draws = request->max_tokens > 0,
                         .parent = parent ? &parent->work : NULL};
+    WEFT_TRY_GOTO(make_sampler(e, a));
     WEFT_TRY_GOTO(turn(e, a));
     WEFT_TRY_GOTO(wi_schedule_add(e->schedule, &a->work));
     *out = a;
@@ -152,35 +182,21 @@ static void end_cancelled(weft_engine *e)
 
 // ---- a step ----
 
-static bool is_stop(const weft_engine *e, const active *a, int32_t token)
+// What was drawn, if anything, becomes the request's next token.
+static weft_status take(weft_engine *e, active *a, const wi_draw *d)
 {
-    const weft_model_config *config = weft_model_config_of(e->model);
-    for (int i = 0; i < config->stop_count && !a->request.ignore_stops; i++)
-        if (config->stops[i] == token) return true;
-    return false;
-}
-
-// Draws the token behind the last one.
-static weft_status draw(weft_engine *e, active *a, const float *logits)
-{
-    const size_t vocab = (size_t)weft_model_config_of(e->model)->vocab;
-    const weft_sampling *how = &a->request.sampling;
     wi_work *w = &a->work;
-    const uint64_t position = (uint64_t)w->count;
-    weft_choice choice = {.id = -1};
-    const weft_sample args = {.logits = {.at = logits, .stride = vocab, .rows = 1, .width = vocab},
-                              .how = &how,
-                              .position = &position,
-                              .out = &choice};
-    e->op.table->pick.sample(&e->op, &args);
-    if (choice.id < 0)
-        return weft_fail(WEFT_FAILED, "no logit at position %d is a number: the weights hold NaN", w->count - 1);
-    if (is_stop(e, a, choice.id)) {
+    if (d->out.id < 0) {
+        wi_sampler_no_number(a->sampler);
+        end(e, a, WEFT_FINISH_FAILED);
+        return WEFT_OK;
+    }
+    if (d->stops) {
         end(e, a, WEFT_FINISH_STOP);
         return WEFT_OK;
     }
-    a->tokens[w->count++] = choice.id;
-    if (a->request.calls->token) a->request.calls->token(a->request.arg, choice.id, choice.logit);
+    a->tokens[w->count++] = d->out.id;
+    if (a->request.calls->token) a->request.calls->token(a->request.arg, &d->out);
     if (w->count - w->prompt == a->request.max_tokens) {
         end(e, a, WEFT_FINISH_LENGTH);
         return WEFT_OK;
@@ -192,52 +208,65 @@ static weft_status draw(weft_engine *e, active *a, const float *logits)
     return WEFT_OK;
 }
 
-static weft_status deliver(weft_engine *e, const wi_share *s, const float *all_logits)
+// Tells of logits. True where the next token is to be drawn from the last ones.
+static bool tell(weft_engine *e, const wi_slice *s, float *logits)
 {
     active *a = active_of(s->of);
-    const size_t vocab = (size_t)weft_model_config_of(e->model)->vocab;
-    const float *logits = all_logits + (size_t)s->logit_first * vocab;
     wi_schedule_computed(e->schedule, s);
     if (s->logits > 0 && a->request.calls->logits)
-        a->request.calls->logits(a->request.arg, s->first_logit, s->logits, logits, vocab);
-    if (a->work.cached < a->work.count) return WEFT_OK;
-    if (a->request.max_tokens > 0) return draw(e, a, logits + (size_t)(s->logits - 1) * vocab);
+        a->request.calls->logits(a->request.arg, s->first_logit, s->logits, logits,
+                                 (size_t)weft_model_config_of(e->model)->vocab);
+    if (a->work.cached < a->work.count) return false;
+    if (a->request.max_tokens > 0) return true;
     end(e, a, WEFT_FINISH_SCORED);
+    return false;
+}
+
+static weft_status deliver(weft_engine *e, const wi_slice *slices, int count, float *logits)
+{
+    const size_t vocab = (size_t)weft_model_config_of(e->model)->vocab;
+    int draws = 0;
+    for (int i = 0; i < count; i++) {
+        const wi_slice *s = &slices[i];
+        active *a = active_of(s->of);
+        float *first = logits + (size_t)s->logit_first * vocab;
+        if (!tell(e, s, first)) continue;
+        e->drawers[draws] = a;
+        e->draws[draws++] = (wi_draw){.sampler = a->sampler, .logits = first + (size_t)(s->logits - 1) * vocab};
+    }
+    if (draws > 0) wi_drawing_run(e->drawing, &e->op, e->draws, draws);
+    for (int i = 0; i < draws; i++) WEFT_TRY(take(e, e->drawers[i], &e->draws[i]));
     return WEFT_OK;
 }
 
 static void copy_blocks(weft_engine *e)
 {
     const wi_copy *copies;
-    const int count = wi_cache_copies(e->cache, &copies);
+    const int count = wi_kv_copies(e->cache, &copies);
     for (int i = 0; i < count; i++) weft_pool_copy(e->pool, copies[i].from, copies[i].to);
-    wi_cache_copied(e->cache);
+    wi_kv_copied(e->cache);
 }
 
 weft_status weft_engine_step(weft_engine *e, int *rows)
 {
-    const wi_share *shares;
+    const wi_slice *slices;
     *rows = 0;
     end_cancelled(e);
-    const int count = wi_schedule_step(e->schedule, &shares);
+    const int count = wi_schedule_step(e->schedule, &slices);
     if (count == 0) return WEFT_OK;
     weft_comm *all = weft_model_layout_of(e->model)->mesh.all;
     if (all) weft_job_set_step(weft_comm_job(all), wi_schedule_state_of(e->schedule).steps); // for reports
     copy_blocks(e);
     weft_batch b = *wi_rows_batch(e->rows);
     b.layers = weft_pool_layers(e->pool);
+    b.group_of = weft_pool_group_of(e->pool);
     WEFT_TRY(weft_model_forward(e->model, &b));
-    for (int i = 0; i < count; i++) WEFT_TRY(deliver(e, &shares[i], b.logits));
+    WEFT_TRY(deliver(e, slices, count, b.logits));
     *rows = (int)wi_rows_count(e->rows);
     return WEFT_OK;
 }
 
 // ---- looking ----
-
-int64_t weft_engine_blocks(const weft_model *model, int block, int64_t positions, int requests)
-{
-    return weft_engine_blocks_over(weft_model_layout_of(model)->mesh.shape.cp, block, positions, requests);
-}
 
 bool weft_engine_look(const weft_engine *e, int64_t id, weft_engine_cached *out)
 {
@@ -251,19 +280,19 @@ bool weft_engine_look(const weft_engine *e, int64_t id, weft_engine_cached *out)
 weft_engine_state weft_engine_state_of(const weft_engine *e)
 {
     const wi_schedule_state s = wi_schedule_state_of(e->schedule);
-    const wi_blocks *b = wi_cache_blocks(e->cache);
+    const wi_blocks *b = wi_kv_blocks(e->cache);
     weft_engine_state state = {.running = s.running,
                                .waiting = s.waiting,
                                .steps = s.steps,
                                .preempted = s.preempted,
                                .found = s.found,
                                .computed = s.computed,
-                               .blocks = wi_blocks_units(b),
+                               .units = wi_blocks_units(b),
                                .held = -1,
                                .evicted = wi_blocks_evicted(b),
                                .decisions = s.decisions};
     for (int r = 0; r < wi_cache_shape_of(e->cache)->ranks; r++) {
-        const int64_t held = state.blocks - wi_blocks_room(b, r);
+        const int64_t held = state.units - wi_blocks_room(b, r);
         if (held <= state.held) continue;
         state.held = held;
         state.cached = wi_blocks_named(b, r);
@@ -284,57 +313,40 @@ const weft_pool *weft_engine_pool(const weft_engine *e) { return e->pool; }
 
 // ---- an engine ----
 
-static weft_status make_cache(weft_engine *e, int64_t blocks, int step_rows)
-{
-    const weft_mesh *mesh = &weft_model_layout_of(e->model)->mesh;
-    const wi_cache_shape shape = {.ranks = mesh->shape.cp,
-                                  .rank = mesh->cp_rank,
-                                  .units = blocks,
-                                  .block = e->options.block,
-                                  .rows = step_rows,
-                                  .requests = e->options.requests,
-                                  .kinds = {{.units = 1}},
-                                  .kind_count = 1,
-                                  .eviction = e->options.eviction,
-                                  .sharing = !e->options.unshared};
-    return wi_cache_create(&shape, &e->cache);
-}
-
-static weft_status make_local(weft_engine *e, weft_device *device, int64_t blocks)
+static weft_status make_local(weft_engine *e, const weft_cache_cut *cut, weft_device *device)
 {
     const weft_mesh *mesh = &weft_model_layout_of(e->model)->mesh;
     const weft_engine_options *o = &e->options;
     const size_t vocab = (size_t)weft_model_config_of(e->model)->vocab;
-    const bool dealt = mesh->shape.cp > 1 && mesh->shape.dense == WEFT_DENSE_TP;
-    const wi_rows_shape rows = {.ranks = dealt ? mesh->shape.cp : 1,
-                                .own = dealt ? mesh->cp_rank : 0,
-                                .room = o->chunk,
-                                .logit_room = weft_model_options_of(e->model)->logit_rows,
-                                .vocab = vocab};
+    wi_kv_shape kv = wi_engine_kv(cut, &mesh->shape, o);
+    wi_rows_shape rows = wi_engine_rows(cut, &mesh->shape, o, weft_model_options_of(e->model)->logit_rows, vocab);
     const wi_schedule_options schedule = {.order = o->schedule,
                                           .requests = o->requests,
                                           .reserves = !o->preempts,
                                           .margin = o->margin,
                                           .read_budget = o->read_budget};
-    e->op.scratch_bytes = weft_pick_scratch(vocab, e->op.team ? weft_team_threads(e->op.team) : 1);
-    e->op.scratch = aligned_alloc(64, (e->op.scratch_bytes + 63) / 64 * 64 + 64);
-    if (!e->op.scratch) return weft_fail(WEFT_NO_MEMORY, "no memory to draw from %zu logits", vocab);
+    kv.rank = mesh->cp_rank;
+    rows.own = rows.ranks > 1 ? mesh->cp_rank : 0;
+    e->draws = calloc((size_t)o->requests, sizeof *e->draws);
+    e->drawers = calloc((size_t)o->requests, sizeof *e->drawers);
+    if (!e->draws || !e->drawers) return weft_fail(WEFT_NO_MEMORY, "no memory for %d requests", o->requests);
+    WEFT_TRY(wi_drawing_create(vocab, o->requests, e->op.team ? weft_team_threads(e->op.team) : 1, &e->drawing));
     WEFT_TRY(wi_rows_create(&rows, &e->rows));
-    WEFT_TRY(make_cache(e, blocks, o->chunk * rows.ranks));
+    WEFT_TRY(wi_kv_create(&kv, &e->cache));
     WEFT_TRY(wi_schedule_create(&schedule, e->cache, e->rows, &e->schedule));
-    return weft_pool_create(e->model, device, o->block, blocks, &e->pool);
+    return weft_pool_create(e->model, device, o->block, o->cache_units, &e->pool);
 }
 
 static weft_status make(weft_engine *e, weft_device *device)
 {
     weft_comm *all = weft_model_layout_of(e->model)->mesh.all;
-    const weft_engine_options *o = &e->options;
-    const int64_t block_bytes = (int64_t)weft_model_cache_layout(e->model, o->block, NULL);
-    int64_t blocks = o->cache_bytes ? o->cache_bytes / block_bytes : o->cache_blocks;
-    if (blocks < 1) blocks = 1;
-    // Ranks may have KV heads in unlike numbers, and so pools of unlike numbers of blocks.
-    if (all) WEFT_TRY(weft_comm_min(all, &blocks, 1));
-    const weft_status status = make_local(e, device, blocks);
+    const weft_cache_cut cut = weft_model_cache_cut(e->model, e->options.block, NULL, NULL);
+    int64_t *units = &e->options.cache_units;
+    if (e->options.cache_bytes) *units = e->options.cache_bytes / (int64_t)cut.unit;
+    if (*units < 1) *units = 1;
+    // Ranks may have KV heads in unlike numbers, and so pools of unlike numbers of units.
+    if (all) WEFT_TRY(weft_comm_min(all, units, 1));
+    const weft_status status = make_local(e, &cut, device);
     return all ? weft_comm_agree(all, status, NULL) : status;
 }
 
@@ -366,9 +378,11 @@ void weft_engine_destroy(weft_engine *e)
         active_free(active_of(w));
     }
     wi_schedule_destroy(e->schedule);
-    wi_cache_destroy(e->cache);
+    wi_kv_destroy(e->cache);
     weft_pool_destroy(e->pool);
     wi_rows_destroy(e->rows);
-    free(e->op.scratch);
+    wi_drawing_destroy(e->drawing);
+    free(e->draws);
+    free(e->drawers);
     free(e);
 }

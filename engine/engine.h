@@ -11,6 +11,7 @@
 #define WEFT_ENGINE_ENGINE_H
 
 #include "engine/pool.h"
+#include "engine/sampling.h"
 #include "engine/schedule.h"
 
 #ifdef __cplusplus
@@ -20,17 +21,18 @@ extern "C" {
 typedef struct weft_engine weft_engine;
 
 typedef enum {
-    WEFT_FINISH_STOP,     // a stop token was drawn; it is not part of the text
-    WEFT_FINISH_LENGTH,   // max_tokens were drawn
-    WEFT_FINISH_SCORED,   // a request that draws nothing has been computed
-    WEFT_FINISH_CANCELLED // by weft_engine_cancel
+    WEFT_FINISH_STOP,      // a stop token was drawn; it is not part of the text
+    WEFT_FINISH_LENGTH,    // max_tokens were drawn
+    WEFT_FINISH_SCORED,    // a request that draws nothing has been computed
+    WEFT_FINISH_CANCELLED, // by weft_engine_cancel
+    WEFT_FINISH_FAILED     // weft_error_text says why, while the owner is told
 } weft_finish;
 
-const char *weft_finish_name(weft_finish finish); // "stop", "length", "scored", "cancelled"
+const char *weft_finish_name(weft_finish finish); // "stop", "length", "scored", "cancelled", "error"
 
 // Any of them may be NULL. `arg` is the request's own.
 typedef struct {
-    void (*token)(void *arg, int32_t token, float logit);
+    void (*token)(void *arg, const weft_drawn *drawn);
     // Logits of `rows` positions from `position` on, one after the other, before anything is drawn from them: of the
     // whole prompt where the request wants that, else of the positions that are drawn from.
     void (*logits)(void *arg, int64_t position, int rows, const float *logits, size_t vocab);
@@ -44,19 +46,18 @@ typedef struct {
     int max_tokens;  // to draw; 0: none, the prompt is only computed
     int priority;    // the higher one goes first
     int64_t fork_of; // a request with the same prompt, whose cached prompt this one goes on with; 0: none
-    weft_sampling sampling;
-    bool ignore_stops;               // draw on behind the model's stop tokens
+    weft_request_sampling sampling;  // not looked at where nothing is drawn
     bool prompt_logits;              // give the logits of every position
     const weft_request_calls *calls; // borrowed until the end
     void *arg;
 } weft_request;
 
 typedef struct {
-    int block;            // positions in a block of the cache
-    int64_t cache_bytes;  // of each rank's pool; at least a block is taken. 0:
-    int64_t cache_blocks; // so many blocks on each rank
-    int requests;         // the most that run at once
-    int chunk;            // the most rows that a rank computes in a step; not above the model's
+    int block;           // positions in a block of the cache
+    int64_t cache_bytes; // of each rank's pool; at least a unit is taken. 0:
+    int64_t cache_units; // so many units on each rank
+    int requests;        // the most that run at once
+    int chunk;           // the most rows that a rank computes in a step; not above the model's
     weft_schedule schedule;
     // Begin as soon as there is room for the prompt, and throw out the last in order when blocks run out; else begin
     // when there is room for all that a request may come to.
@@ -67,12 +68,12 @@ typedef struct {
     weft_eviction eviction;
 } weft_engine_options;
 
-// How many blocks each rank needs, so that `requests` of so many positions run at once. Local.
-int64_t weft_engine_blocks(const weft_model *model, int block, int64_t positions, int requests);
-// Likewise where there is no model yet, over so many context ranks.
-int64_t weft_engine_blocks_over(int ranks, int block, int64_t positions, int requests);
-// What an engine takes of a rank beside model and cache: rows of a step, logits, scratch. Local.
-uint64_t weft_engine_bytes(const weft_model_config *config, const weft_mesh_shape *mesh,
+// How many units of the cache each rank needs, so that options->requests of so many positions run at once. Local.
+int64_t weft_engine_units(const weft_cache_cut *cut, const weft_mesh_shape *mesh, const weft_engine_options *options,
+                          int64_t positions);
+// What an engine takes of a rank beside model and cache: rows of a step, logits, scratch, the books of the cache.
+// Local.
+uint64_t weft_engine_bytes(const weft_model_config *config, const weft_cache_cut *cut, const weft_mesh_shape *mesh,
                            const weft_engine_options *options, int logit_rows, int threads);
 
 // The model and the device are borrowed. Collective over the model's mesh, blocking. Every rank then makes the same
@@ -81,7 +82,7 @@ weft_status weft_engine_create(const weft_op *op, weft_model *model, weft_device
                                const weft_engine_options *options, weft_engine **out);
 void weft_engine_destroy(weft_engine *engine); // its requests end unheard; accepts NULL
 
-// LIMIT where the request could never fit; INVALID for tokens outside of the vocabulary. *id is the request's number.
+// LIMIT where the request could never fit; INVALID for what is outside of its limits. *id is the request's number.
 weft_status weft_engine_submit(weft_engine *engine, const weft_request *request, int64_t *id);
 void weft_engine_cancel(weft_engine *engine, int64_t id); // one that has ended, or never was, is left alone
 
@@ -91,12 +92,12 @@ const weft_pool *weft_engine_pool(const weft_engine *engine);
 
 // What the engine is doing; the same on every rank.
 typedef struct {
-    int running, waiting;         // requests
-    int64_t steps, preempted;     // so far
-    int64_t found, computed;      // positions, so far: taken from the cache at the beginning of requests; computed
-    int64_t blocks, held, cached; // of the fullest rank's pool: in all; in use; free but still found
-    int64_t evicted;              // blocks, so far
-    uint64_t decisions;           // a hash of all decisions so far: ranks that differ have gone astray
+    int running, waiting;        // requests
+    int64_t steps, preempted;    // so far
+    int64_t found, computed;     // positions, so far: taken from the cache at the beginning of requests; computed
+    int64_t units, held, cached; // of the fullest rank's pool: in all; in use; free but still found
+    int64_t evicted;             // blocks, so far
+    uint64_t decisions;          // a hash of all decisions so far: ranks that differ have gone astray
 } weft_engine_state;
 weft_engine_state weft_engine_state_of(const weft_engine *engine);
 // That the books of the cache are in order; with nothing to do, that all blocks are free or cached. INTERNAL.
@@ -104,7 +105,8 @@ weft_status weft_engine_check(const weft_engine *engine);
 
 // What a running request has in this rank's cache: of positions 0 to cached - 1 those whose block is not -1.
 typedef struct {
-    const int32_t *blocks;
+    const int32_t *blocks; // of each group of layers, one table behind the other
+    int table;             // entries of one
     int cached;
     int key; // of the fold
 } weft_engine_cached;

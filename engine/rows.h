@@ -10,19 +10,20 @@ typedef struct wi_rows wi_rows;
 typedef struct {
     int ranks, own;       // that rows are dealt over; 1 and 0 where every rank computes all
     int room, logit_room; // the most rows of one rank; of which the logits are wanted, on all ranks
+    int groups;           // of layers, each with tables of its own
     size_t vocab;
 } wi_rows_shape;
 
 weft_status wi_rows_create(const wi_rows_shape *shape, wi_rows **out);
-// What they take where rows are dealt over so many ranks.
-size_t wi_rows_bytes(int ranks, int room, int logit_room, size_t vocab);
-void wi_rows_destroy(wi_rows *rows); // accepts NULL
+size_t wi_rows_bytes(const wi_rows_shape *shape); // what they take
+void wi_rows_destroy(wi_rows *rows);              // accepts NULL
 
 typedef struct {
     const int32_t *tokens; // the first to be computed
     int64_t position;      // of it
     int count;
-    const int32_t *blocks; // this rank's
+    const int32_t *blocks; // this rank's, of each group, one table behind the other
+    int table;             // entries of one
     int key, rotation;     // of the fold; of the tables
     bool all_logits, last_logit;
 } wi_rows_wanted;
@@ -33,6 +34,6 @@ int wi_rows_fit(wi_rows *rows, const wi_rows_wanted *wanted);
 void wi_rows_add(wi_rows *rows, const wi_rows_wanted *wanted); // all of them: they fit
 int wi_rows_logits(const wi_rows *rows);                       // wanted so far
 int64_t wi_rows_count(const wi_rows *rows);                    // on all ranks together
-const weft_batch *wi_rows_batch(wi_rows *rows);                // `layers` is not set
+const weft_batch *wi_rows_batch(wi_rows *rows);                // `layers` and `group_of` are not set
 
 #endif

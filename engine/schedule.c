@@ -9,23 +9,23 @@ typedef struct {
 
 struct wi_schedule {
     wi_schedule_options options;
-    wi_cache *cache;
+    wi_kv *cache;
     wi_rows *rows;
     queue running, waiting;
-    wi_share *shares; // (requests)
+    wi_slice *shares; // (requests)
     int share_count;
     int64_t read;    // positions, in this step
     bool starved;    // who runs lacks blocks: nobody begins
-    int64_t no_room; // what wi_cache_freed said when the first that waits did not fit; -1
+    int64_t no_room; // what wi_kv_freed said when the first that waits did not fit; -1
     int64_t unfit;   // its id
     int64_t last_id;
     wi_schedule_state state;
 };
 
-weft_status wi_schedule_create(const wi_schedule_options *options, wi_cache *cache, wi_rows *rows, wi_schedule **out)
+weft_status wi_schedule_create(const wi_schedule_options *options, wi_kv *cache, wi_rows *rows, wi_schedule **out)
 {
     wi_schedule *s = calloc(1, sizeof *s);
-    wi_share *shares = calloc((size_t)options->requests, sizeof *shares);
+    wi_slice *shares = calloc((size_t)options->requests, sizeof *shares);
     if (!s || !shares) {
         free(s);
         free(shares);
@@ -74,7 +74,7 @@ weft_status wi_schedule_add(wi_schedule *s, wi_work *w)
     WEFT_TRY(wi_sequence_create(s->cache, w->positions, &w->sequence));
     w->id = ++s->last_id;
     w->sequence.priority = w->priority;
-    wi_cache_hash(s->cache, &w->sequence, w->turned, w->tokens, w->count);
+    wi_kv_hash(s->cache, &w->sequence, w->turned, w->tokens, w->count);
     if (w->parent) w->parent->forks++;
     enter(&s->waiting, w);
     return WEFT_OK;
@@ -93,7 +93,7 @@ static void forget_parent(const wi_schedule *s, wi_work *parent)
 static void stop(wi_schedule *s, wi_work *w)
 {
     if (!w->runs) return;
-    wi_cache_release(s->cache, &w->sequence);
+    wi_kv_release(s->cache, &w->sequence);
     leave(&s->running, w);
     w->runs = w->taken = false;
     w->cached = 0;
@@ -121,7 +121,7 @@ void wi_schedule_restart(wi_schedule *s, wi_work *w)
 {
     wait_again(s, w);
     w->sequence.hashed = 0;
-    wi_cache_hash(s->cache, &w->sequence, w->turned, w->tokens, w->count);
+    wi_kv_hash(s->cache, &w->sequence, w->turned, w->tokens, w->count);
 }
 
 // ---- a step ----
@@ -144,6 +144,7 @@ static wi_rows_wanted wanted_of(const wi_work *w)
                             .position = w->cached,
                             .count = until - w->cached,
                             .blocks = w->sequence.units,
+                            .table = w->sequence.room,
                             .key = w->sequence.key,
                             .rotation = w->turned,
                             .all_logits = shows,
@@ -161,7 +162,7 @@ static wi_work *victim_behind(const wi_schedule *s, const wi_work *w)
 // Blocks for the next rows of a running request, if need be those of others.
 static bool find_blocks(wi_schedule *s, wi_work *w, int64_t positions)
 {
-    while (!wi_cache_extend(s->cache, &w->sequence, positions)) {
+    while (!wi_kv_extend(s->cache, &w->sequence, positions)) {
         wi_work *victim = victim_behind(s, w);
         s->starved = true;
         if (!victim) return false;
@@ -183,7 +184,7 @@ static void serve(wi_schedule *s, wi_work *w)
     if (!find_blocks(s, w, (int64_t)w->cached + rows)) return;
     wanted.last_logit = wanted.last_logit && rows == wanted.count;
     wanted.count = rows;
-    wi_share share = {
+    wi_slice share = {
         .of = w, .rows = rows, .logit_first = wi_rows_logits(s->rows), .first_logit = w->cached + rows - 1};
     wi_rows_add(s->rows, &wanted);
     share.logits = wi_rows_logits(s->rows) - share.logit_first;
@@ -205,7 +206,7 @@ static void serve_running(wi_schedule *s, bool generating)
 // Blocks from the first on that both have the same tokens in. Hashes are chained, so one says it of all before it.
 static int shared_blocks(const wi_work *one, const wi_work *other)
 {
-    const wi_hash *a = one->sequence.hashes, *b = other->sequence.hashes;
+    const wi_digest *a = one->sequence.hashes, *b = other->sequence.hashes;
     int low = 0, high = one->sequence.hashed < other->sequence.hashed ? one->sequence.hashed : other->sequence.hashed;
     while (low < high) {
         const int middle = (low + high + 1) / 2;
@@ -236,14 +237,14 @@ static bool is_on_its_way(const wi_schedule *s, const wi_work *w)
 
 static int64_t admit(wi_schedule *s, wi_work *w)
 {
-    const wi_cache_shape *shape = wi_cache_shape_of(s->cache);
+    const wi_kv_shape *shape = wi_cache_shape_of(s->cache);
     const bool alone = s->running.count == 0;
     const int64_t margin = alone || s->options.reserves ? 0 : (int64_t)(s->options.margin * (double)shape->units);
     const int64_t positions = s->options.reserves ? w->positions : w->count;
     int64_t found = -1;
     if (w->parent && w->parent->turned == w->turned)
-        found = wi_cache_fork(s->cache, &w->parent->sequence, &w->sequence, w->prompt - 1, positions, margin);
-    if (found < 0) found = wi_cache_admit(s->cache, &w->sequence, sharable(w), positions, margin);
+        found = wi_kv_fork(s->cache, &w->parent->sequence, &w->sequence, w->prompt - 1, positions, margin);
+    if (found < 0) found = wi_kv_admit(s->cache, &w->sequence, sharable(w), positions, margin);
     return found;
 }
 
@@ -268,18 +269,18 @@ static void begin_waiting(wi_schedule *s)
         const wi_rows_wanted wanted = wanted_of(w);
         if (wi_rows_fit(s->rows, &wanted) == 0) return;
         if (is_on_its_way(s, w)) continue;
-        if (s->unfit == w->id && s->no_room == wi_cache_freed(s->cache) && s->running.count > 0) return;
+        if (s->unfit == w->id && s->no_room == wi_kv_freed(s->cache) && s->running.count > 0) return;
         const int64_t found = admit(s, w);
         if (found < 0) {
             s->unfit = w->id;
-            s->no_room = wi_cache_freed(s->cache);
+            s->no_room = wi_kv_freed(s->cache);
             return;
         }
         begin(s, w, found);
     }
 }
 
-int wi_schedule_step(wi_schedule *s, const wi_share **shares)
+int wi_schedule_step(wi_schedule *s, const wi_slice **shares)
 {
     s->share_count = 0;
     s->read = 0;
@@ -294,14 +295,14 @@ int wi_schedule_step(wi_schedule *s, const wi_share **shares)
     return s->share_count;
 }
 
-void wi_schedule_computed(wi_schedule *s, const wi_share *share)
+void wi_schedule_computed(wi_schedule *s, const wi_slice *share)
 {
     wi_work *w = share->of;
     w->cached += share->rows;
     if (w->all_logits && w->shown < w->cached) w->shown = w->cached < w->prompt ? w->cached : w->prompt;
     s->state.computed += share->rows;
-    wi_cache_hash(s->cache, &w->sequence, w->turned, w->tokens, w->count);
-    wi_cache_computed(s->cache, &w->sequence, w->cached);
+    wi_kv_hash(s->cache, &w->sequence, w->turned, w->tokens, w->count);
+    wi_kv_computed(s->cache, &w->sequence, w->cached);
 }
 
 // ---- looking ----
@@ -327,7 +328,7 @@ weft_status wi_schedule_check(const wi_schedule *s)
     int count = 0;
     if (!sequences) return weft_fail(WEFT_NO_MEMORY, "no memory to check a schedule");
     for (const wi_work *w = s->running.first; w; w = w->after) sequences[count++] = &w->sequence;
-    const weft_status status = wi_cache_check(s->cache, sequences, count, s->options.reserves);
+    const weft_status status = wi_kv_check(s->cache, sequences, count, s->options.reserves);
     free(sequences);
     return status;
 }

@@ -52,7 +52,7 @@ typedef struct {
     int rows;
     int logit_first, logits; // in the batch
     int64_t first_logit;     // the position of the first
-} wi_share;
+} wi_slice;
 
 typedef struct {
     int64_t steps, preempted, found, computed; // so far: positions found in the cache, and computed
@@ -63,7 +63,7 @@ typedef struct {
 typedef struct wi_schedule wi_schedule;
 
 // Cache and rows are borrowed.
-weft_status wi_schedule_create(const wi_schedule_options *options, wi_cache *cache, wi_rows *rows, wi_schedule **out);
+weft_status wi_schedule_create(const wi_schedule_options *options, wi_kv *cache, wi_rows *rows, wi_schedule **out);
 void wi_schedule_destroy(wi_schedule *schedule); // nobody is in it; accepts NULL
 
 weft_status wi_schedule_add(wi_schedule *schedule, wi_work *work); // NO_MEMORY
@@ -71,9 +71,9 @@ void wi_schedule_remove(wi_schedule *schedule, wi_work *work);     // gives all 
 void wi_schedule_restart(wi_schedule *schedule, wi_work *work);    // it begins again, `turned` in another way
 
 // Decides a step: the rows stand in `rows` then. Returns how many requests have a share.
-int wi_schedule_step(wi_schedule *schedule, const wi_share **shares);
+int wi_schedule_step(wi_schedule *schedule, const wi_slice **shares);
 // The rows of a share have been computed.
-void wi_schedule_computed(wi_schedule *schedule, const wi_share *share);
+void wi_schedule_computed(wi_schedule *schedule, const wi_slice *share);
 
 // In order: those that run, then those that wait; NULL behind the last.
 wi_work *wi_schedule_first(const wi_schedule *schedule);

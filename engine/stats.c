@@ -11,7 +11,7 @@
     X(LENGTH, false, "weft_requests_length_total", "Requests that ended with all tokens that they wanted.")            \
     X(SCORED, false, "weft_requests_scored_total", "Requests without drawing that were computed.")                     \
     X(CANCELLED, false, "weft_requests_cancelled_total", "Requests that were cancelled.")                              \
-    X(FAILED, false, "weft_requests_failed_total", "Requests that were refused or failed.")                            \
+    X(FAILED, false, "weft_requests_failed_total", "Requests that failed, or were refused.")                           \
     X(RUNNING, true, "weft_requests_running", "Requests that run, after the last step.")                               \
     X(WAITING, true, "weft_requests_waiting", "Requests in the queue, after the last step.")                           \
     X(PREEMPTED, false, "weft_preemptions_total", "Requests that gave their place in the cache to others.")            \
@@ -103,7 +103,7 @@ weft_status weft_engine_stats_step(weft_engine_stats *s, weft_engine *engine, in
     const weft_engine_state now = weft_engine_state_of(engine), *was = &s->before;
     weft_gauge_set(s->counter[RUNNING], now.running);
     weft_gauge_set(s->counter[WAITING], now.waiting);
-    weft_gauge_set(s->counter[BLOCKS], now.blocks);
+    weft_gauge_set(s->counter[BLOCKS], now.units);
     weft_gauge_set(s->counter[HELD], now.held);
     weft_gauge_set(s->counter[CACHED], now.cached);
     weft_counter_add(s->counter[PREEMPTED], now.preempted - was->preempted);
@@ -148,15 +148,17 @@ void weft_engine_stats_ended(weft_engine_stats *s, const weft_request_times *tim
     static const int ends[] = {[WEFT_FINISH_STOP] = STOPPED,
                                [WEFT_FINISH_LENGTH] = LENGTH,
                                [WEFT_FINISH_SCORED] = SCORED,
-                               [WEFT_FINISH_CANCELLED] = CANCELLED};
+                               [WEFT_FINISH_CANCELLED] = CANCELLED,
+                               [WEFT_FINISH_FAILED] = FAILED};
     if (!s) return;
     if (finish != WEFT_FINISH_CANCELLED) s->ended++; // who is cancelled ends before the step's work
     weft_counter_add(s->counter[by_text ? STOPPED : ends[finish]], 1);
+    if (finish == WEFT_FINISH_FAILED) return;
     if (finish != WEFT_FINISH_CANCELLED || by_text)
         weft_histogram_add(s->histogram[WHOLE], weft_clock_ns() - times->submitted);
 }
 
-void weft_engine_stats_failed(weft_engine_stats *s)
+void weft_engine_stats_refused(weft_engine_stats *s)
 {
     if (s) weft_counter_add(s->counter[FAILED], 1);
 }

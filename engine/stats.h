@@ -29,7 +29,7 @@ void weft_engine_stats_token(weft_engine_stats *stats, weft_request_times *times
 // `finish` as the engine says it; by_text: its owner cancelled it because its text came to a stop text.
 void weft_engine_stats_ended(weft_engine_stats *stats, const weft_request_times *times, weft_finish finish,
                              bool by_text);
-void weft_engine_stats_failed(weft_engine_stats *stats); // a request that was refused, or that could not go on
+void weft_engine_stats_refused(weft_engine_stats *stats); // a request that could not be submitted
 
 #ifdef __cplusplus
 }

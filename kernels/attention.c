@@ -13,6 +13,17 @@ size_t weft_cache_v_bytes(const weft_cache *cache)
     return (size_t)cache->heads * (cache_v_values(cache) + cache_scales(cache));
 }
 
+weft_cache weft_cache_heads(const weft_cache *cache, int first, int heads)
+{
+    weft_cache some = *cache;
+    some.heads = first;
+    const size_t k_before = weft_cache_k_bytes(&some), v_before = weft_cache_v_bytes(&some);
+    some.heads = heads;
+    some.k_offset += k_before;
+    some.v_offset += v_before;
+    return some;
+}
+
 weft_attention_family weft_attention_choose(const weft_cpu *cpu, weft_isa isa, weft_cache_type type)
 {
     if (type == WEFT_CACHE_F32) return WEFT_ATTENTION_FMA;

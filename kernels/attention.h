@@ -48,9 +48,12 @@ typedef struct {
     size_t k_offset, v_offset; // inside a block, multiples of 64
 } weft_cache;
 
-// Bytes of K and of V of one layer in a block, multiples of 64. V's columns are kept in whole sixteens.
+// Bytes of K and of V of one layer in a block, multiples of 64. V's columns are kept in whole sixteens. All heads have
+// as many, one head's behind the other's, and what they hold does not depend on where they stand: blocks may be copied
+// as they are, whole or by heads, into a cache of the same type, block and sizes.
 size_t weft_cache_k_bytes(const weft_cache *cache);
 size_t weft_cache_v_bytes(const weft_cache *cache);
+weft_cache weft_cache_heads(const weft_cache *cache, int first, int heads); // a view of some of its heads
 
 // A run of positions of one request. Position p is in block blocks[p / block] at p % block; -1 where the block is not
 // here (freed behind a window, or held by another rank): such positions are not written.

@@ -107,7 +107,12 @@ static weft_status run_batch(weft_job *job, const wi_call *call)
     WEFT_TRY_GOTO(wi_model_begin(job, call, &o->model, false, &m));
     WEFT_TRY_GOTO(make_load(o, &m, &load));
     const int at_once = o->bench.concurrency < load.count ? (int)o->bench.concurrency : load.count;
-    const wi_model_needs needs = {.positions = load.longest, .requests = at_once, .logit_rows = at_once};
+    const wi_model_needs needs = {.positions = load.longest,
+                                  .requests = at_once,
+                                  .logit_rows = at_once,
+                                  .prompt = load.prompts / load.count,
+                                  .tokens = load.generated / load.count,
+                                  .loaded = true};
     WEFT_TRY_GOTO(wi_model_load(&m, call, &o->model, &needs));
     WEFT_TRY_GOTO(wi_stats_open(o->stats, &m, &stats));
     const weft_bench_subject subject = {.name = call->operands->operand[0],

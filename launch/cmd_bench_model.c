@@ -79,8 +79,12 @@ static weft_status run_bench(weft_job *job, const wi_call *call)
     const weft_bench_generate_options *b = &o->bench;
     wi_model m;
     weft_status status;
-    const wi_model_needs needs = {
-        .positions = weft_bench_generate_positions(b), .requests = (int)b->batch, .logit_rows = (int)b->batch};
+    const wi_model_needs needs = {.positions = weft_bench_generate_positions(b),
+                                  .requests = (int)b->batch,
+                                  .logit_rows = (int)b->batch,
+                                  .prompt = b->decode ? 0 : b->tokens,
+                                  .tokens = b->decode ? b->steps * b->rounds : 0,
+                                  .loaded = true};
     WEFT_TRY_GOTO(wi_model_begin(job, call, &o->model, false, &m));
     WEFT_TRY_GOTO(wi_model_load(&m, call, &o->model, &needs));
     const weft_bench_subject subject = {.name = call->operands->operand[0],

@@ -11,8 +11,8 @@
 #include "model/synth.h"
 
 typedef struct {
-    int64_t ranks, nodes, context, batch, group, chunk, tp, cp;
-    int dense, weights, kv;
+    wi_model_flags model;
+    int64_t ranks, nodes, context, batch;
     const char *device, *machine, *json;
     bool layers;
 } plan_options;
@@ -48,38 +48,7 @@ static const weft_flag flags[] = {
      .help = "requests at once",
      .min = 1,
      .max = 65536},
-    {.name = "chunk",
-     .kind = WEFT_FLAG_INT,
-     .offset = FIELD(chunk),
-     .help = "most tokens of one step, of one context rank",
-     .min = 1,
-     .max = 65536},
-    {.name = "weights",
-     .kind = WEFT_FLAG_CHOICE,
-     .offset = FIELD(weights),
-     .help = "type of the weights in memory; stored: the checkpoint's",
-     .choices = "stored|f32|bf16|f16|int8|int4"},
-    {.name = "group",
-     .kind = WEFT_FLAG_INT,
-     .offset = FIELD(group),
-     .help = "columns that share a scale of int8 and int4: 32, 64 or 128; 0: 64 for int4, the row for int8",
-     .max = 128},
-    {.name = "kv",
-     .kind = WEFT_FLAG_CHOICE,
-     .offset = FIELD(kv),
-     .help = "type of cached keys and values; auto: f32 beside f32 weights, else bf16",
-     .choices = "auto|f32|bf16|int8"},
-    {.name = "tp",
-     .kind = WEFT_FLAG_INT,
-     .offset = FIELD(tp),
-     .help = "only meshes of this tp; 0: of any",
-     .max = 65536},
-    {.name = "cp", .kind = WEFT_FLAG_INT, .offset = FIELD(cp), .help = "only meshes of this cp; 0: of any", .max = 32},
-    {.name = "dense",
-     .kind = WEFT_FLAG_CHOICE,
-     .offset = FIELD(dense),
-     .help = "ranks that share the linear layers: tp, mesh (tp x cp), or either",
-     .choices = "any|tp|mesh"},
+    WI_MODEL_FLAGS(plan_options),
     {.name = "layers",
      .kind = WEFT_FLAG_BOOL,
      .offset = FIELD(layers),
@@ -91,7 +60,7 @@ static const weft_flag flags[] = {
      .help = "write all of it there, with the bytes of each rank; -: to stdout, without the table"},
     {0}};
 
-static const plan_options defaults = {.ranks = 1, .batch = 1, .chunk = 256};
+static const plan_options defaults = {.model = WI_MODEL_DEFAULTS, .ranks = 1, .batch = 1};
 static const char *const operands[] = {"MODEL", NULL};
 
 static const weft_command command = {
@@ -126,24 +95,6 @@ static weft_status unknown_model(const char *name)
                      best ? "; did you mean " : " (weft synth --help lists them)", best ? best : "", best ? "?" : "");
 }
 
-static weft_status set_weights(const plan_options *o, const weft_cpu *cpu, wi_plan_case *plan)
-{
-    static const weft_dtype types[] = {WEFT_F32, WEFT_F32, WEFT_BF16, WEFT_F16, WEFT_I8, WEFT_I4};
-    static const weft_cache_type caches[] = {WEFT_CACHE_BF16, WEFT_CACHE_F32, WEFT_CACHE_BF16, WEFT_CACHE_INT8};
-    weft_weights_options *w = &plan->sizes.model.weights;
-    if (o->group && o->group != 32 && o->group != 64 && o->group != 128)
-        return weft_fail(WEFT_USAGE, "--group %d: must be 32, 64 or 128", (int)o->group);
-    plan->sizes.stored = plan->config->has_dtype ? plan->config->dtype : WEFT_BF16;
-    *w = (weft_weights_options){.as_stored = o->weights == 0, .type = types[o->weights], .cpu = cpu};
-    w->group = o->group ? (int)o->group : o->weights == 5 ? 64 : 0;
-    // A GPU packs nothing wider than it is.
-    w->has_family = !plan->machine.is_host;
-    w->family = WEFT_FAMILY_FMA;
-    const weft_dtype type = w->as_stored ? plan->sizes.stored : w->type;
-    plan->sizes.model.cache = o->kv == 0 && type == WEFT_F32 ? WEFT_CACHE_F32 : caches[o->kv];
-    return WEFT_OK;
-}
-
 static weft_status set_places(const plan_options *o, wi_plan_case *plan)
 {
     plan->ranks = (int)o->ranks;
@@ -151,9 +102,6 @@ static weft_status set_places(const plan_options *o, wi_plan_case *plan)
     if (plan->ranks % plan->nodes != 0)
         return weft_fail(WEFT_USAGE, "--ranks %d on --nodes %d: each node must have as many", plan->ranks, plan->nodes);
     plan->sizes.node_ranks = plan->ranks / plan->nodes;
-    plan->tp = (int)o->tp;
-    plan->cp = (int)o->cp;
-    plan->dense = o->dense;
     return WEFT_OK;
 }
 
@@ -163,18 +111,19 @@ static weft_status make_plan(const wi_call *call, const weft_model_config *confi
     const plan_options *o = call->options;
     const int threads = (int)call->common->threads;
     weft_topology topology;
-    *out = (wi_plan_case){.config = config,
-                          .context = o->context ? o->context : config->positions,
-                          .batch = (int)o->batch,
-                          .chunk = (int)o->chunk};
-    WEFT_TRY(set_places(o, out));
-    WEFT_TRY(wi_machine_find(o->device, o->machine, out->sizes.node_ranks, threads, &out->machine));
-    WEFT_TRY(set_weights(o, cpu, out));
-    WEFT_TRY(weft_isa_choose(cpu, &out->sizes.isa));
+    const int64_t context = o->context ? o->context : config->positions;
+    wi_plan_case plan = {.context = context, .batch = (int)o->batch, .prompt = context, .tokens = WI_PLAN_TOKENS};
+    WEFT_TRY(wi_plan_flags(&o->model, config, cpu, &plan));
+    WEFT_TRY(set_places(o, &plan));
+    WEFT_TRY(wi_machine_find(o->device, o->machine, plan.sizes.node_ranks, threads, &plan.machine));
+    if (!plan.machine.is_host) { // a GPU packs nothing wider than it is
+        plan.sizes.model.weights.has_family = true;
+        plan.sizes.model.weights.family = WEFT_FAMILY_FMA;
+    }
     WEFT_TRY(weft_topology_read(&topology));
-    const int cores = topology.allowed_cores / out->sizes.node_ranks;
-    out->sizes.threads = threads > 0 ? threads : out->machine.is_host && cores > 1 ? cores : 1;
-    out->sizes.block = 64;
+    const int cores = topology.allowed_cores / plan.sizes.node_ranks;
+    plan.sizes.threads = threads > 0 ? threads : plan.machine.is_host && cores > 1 ? cores : 1;
+    *out = plan;
     return WEFT_OK;
 }
 
@@ -231,7 +180,8 @@ static weft_status print_weight(void *arg, const weft_expected *weight)
 static weft_status print_layers(const wi_plan_case *plan, const wi_mesh_plan *best)
 {
     const weft_mesh mesh = weft_mesh_at(&best->shape, best->fullest);
-    layer_printer l = {.plan = plan, .layout = weft_layout_of(plan->config, &mesh, plan->sizes.model.weights.group)};
+    layer_printer l = {.plan = plan,
+                       .layout = weft_layout_of(plan->config, &mesh, weft_weights_group(&plan->sizes.model.weights))};
     printf("\n%-52s %-20s rank %-15d divided\n", "weight", "has", best->fullest);
     WEFT_TRY(weft_model_tensors(plan->config, WEFT_NAMES_PLAIN, print_weight, &l));
     if (plan->config->tied) printf("%-52s is packed from the embedding, and as large\n", "the head");

@@ -117,6 +117,7 @@ typedef struct {
     weft_request_times times;
     size_t written;     // of its text
     weft_status status; // a failure inside of a callback
+    char failure[512];  // its text
 } stream;
 
 typedef struct run {
@@ -141,7 +142,7 @@ static void show(stream *s)
     s->written = a->certain;
 }
 
-static void on_token(void *arg, int32_t token, float logit)
+static void on_token(void *arg, const weft_drawn *drawn)
 {
     stream *s = arg;
     run_state *run = s->run;
@@ -152,7 +153,7 @@ static void on_token(void *arg, int32_t token, float logit)
     run->last = weft_clock_ns();
     run->times_last = *run->model.mesh.times;
     weft_engine_stats_token(run->stats.engine, &s->times);
-    if (s->status == WEFT_OK) s->status = wi_answer_token(&s->answer, token);
+    if (s->status == WEFT_OK) s->status = wi_answer_token(&s->answer, drawn->id);
     show(s);
     if (s->answer.stopped || s->status < 0) weft_engine_cancel(run->model.engine, s->id);
 }
@@ -160,7 +161,9 @@ static void on_token(void *arg, int32_t token, float logit)
 static void on_end(void *arg, weft_finish finish)
 {
     stream *s = arg;
-    if (s->status == WEFT_OK) s->status = wi_answer_end(&s->answer, finish);
+    if (s->status == WEFT_OK)
+        s->status = finish == WEFT_FINISH_FAILED ? WEFT_FAILED : wi_answer_end(&s->answer, finish);
+    if (s->status < 0) snprintf(s->failure, sizeof s->failure, "%s", weft_error_text());
     weft_engine_stats_ended(s->run->stats.engine, &s->times, finish, s->answer.stopped);
     show(s);
 }
@@ -173,16 +176,19 @@ static weft_status submit(run_state *r, int i)
     stream *s = &r->streams[i];
     s->run = r;
     WEFT_TRY(wi_answer_init(&s->answer, r->model.tokenizer, o->stop.at, o->stop.count, (int)o->max_tokens));
+    weft_request_sampling sampling = weft_request_sampling_default();
+    sampling.ignore_stops = o->ignore_eos;
+    sampling.draw = (weft_sampling){.temperature = (float)o->temperature,
+                                    .top_k = (int32_t)o->top_k,
+                                    .top_p = (float)o->top_p,
+                                    .min_p = (float)o->min_p,
+                                    .seed = (uint64_t)o->seed,
+                                    .continuation = (uint32_t)i};
     const weft_request request = {.tokens = r->prompt,
                                   .token_count = r->prompt_count,
                                   .max_tokens = (int)o->max_tokens,
-                                  .sampling = {.temperature = (float)o->temperature,
-                                               .top_k = (int32_t)o->top_k,
-                                               .top_p = (float)o->top_p,
-                                               .min_p = (float)o->min_p,
-                                               .seed = (uint64_t)o->seed,
-                                               .continuation = (uint32_t)i},
-                                  .ignore_stops = o->ignore_eos,
+                                  .fork_of = i > 0 ? r->streams[0].id : 0,
+                                  .sampling = sampling,
                                   .calls = &calls,
                                   .arg = s};
     WEFT_TRY(weft_engine_submit(r->model.engine, &request, &s->id));
@@ -196,7 +202,8 @@ static weft_status generate(run_state *r)
     r->start = weft_clock_ns();
     do WEFT_TRY(weft_engine_stats_step(r->stats.engine, r->model.engine, &rows));
     while (rows > 0);
-    for (int i = 0; i < r->options->n; i++) WEFT_TRY(r->streams[i].status);
+    for (int i = 0; i < r->options->n; i++)
+        if (r->streams[i].status < 0) return weft_fail(r->streams[i].status, "%s", r->streams[i].failure);
     return WEFT_OK;
 }
 
@@ -292,9 +299,13 @@ static void print_figures(const run_state *r)
     const figures f = measure(r);
     const weft_weights *w = weft_model_weights_of(r->model.model);
     const int64_t decoded = f.tokens - r->options->n;
-    fprintf(stderr, "weft: loaded %.2f GB (%s, %s) in %.2f s; prompt of %d tokens in %.3f s; %lld tokens",
-            (double)w->bytes * 1e-9, weft_dtype_name(w->type), weft_family_name(w->family), r->model.load_s,
-            r->prompt_count, f.prefill_s, (long long)f.tokens);
+    const double all = (double)r->model.loaded_all, most = (double)r->model.loaded_most;
+    const double unit = all < 1e9 ? 1e6 : 1e9;
+    const char *name = all < 1e9 ? "MB" : "GB";
+    fprintf(stderr, "weft: loaded %.2f %s", all / unit, name);
+    if (most < all) fprintf(stderr, ", up to %.2f %s a rank", most / unit, name);
+    fprintf(stderr, " (%s, %s) in %.2f s; prompt of %d tokens in %.3f s; %lld tokens", weft_dtype_name(w->type),
+            weft_family_name(w->family), r->model.load_s, r->prompt_count, f.prefill_s, (long long)f.tokens);
     if (decoded > 0 && f.decode_s > 0) fprintf(stderr, ", %.1f a second", (double)decoded / f.decode_s);
     fputc('\n', stderr);
 }
@@ -331,8 +342,11 @@ static weft_status run_run(weft_job *job, const wi_call *call)
     weft_status status;
     WEFT_TRY_GOTO(wi_model_begin(job, call, &o->model, true, &r.model));
     WEFT_TRY_GOTO(read_prompt(&r));
-    const wi_model_needs needs = {
-        .positions = r.prompt_count + o->max_tokens, .requests = (int)o->n, .logit_rows = (int)o->n};
+    const wi_model_needs needs = {.positions = r.prompt_count + o->max_tokens,
+                                  .requests = (int)o->n,
+                                  .logit_rows = (int)o->n,
+                                  .prompt = r.prompt_count,
+                                  .tokens = o->max_tokens};
     WEFT_TRY_GOTO(wi_model_load(&r.model, call, &o->model, &needs));
     WEFT_TRY_GOTO(wi_stats_open(o->stats, &r.model, &r.stats));
     r.shows = r.model.speaks && o->n == 1 && !o->digest && !json_out;

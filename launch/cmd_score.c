@@ -250,7 +250,8 @@ static weft_status run_score(weft_job *job, const wi_call *call)
             WEFT_USAGE,
             "--stride %lld: the context is %lld tokens, and what lies between two windows would not be scored",
             (long long)stride, (long long)context));
-    const wi_model_needs needs = {.positions = context, .requests = 1, .logit_rows = (int)o->model.chunk};
+    const wi_model_needs needs = {
+        .positions = context, .requests = 1, .logit_rows = (int)o->model.chunk, .prompt = context};
     WEFT_TRY_GOTO(wi_model_load(&s.model, call, &o->model, &needs));
     s.op = s.model.op;
     s.op.scratch_bytes = weft_pick_scratch(vocab, weft_team_threads(s.model.team));

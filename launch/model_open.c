@@ -9,8 +9,6 @@
 #include "core/clock.h"
 #include "core/log.h"
 
-enum { CACHE_BLOCK = 64 }; // positions
-
 static weft_status read_all(const char *path, char **text, size_t *bytes)
 {
     const bool standard = strcmp(path, "-") == 0;
@@ -109,53 +107,21 @@ static weft_status open_local(const wi_call *call, const char *path, bool with_t
 weft_status wi_model_begin(weft_job *job, const wi_call *call, const wi_model_flags *flags, bool with_tokenizer,
                            wi_model *out)
 {
-    const weft_mesh_shape wanted = {.tp = (int)flags->tp,
-                                    .cp = (int)flags->cp,
-                                    .dense = (weft_dense)flags->dense,
-                                    .expert_columns = flags->experts == 1,
-                                    .fast = flags->numerics == 1};
-    weft_mesh_shape shape;
+    // Which mesh it is to be is seen once the input is known; that there can be one, now.
+    const weft_mesh_shape wanted = {.tp = (int)flags->tp, .cp = (int)flags->cp};
+    weft_mesh_shape some;
     *out = (wi_model){.cpu = weft_cpu_detect(), .world = weft_job_world(job)};
     out->speaks = weft_comm_rank(out->world) == 0;
-    WEFT_TRY(weft_mesh_shape_for(&wanted, weft_comm_size(out->world), &shape));
+    WEFT_TRY(weft_mesh_shape_for(&wanted, weft_comm_size(out->world), &some));
     const weft_status status = open_local(call, call->operands->operand[0], with_tokenizer, out);
     WEFT_TRY(weft_comm_agree(out->world, status, NULL));
-    WEFT_TRY(agree_families(out));
-    return weft_mesh_create(out->world, &shape, &out->mesh);
+    return agree_families(out);
 }
 
 static void show_progress(void *arg, uint64_t done, uint64_t total)
 {
     fprintf(stderr, "\rloading %5.1f %% of %.2f GB", 100.0 * (double)done / (double)total, (double)total * 1e-9);
     if (done >= total) fputs("\r\033[K", stderr);
-}
-
-// --weights and --dtype, as the loader takes them.
-static weft_status weights_of(const wi_model *m, const wi_model_flags *flags, weft_weights_options *out)
-{
-    static const weft_dtype types[] = {WEFT_F32, WEFT_F32, WEFT_BF16, WEFT_F16, WEFT_I8, WEFT_I4};
-    const int weights = flags->dtype == 0 ? flags->weights : flags->dtype;
-    *out = (weft_weights_options){.as_stored = weights == 0, .type = types[weights], .cpu = &m->cpu};
-    out->has_limit = true;
-    out->limit = m->family_limit;
-    out->group = flags->group ? (int)flags->group : out->type == WEFT_I4 && weights != 0 ? 64 : 0;
-    if (flags->group && flags->group != 32 && flags->group != 64 && flags->group != 128)
-        return weft_fail(WEFT_USAGE, "--group %d: must be 32, 64 or 128", (int)flags->group);
-    if (m->speaks && isatty(STDERR_FILENO)) out->progress = show_progress;
-    if (!flags->family) return WEFT_OK;
-    out->has_family = true;
-    if (!weft_family_from_name(flags->family, &out->family))
-        return weft_fail(WEFT_USAGE, "--family %.40s: must be fma, bf16dot or amx", flags->family);
-    return WEFT_OK;
-}
-
-static weft_cache_type cache_of(const wi_model *m, const wi_model_flags *flags, const weft_weights_options *weights)
-{
-    static const weft_cache_type types[] = {WEFT_CACHE_BF16, WEFT_CACHE_F32, WEFT_CACHE_BF16, WEFT_CACHE_INT8};
-    const int kv = flags->dtype == 0 ? flags->kv : flags->dtype;
-    if (kv != 0) return types[kv];
-    const weft_dtype type = weights->as_stored && m->config.has_dtype ? m->config.dtype : weights->type;
-    return type == WEFT_F32 && (!weights->as_stored || m->config.has_dtype) ? WEFT_CACHE_F32 : WEFT_CACHE_BF16;
 }
 
 weft_status wi_model_load(wi_model *m, const wi_call *call, const wi_model_flags *flags, const wi_model_needs *needs)
@@ -165,10 +131,16 @@ weft_status wi_model_load(wi_model *m, const wi_call *call, const wi_model_flags
                                 .rows = (int)flags->chunk,
                                 .logit_rows = needs->logit_rows,
                                 .positions = needs->positions};
-    weft_engine_options engine = {.block = CACHE_BLOCK, .requests = needs->requests, .chunk = (int)flags->chunk};
+    weft_engine_options engine = {.block = WI_CACHE_BLOCK, .requests = needs->requests, .chunk = (int)flags->chunk};
     const int64_t start = weft_clock_ns();
-    WEFT_TRY(weights_of(m, flags, &model.weights));
-    model.cache = cache_of(m, flags, &model.weights);
+    weft_mesh_shape shape;
+    WEFT_TRY(wi_weights_of(flags, &m->cpu, &model.weights));
+    WEFT_TRY(wi_mesh_choose(m, flags, needs, &shape));
+    WEFT_TRY(weft_mesh_create(m->world, &shape, &m->mesh));
+    model.weights.has_limit = true;
+    model.weights.limit = m->family_limit;
+    if (m->speaks && isatty(STDERR_FILENO)) model.weights.progress = show_progress;
+    model.cache = wi_cache_of(flags, &model.weights, wi_stored_of(&m->config));
     if (needs->positions > m->config.positions && m->speaks)
         weft_log_warn("the model is made for %lld positions, and this takes up to %lld: what it says beyond them may "
                       "make no sense",
@@ -177,9 +149,16 @@ weft_status wi_model_load(wi_model *m, const wi_call *call, const wi_model_flags
     if (model.logit_rows > model.rows * m->mesh.shape.cp) model.logit_rows = model.rows * m->mesh.shape.cp;
     WEFT_TRY(weft_model_create(&m->op, &m->cpu, m->device, &m->config, m->checkpoint, &model, &m->model));
     engine.cache_bytes = flags->cache_bytes;
-    engine.cache_blocks = weft_engine_blocks(m->model, CACHE_BLOCK, needs->positions, needs->requests);
+    const weft_cache_cut cut = weft_model_cache_cut(m->model, WI_CACHE_BLOCK, NULL, NULL);
+    engine.cache_units = weft_engine_units(&cut, &m->mesh.shape, &engine, needs->positions);
     WEFT_TRY(weft_engine_create(&m->op, m->model, m->device, &engine, &m->engine));
     m->load_s = (double)(weft_clock_ns() - start) * 1e-9;
+    const int64_t own = (int64_t)weft_model_weights_of(m->model)->bytes;
+    int64_t all = own, most = own;
+    WEFT_TRY(weft_comm_sum(m->world, &all, 1));
+    WEFT_TRY(weft_comm_max(m->world, &most, 1));
+    m->loaded_all = (uint64_t)all;
+    m->loaded_most = (uint64_t)most;
     return WEFT_OK;
 }
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "engine/engine.h"
+#include "launch/model_flags.h"
 #include "model/price.h"
 #include "model/sizes.h"
 
@@ -13,10 +14,12 @@ typedef struct {
     char name[72];        // "h100", "this machine"
     char source[72];      // where the figures come from
     double memory;        // bytes
-    double operations;    // multiplications and additions a second
+    double operations;    // multiplications and additions a second, of linear layers
+    double attention;     // likewise, of attention
     double bandwidth;     // bytes a second that it reads
     double near, far;     // bytes a second that it sends within a node, to other nodes
     double near_s, far_s; // that an exchange takes, however small
+    double load;          // bytes of weights a second that it reads and packs
     bool is_host;
 } wi_machine;
 
@@ -30,10 +33,19 @@ typedef struct {
     int ranks, nodes;
     int64_t context;
     int batch, chunk;
-    int tp, cp, dense; // 0: any; dense: 0 any, 1 tp, 2 mesh
+    uint64_t cache_most;    // bytes; 0: what context and batch need
+    int64_t prompt, tokens; // meshes are compared by the time of a batch of such prompts, and of so many tokens then
+    int tp, cp;             // 0: any
+    int dense, experts;     // 0: any; 1: tp, 2: mesh; 1: whole, 2: columns
+    bool loads;             // and by the time to load
+    bool fast;              // --numerics
 } wi_plan_case;
 
-enum { WI_PLAN_TOKENS = 256 }; // that are generated where meshes are compared
+enum { WI_PLAN_TOKENS = 256 }; // where nobody says how many
+
+// What the flags leave open, and sizes by them; the rest of the case is not touched. USAGE where they cannot be. Local.
+weft_status wi_plan_flags(const wi_model_flags *flags, const weft_model_config *config, const weft_cpu *cpu,
+                          wi_plan_case *plan);
 
 // Bytes of a rank.
 typedef struct {
@@ -51,13 +63,15 @@ typedef struct {
     int batch;                        // the largest that fits, at the context asked for; 0: none
     double prefill_sent, decode_sent; // bytes that the fullest rank sends, a token
     double prefill_s, decode_s;       // of all prompts; of a step
+    double seconds;                   // of load, prompts and tokens: what meshes are ordered by
 } wi_mesh_plan;
 
 // Every mesh, the best first; freed by the caller. USAGE where flags allow none. Local.
 weft_status wi_plan_all(const wi_plan_case *plan, wi_mesh_plan **out, int *count);
 // Of any rank of a mesh. Local.
 weft_status wi_plan_rank(const wi_plan_case *plan, const weft_mesh_shape *shape, int rank, wi_rank_bytes *out);
-double wi_plan_seconds(const wi_mesh_plan *mesh); // of prompts and WI_PLAN_TOKENS steps: what meshes are ordered by
+// "tp 4 x cp 2, dense mesh"
+char *wi_plan_mesh_text(const wi_plan_case *plan, const weft_mesh_shape *shape, char text[64]);
 
 void wi_plan_print(const wi_plan_case *plan, const char *model, const wi_mesh_plan *meshes, int count, FILE *out);
 weft_status wi_plan_write(const wi_plan_case *plan, const char *model, const wi_mesh_plan *meshes, int count,

@@ -5,6 +5,26 @@
 
 enum { CONTEXT_MOST = 1 << 24, BATCH_MOST = 65536 };
 
+weft_status wi_plan_flags(const wi_model_flags *f, const weft_model_config *config, const weft_cpu *cpu,
+                          wi_plan_case *plan)
+{
+    weft_sizes_options *s = &plan->sizes;
+    WEFT_TRY(wi_weights_of(f, cpu, &s->model.weights));
+    WEFT_TRY(weft_isa_choose(cpu, &s->isa));
+    s->stored = wi_stored_of(config);
+    s->model.cache = wi_cache_of(f, &s->model.weights, s->stored);
+    s->block = WI_CACHE_BLOCK;
+    plan->config = config;
+    plan->chunk = (int)f->chunk;
+    plan->cache_most = (uint64_t)f->cache_bytes;
+    plan->tp = (int)f->tp;
+    plan->cp = (int)f->cp;
+    plan->dense = f->dense;
+    plan->experts = config->experts > 0 ? f->experts : 0;
+    plan->fast = f->numerics == 1;
+    return WEFT_OK;
+}
+
 // ---- memory ----
 
 static weft_sizes_options options_for(const wi_plan_case *plan, int64_t context, int batch)
@@ -21,23 +41,23 @@ static weft_status bytes_for(const wi_plan_case *plan, const weft_layout *layout
 {
     const weft_sizes_options o = options_for(plan, context, batch);
     const weft_mesh_shape *shape = &layout->mesh.shape;
-    const weft_engine_options engine = {.block = o.block, .requests = batch, .chunk = o.model.rows};
+    weft_engine_options engine = {.block = o.block, .requests = batch, .chunk = o.model.rows};
     weft_model_sizes sizes = {0};
     WEFT_TRY(weft_model_sizes_of(plan->config, layout, &o, &sizes));
-    const int64_t blocks = weft_engine_blocks_over(shape->cp, o.block, context, batch);
-    *out = (wi_rank_bytes){.weights = sizes.weights,
-                           .cache = sizes.block * (uint64_t)blocks,
-                           .scratch = sizes.pass + sizes.rotations + sizes.exchange +
-                                      weft_engine_bytes(plan->config, shape, &engine, o.model.logit_rows, o.threads)};
+    engine.cache_units = weft_engine_units(&sizes.cut, shape, &engine, context);
+    const uint64_t cache = sizes.cut.unit * (uint64_t)engine.cache_units;
+    *out = (wi_rank_bytes){
+        .weights = sizes.weights,
+        .cache = plan->cache_most > 0 && plan->cache_most < cache ? plan->cache_most : cache,
+        .scratch = sizes.pass + sizes.rotations + sizes.exchange +
+                   weft_engine_bytes(plan->config, &sizes.cut, shape, &engine, o.model.logit_rows, o.threads)};
     return WEFT_OK;
 }
 
 static weft_layout layout_at(const wi_plan_case *plan, const weft_mesh_shape *shape, int rank)
 {
-    const weft_weights_options *w = &plan->sizes.model.weights;
-    const bool codes = !w->as_stored && (w->type == WEFT_I8 || w->type == WEFT_I4);
     const weft_mesh mesh = weft_mesh_at(shape, rank);
-    return weft_layout_of(plan->config, &mesh, codes ? w->group : 0);
+    return weft_layout_of(plan->config, &mesh, weft_weights_group(&plan->sizes.model.weights));
 }
 
 weft_status wi_plan_rank(const wi_plan_case *plan, const weft_mesh_shape *shape, int rank, wi_rank_bytes *out)
@@ -81,7 +101,7 @@ static double larger(double a, double b) { return a > b ? a : b; }
 static double seconds_of(const wi_machine *m, const weft_step_price *p)
 {
     return larger(p->operations / m->operations, p->bytes / m->bandwidth) +
-           larger(p->attention_operations / m->operations, p->attention_bytes / m->bandwidth) +
+           larger(p->attention_operations / m->attention, p->attention_bytes / m->bandwidth) +
            larger(p->near.bytes / m->near, p->far.bytes / m->far) + p->near.exchanges * m->near_s +
            p->far.exchanges * m->far_s;
 }
@@ -100,27 +120,42 @@ static weft_step step_of(const wi_plan_case *plan)
     const double d = (double)plan->config->head_dim;
     static const double element[] = {[WEFT_CACHE_F32] = 4, [WEFT_CACHE_BF16] = 2, [WEFT_CACHE_INT8] = 1};
     return (weft_step){.cache = 2 * d * element[plan->sizes.model.cache],
+                       .cache_type = plan->sizes.model.cache,
+                       .room = options_for(plan, plan->context, plan->batch).model.rows,
                        .weight = bits_of(type, w->group) / 8,
                        .unchanged = bits_of(code ? plan->sizes.stored : type, 0) / 8};
 }
 
 static double ceil_of(double a, double b) { return (double)(int64_t)((a + b - 1) / b); }
 
-// Prompts of the whole context, one after the other, in steps of as many rows as the chunk lets a rank compute. Keys
-// are half of the context in the mean.
+// Which part of the positions the fullest context rank has: short texts do not spread over many.
+static double share_of(const wi_plan_case *plan, int cp, int64_t positions)
+{
+    const weft_cache_cut cut = {.kinds = 1, .groups = {1}};
+    const weft_engine_options one = {.block = plan->sizes.block, .requests = 1};
+    return (double)weft_engine_units(&cut, &(weft_mesh_shape){.cp = cp}, &one, positions) /
+           (double)weft_engine_units(&cut, &(weft_mesh_shape){.cp = 1}, &one, positions);
+}
+
+// All prompts, in steps of as many rows as the chunk lets a rank compute. Keys are half of the prompt in the mean.
 static void price_prefill(const wi_plan_case *plan, const weft_layout *layout, wi_mesh_plan *out)
 {
     const weft_mesh_shape *shape = &layout->mesh.shape;
-    const double ways = shape->dense == WEFT_DENSE_TP ? shape->cp : 1;
-    const double steps = ceil_of((double)plan->context, plan->chunk * ways);
+    const int64_t chunks = (plan->prompt + WEFT_FOLD_CHUNK - 1) / WEFT_FOLD_CHUNK;
+    const double all = (double)plan->prompt * plan->batch;
     weft_step step = step_of(plan);
-    step.rows = (double)plan->context / steps / ways;
-    step.requests = 1;
-    step.keys = (double)plan->context / 2;
-    step.logits = 1 / steps / ways;
+    if (plan->prompt == 0) return;
+    step.share = share_of(plan, shape->cp, chunks * WEFT_FOLD_CHUNK * plan->batch);
+    const double own = shape->dense == WEFT_DENSE_TP ? all * step.share : all;
+    const double steps = ceil_of(own, plan->chunk);
+    step.rows = own / steps;
+    step.attended = all / steps;
+    step.requests = plan->batch > steps ? plan->batch / steps : 1;
+    step.keys = (double)plan->prompt / 2;
+    step.logits = plan->batch / steps * own / all;
     const weft_step_price price = weft_price_step(plan->config, layout, &step, plan->sizes.node_ranks);
-    out->prefill_s = seconds_of(&plan->machine, &price) * steps * plan->batch;
-    out->prefill_sent = (price.near.bytes + price.far.bytes) * steps / (double)plan->context;
+    out->prefill_s = seconds_of(&plan->machine, &price) * steps;
+    out->prefill_sent = (price.near.bytes + price.far.bytes) * steps / all;
 }
 
 // A row of each request; where rows are dealt, the rank with the most of them is waited for.
@@ -129,6 +164,8 @@ static void price_decode(const wi_plan_case *plan, const weft_layout *layout, wi
     const weft_mesh_shape *shape = &layout->mesh.shape;
     weft_step step = step_of(plan);
     step.rows = shape->dense == WEFT_DENSE_TP ? ceil_of(plan->batch, shape->cp) : plan->batch;
+    step.attended = plan->batch;
+    step.share = share_of(plan, shape->cp, plan->context * plan->batch);
     step.requests = plan->batch;
     step.keys = (double)plan->context;
     step.logits = step.rows;
@@ -154,20 +191,30 @@ static weft_status plan_mesh(const wi_plan_case *plan, wi_mesh_plan *out)
     out->batch = (int)largest(plan, &layout, false, BATCH_MOST);
     price_prefill(plan, &layout, out);
     price_decode(plan, &layout, out);
+    const double load_s = plan->loads ? (double)out->bytes.weights / plan->machine.load : 0;
+    out->seconds = load_s + out->prefill_s + (double)plan->tokens * out->decode_s;
     return WEFT_OK;
 }
-
-double wi_plan_seconds(const wi_mesh_plan *mesh) { return mesh->prefill_s + WI_PLAN_TOKENS * mesh->decode_s; }
 
 // What fits comes first; of those the fastest; of what does not fit what takes the least.
 static int compare(const void *first, const void *second)
 {
     const wi_mesh_plan *a = first, *b = second;
-    const double x = a->fits ? wi_plan_seconds(a) : (double)wi_rank_all(&a->bytes),
-                 y = b->fits ? wi_plan_seconds(b) : (double)wi_rank_all(&b->bytes);
+    const double x = a->fits ? a->seconds : (double)wi_rank_all(&a->bytes),
+                 y = b->fits ? b->seconds : (double)wi_rank_all(&b->bytes);
     if (a->fits != b->fits) return a->fits ? -1 : 1;
     if (x < y || x > y) return x < y ? -1 : 1;
     return b->shape.tp - a->shape.tp;
+}
+
+static bool allowed(const wi_plan_case *plan, const weft_mesh_shape *s)
+{
+    if ((plan->tp && plan->tp != s->tp) || (plan->cp && plan->cp != s->cp)) return false;
+    if (s->cp == 1 && s->dense == WEFT_DENSE_MESH) return false; // the same as tp
+    if (s->cp > 1 && plan->dense && plan->dense != (int)s->dense + 1) return false;
+    if (plan->experts) return s->expert_columns == (plan->experts == 2);
+    // In a dense group of one whole experts are all their columns.
+    return !s->expert_columns || (plan->config->experts > 0 && weft_mesh_at(s, 0).dense_ranks > 1);
 }
 
 weft_status wi_plan_all(const wi_plan_case *plan, wi_mesh_plan **out, int *count)
@@ -177,18 +224,15 @@ weft_status wi_plan_all(const wi_plan_case *plan, wi_mesh_plan **out, int *count
     wi_mesh_plan *meshes = calloc((size_t)4 * WEFT_FOLD_PLACES, sizeof *meshes);
     if (!meshes) return weft_fail(WEFT_NO_MEMORY, "no memory for a plan");
     for (int cp = 1; cp <= WEFT_FOLD_PLACES && cp <= plan->ranks; cp++)
-        for (int dense = WEFT_DENSE_TP; dense <= WEFT_DENSE_MESH; dense++) {
-            const weft_mesh_shape shape = {.tp = plan->ranks / cp, .cp = cp, .dense = (weft_dense)dense};
-            if (plan->ranks % cp != 0 || (cp == 1 && dense == WEFT_DENSE_MESH)) continue;
-            if ((plan->tp && plan->tp != shape.tp) || (plan->cp && plan->cp != cp)) continue;
-            if (plan->dense && plan->dense != dense + 1 && cp > 1) continue;
-            const int ways = plan->config->experts > 0 && plan->ranks > 1 ? 2 : 1; // whole experts, or columns
-            for (int columns = 0; columns < ways; columns++) {
-                meshes[found] = (wi_mesh_plan){.shape = shape};
-                meshes[found].shape.expert_columns = columns;
-                if (columns && shape.tp == 1 && dense == WEFT_DENSE_TP) continue; // a dense group of one
-                WEFT_TRY_GOTO(plan_mesh(plan, &meshes[found++]));
-            }
+        for (int way = 0; way < 4 && plan->ranks % cp == 0; way++) {
+            const weft_mesh_shape shape = {.tp = plan->ranks / cp,
+                                           .cp = cp,
+                                           .dense = way < 2 ? WEFT_DENSE_TP : WEFT_DENSE_MESH,
+                                           .expert_columns = way % 2 == 1,
+                                           .fast = plan->fast};
+            if (!allowed(plan, &shape)) continue;
+            meshes[found].shape = shape;
+            WEFT_TRY_GOTO(plan_mesh(plan, &meshes[found++]));
         }
     if (found == 0)
         WEFT_TRY_GOTO(weft_fail(WEFT_USAGE,

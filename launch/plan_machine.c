@@ -27,7 +27,13 @@ enum { GPUS = sizeof gpus / sizeof *gpus };
 
 // What programs reach of a sheet's figures, and what an exchange takes however small it is: customary values.
 static const double reach_operations = 0.6, reach_bandwidth = 0.8, reach_link = 0.8;
-static const double gpu_near_s = 8e-6, host_near_s = 2e-6, far_s = 20e-6;
+static const double gpu_near_s = 8e-6, host_near_s = 8e-6, far_s = 20e-6;
+static const double gpu_load = 2e9; // of a file system that many read
+// Of a processor: a core's share of the bandwidth as far as its memory goes, linear layers and attention of the
+// units' peak, exchanges and loading of the bandwidth, as measured with two ranks of one core (docs/benchmarks.md).
+static const double core_bytes = 20e9, package_bytes = 200e9;
+static const double host_reach_operations = 0.45, host_reach_attention = 0.5;
+static const double host_sends = 1. / 5, host_loads = 1. / 12;
 static const double host_nic_bytes = 12.5e9; // 100 Gbit/s of a node
 
 static weft_status unknown_device(const char *device)
@@ -48,11 +54,13 @@ static wi_machine of_gpu(const gpu *g)
 {
     wi_machine m = {.memory = g->memory_gb * 1e9,
                     .operations = g->tflops * 1e12 * reach_operations,
+                    .attention = g->tflops * 1e12 * reach_operations,
                     .bandwidth = g->bandwidth_gb * 1e9 * reach_bandwidth,
                     .near = g->link_gb * 1e9 * reach_link,
                     .far = g->nic_gbit * 1e9 / 8 * reach_link,
                     .near_s = gpu_near_s,
-                    .far_s = far_s};
+                    .far_s = far_s,
+                    .load = gpu_load};
     snprintf(m.name, sizeof m.name, "%s", g->name);
     snprintf(m.source, sizeof m.source, "%.0f %% of its data sheet's operations, %.0f %% of bandwidths",
              100 * reach_operations, 100 * reach_bandwidth);
@@ -65,7 +73,7 @@ static wi_machine of_gpu(const gpu *g)
 static double core_operations(weft_family family, weft_isa isa)
 {
     const double clock = 2e9;
-    if (family == WEFT_FAMILY_AMX) return 2048 * clock;
+    if (family == WEFT_FAMILY_AMX) return 1024 * clock; // half of what the unit could, were its tiles there in time
     if (family == WEFT_FAMILY_BF16_DOT) return 128 * clock;
     return (isa >= WEFT_ISA_AVX512 ? 64 : isa == WEFT_ISA_AVX2 ? 32 : 4) * clock;
 }
@@ -73,18 +81,19 @@ static double core_operations(weft_family family, weft_isa isa)
 // A node's figures, shared by its ranks. What they send each other they write and read in memory.
 static void share(wi_machine *m, int node_ranks)
 {
-    m->near = m->bandwidth / 3;
-    m->far = host_nic_bytes;
     m->memory /= node_ranks;
-    m->operations /= node_ranks;
+    m->operations *= host_reach_operations / node_ranks;
     m->bandwidth /= node_ranks;
-    m->near /= node_ranks;
-    m->far /= node_ranks;
+    m->attention = m->operations * host_reach_attention;
+    m->near = m->bandwidth * host_sends;
+    m->load = m->bandwidth * host_loads;
+    m->far = host_nic_bytes / node_ranks;
     m->near_s = host_near_s;
     m->far_s = far_s;
     m->is_host = true;
 }
 
+// With `threads` for each rank, all of the machine's cores may be meant: a rank that asks is bound to its own.
 static weft_status of_here(int node_ranks, int threads, wi_machine *out)
 {
     weft_topology topology, *t = &topology;
@@ -93,14 +102,15 @@ static weft_status of_here(int node_ranks, int threads, wi_machine *out)
     wi_machine m = {.is_host = true};
     WEFT_TRY(weft_isa_choose(&cpu, &isa));
     WEFT_TRY(weft_topology_read(t));
-    const int wanted = threads > 0 ? threads * node_ranks : t->allowed_cores;
-    const double cores = wanted < t->allowed_cores ? wanted : t->allowed_cores;
+    const int all = t->cores > t->allowed_cores ? t->cores : t->allowed_cores;
+    const int cores = threads == 0 ? t->allowed_cores : threads < all / node_ranks ? threads * node_ranks : all;
+    const double most = package_bytes * (t->packages > 1 ? t->packages : 1);
     m.memory = (double)t->memory_limit;
-    m.operations = cores * core_operations(weft_family_choose(&cpu, isa, WEFT_BF16), isa) * reach_operations;
-    m.bandwidth = 10e9 * cores < 200e9 * t->packages ? 10e9 * cores : 200e9 * t->packages;
+    m.operations = cores * core_operations(weft_family_choose(&cpu, isa, WEFT_BF16), isa);
+    m.bandwidth = core_bytes * cores < most ? core_bytes * cores : most;
     share(&m, node_ranks);
     snprintf(m.name, sizeof m.name, "this machine");
-    snprintf(m.source, sizeof m.source, "guessed from %.0f cores; measure them: weft doctor --json FILE", cores);
+    snprintf(m.source, sizeof m.source, "guessed from %d cores; measure them: weft doctor --json FILE", cores);
     *out = m;
     return WEFT_OK;
 }

@@ -7,11 +7,23 @@
 #include "launch/model_open.h"
 #include "launch/plan.h"
 
-static const char *dense_name(const weft_mesh_shape *s)
+// Of the mesh: which ranks share dense layers, and how they share experts, where there is a choice.
+static const char *dense_name(const wi_plan_case *p, const weft_mesh_shape *s)
 {
-    if (s->cp == 1) return s->expert_columns ? "-, columns" : "-";
-    if (s->dense == WEFT_DENSE_MESH) return s->expert_columns ? "mesh, columns" : "mesh";
-    return s->expert_columns ? "tp, columns" : "tp";
+    static const char *const names[2][3] = {{"-", "tp", "mesh"}, {"-, columns", "tp, columns", "mesh, columns"}};
+    const bool columns = p->config->experts > 0 && s->expert_columns;
+    return names[columns][s->cp == 1 ? 0 : 1 + s->dense];
+}
+
+char *wi_plan_mesh_text(const wi_plan_case *p, const weft_mesh_shape *s, char text[64])
+{
+    int used = snprintf(text, 64, "tp %d", s->tp);
+    if (s->cp > 1)
+        used += snprintf(text + used, 64 - (size_t)used, " x cp %d, dense %s", s->cp,
+                         s->dense == WEFT_DENSE_MESH ? "mesh" : "tp");
+    if (p->config->experts > 0 && weft_mesh_at(s, 0).dense_ranks > 1)
+        snprintf(text + used, 64 - (size_t)used, ", experts %s", s->expert_columns ? "by columns" : "whole");
+    return text;
 }
 
 static const char *cache_name(weft_cache_type type)
@@ -47,11 +59,11 @@ static const char *time_text(double seconds, char text[24])
     return text;
 }
 
-static void print_mesh(const wi_mesh_plan *m, FILE *out)
+static void print_mesh(const wi_plan_case *p, const wi_mesh_plan *m, FILE *out)
 {
     char a[24], b[24], c[24], d[24], e[24], f[24], g[24];
     fprintf(out, "%4d %3d %-13s %9s %9s %9s %10" PRId64 " %6d %10s %10s %9s %9s%s\n", m->shape.tp, m->shape.cp,
-            dense_name(&m->shape), short_text((double)m->bytes.weights, "B", a),
+            dense_name(p, &m->shape), short_text((double)m->bytes.weights, "B", a),
             short_text((double)m->bytes.cache, "B", b), short_text((double)m->bytes.scratch, "B", c), m->context,
             m->batch, short_text(m->prefill_sent, "B", d), short_text(m->decode_sent, "B", e),
             time_text(m->prefill_s, f), time_text(m->decode_s, g), m->fits ? "" : "  does not fit");
@@ -60,7 +72,7 @@ static void print_mesh(const wi_mesh_plan *m, FILE *out)
 // The line about the best mesh: what it is, and why.
 static void print_best(const wi_plan_case *p, const wi_mesh_plan *m, int count, FILE *out)
 {
-    char a[24], b[24];
+    char a[24], b[24], text[64];
     const wi_mesh_plan *best = &m[0], *next = &m[1];
     if (!best->fits) {
         fprintf(out,
@@ -81,9 +93,8 @@ static void print_best(const wi_plan_case *p, const wi_mesh_plan *m, int count, 
     else if (!next->fits)
         fprintf(out, "the only one that fits\n");
     else
-        fprintf(out, "it fits, and prompts and %d tokens of each take %s; the next, tp %d x cp %d %s, %s\n",
-                WI_PLAN_TOKENS, time_text(wi_plan_seconds(best), a), next->shape.tp, next->shape.cp,
-                dense_name(&next->shape), time_text(wi_plan_seconds(next), b));
+        fprintf(out, "it fits, and prompts and %" PRId64 " tokens of each take %s; the next, %s, %s\n", p->tokens,
+                time_text(best->seconds, a), wi_plan_mesh_text(p, &next->shape, text), time_text(next->seconds, b));
 }
 
 void wi_plan_print(const wi_plan_case *p, const char *model, const wi_mesh_plan *meshes, int count, FILE *out)
@@ -100,7 +111,7 @@ void wi_plan_print(const wi_plan_case *p, const char *model, const wi_mesh_plan 
             "               bytes of the fullest rank       most that fits    sent by it a token         predicted\n");
     fprintf(out, "  tp  cp dense           weights     cache   scratch    context  batch    prefill     decode   "
                  "prompts     token\n");
-    for (int i = 0; i < count; i++) print_mesh(&meshes[i], out);
+    for (int i = 0; i < count; i++) print_mesh(p, &meshes[i], out);
     fprintf(out, "\n");
     print_best(p, meshes, count, out);
 }

@@ -98,11 +98,12 @@ static void norm_heads(weft_model *m, float *x, const float *weight, int rows, i
 static void rotate(weft_model *m, const weft_batch *b, int rope)
 {
     const weft_model_config *c = &m->config;
+    const weft_attention_request *requests = b->tables[0].requests; // rows are the same in all
     const size_t stride = qkv_width(m);
     for (int first = 0, next; first < b->request_count; first = next) {
         for (next = first + 1; next < b->request_count && b->rotation[next] == b->rotation[first];) next++;
-        const int row = b->requests[first].row;
-        const int end = b->requests[next - 1].row + b->requests[next - 1].rows;
+        const int row = requests[first].row;
+        const int end = requests[next - 1].row + requests[next - 1].rows;
         const wi_rotation *r = &m->rotation[b->rotation[first]].rope[rope];
         const weft_rope args = {.x = m->qkv + (size_t)row * stride,
                                 .row_stride = stride,
@@ -121,7 +122,7 @@ static void rotate(weft_model *m, const weft_batch *b, int rope)
 
 // attended = softmax(q k^T) v over the cache, which first receives the rows' own keys and values.
 static weft_status attend(weft_model *m, const weft_batch *b, const weft_layer_config *l, const weft_layer_weights *w,
-                          const weft_cache *cache)
+                          const weft_cache *cache, const weft_batch_tables *tables)
 {
     const weft_model_config *c = &m->config;
     const size_t stride = qkv_width(m);
@@ -132,10 +133,10 @@ static weft_status attend(weft_model *m, const weft_batch *b, const weft_layer_c
                                     .v = v,
                                     .k_stride = stride,
                                     .v_stride = stride,
-                                    .spans = b->spans,
+                                    .spans = tables->spans,
                                     .span_count = b->request_count};
     const weft_attention args = {.cache = cache,
-                                 .requests = b->requests,
+                                 .requests = tables->requests,
                                  .request_count = b->request_count,
                                  .rows = b->rows,
                                  .heads = (int)heads,
@@ -151,7 +152,7 @@ static weft_status attend(weft_model *m, const weft_batch *b, const weft_layer_c
                                  .out = m->attended,
                                  .out_stride = (size_t)(weft_range_size(m->layout.finished) * c->head_dim)};
     if (heads > 0 && b->rows > 0) m->op.table->attention.cache_write(&m->op, &write);
-    if (m->dealt) return weft_dealt_attention(m->dealt, &m->op, m->attention, &args, b->rows_of);
+    if (m->dealt) return weft_dealt_attention(m->dealt, &m->op, m->attention, &args, tables->rows_of);
     if (heads > 0 && b->rows > 0) m->op.table->attention.run[m->attention](&m->op, &args);
     return WEFT_OK;
 }
@@ -265,7 +266,7 @@ static weft_status run_layer(weft_model *m, const weft_batch *b, int64_t layer)
         norm_heads(m, m->qkv + heads * c->head_dim, w->k_norm, b->rows, weft_range_size(have->kv_heads));
     }
     rotate(m, b, l->rope);
-    WEFT_TRY(attend(m, b, l, w, &b->layers[layer]));
+    WEFT_TRY(attend(m, b, l, w, &b->layers[layer], &b->tables[b->group_of[layer]]));
     WEFT_TRY(row_and_add(m, m->o_sum, &w->o, w->o_bias, b->rows, m->attended,
                          weft_range_size(have->finished) * c->head_dim, w->after_attention_norm));
     norm(m, m->normed, m->x, w->ffn_norm, b->rows);

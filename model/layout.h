@@ -5,6 +5,7 @@
 
 #include "kernels/attention.h"
 #include "model/config.h"
+#include "parallel/attention.h"
 #include "parallel/linear.h"
 
 #ifdef __cplusplus
@@ -34,10 +35,25 @@ int64_t weft_layout_qkv_width(const weft_model_config *config, const weft_layout
 // The rows of q, of k and of v that are multiplied here, each in its own tensor's numbers.
 void weft_layout_qkv_rows(const weft_model_config *config, const weft_layout *layout, weft_range out[3]);
 weft_range weft_layout_finished(const weft_model_config *config, const weft_mesh *mesh); // `finished` of any rank
-// How a block of so many positions of the cache is cut: the view of layer i in `layers` (config.layers of them, their
-// pool not set); NULL: only measure. Returns the bytes of a block, all layers together.
-size_t weft_layout_cache(const weft_model_config *config, const weft_layout *layout, weft_cache_type type, int block,
-                         weft_cache *layers);
+
+// How a rank's cache is cut. Layers are of kinds, by how far they see; those of a kind stand in groups, which all have
+// equally many layers. A unit of the pool holds a block of positions of one group's layers, so that any unit serves any
+// group, and each kind gives back what lies behind its window.
+enum { WEFT_CACHE_KINDS_MAX = 4 };
+typedef struct {
+    int kinds;
+    int64_t window[WEFT_CACHE_KINDS_MAX]; // of each, ascending; 0: all positions
+    int groups[WEFT_CACHE_KINDS_MAX];     // of each; kind after kind they are numbered
+    size_t unit;                          // bytes
+} weft_cache_cut;
+
+// For blocks of so many positions: the view of layer i in `layers` (config.layers of them, their pool not set) and its
+// group in `group_of`. NULL: only measure. More kinds than there may be are taken as one that keeps all.
+weft_cache_cut weft_layout_cache(const weft_model_config *config, const weft_layout *layout, weft_cache_type type,
+                                 int block, weft_cache *layers, int *group_of);
+// Attention over a cp group, of passes of so many rows a rank; but for the heads that dealt heads are cut into.
+weft_dealt_shape weft_layout_dealt(const weft_model_config *config, const weft_layout *layout, int rows,
+                                   weft_cache_type type);
 // The experts that another rank of the dense group has.
 weft_range weft_layout_experts_of(const weft_model_config *config, const weft_mesh *mesh, int dense_rank);
 // The rows of the vocabulary that another rank of the dense group has, and the most that any has.

@@ -2,25 +2,16 @@
 
 #include <string.h>
 
-const char *weft_division_name(weft_division division)
-{
-    static const char *const names[] = {
-#define NAME(name, text, what) text,
-        WEFT_DIVISION_LIST(NAME)
-#undef NAME
-    };
-    return names[division];
-}
+static const struct {
+    const char *name, *text;
+} divisions[] = {
+#define DIVISION(name, text, what) {text, what},
+    WEFT_DIVISION_LIST(DIVISION)
+#undef DIVISION
+};
 
-const char *weft_division_text(weft_division division)
-{
-    static const char *const texts[] = {
-#define TEXT(name, text, what) what,
-        WEFT_DIVISION_LIST(TEXT)
-#undef TEXT
-    };
-    return texts[division];
-}
+const char *weft_division_name(weft_division division) { return divisions[division].name; }
+const char *weft_division_text(weft_division division) { return divisions[division].text; }
 
 // --dense tp, --dense mesh
 static const weft_division table[WEFT_PART_COUNT][2] = {

@@ -30,6 +30,10 @@ typedef struct {
     void *memory;
     size_t bytes;
     int64_t times; // it stands for so many alike
+    int reader;    // of those who have the same weights, who packs it
+    // 0, or the rows of the whole tensor: a row's one scale is made of columns that other ranks of the dense group
+    // read, and they tell each other the largest.
+    int64_t scaled_rows;
 } wi_matrix;
 
 // A vector of f32: every step-th element of a range of one row, from `first` on.
@@ -46,7 +50,9 @@ typedef struct {
     wi_vector *vector;
     size_t vectors, vector_room;
     size_t floats; // of all vectors, each rounded up to 16
+    float *floats_at;
     weft_read embedding;
+    int embedding_reader;
     uint64_t bytes; // of all packed matrices, vectors and the embedding
 } wi_plan;
 
@@ -57,6 +63,8 @@ typedef struct {
     weft_dtype stored;           // without one: the type that its tensors would have
     weft_tensor_entry *expected; // without one: (WEFT_PART_COUNT), for the plan to fill
     int64_t times;               // what is added now stands for so many
+    int64_t layer;               // that what is added now is of
+    int replicas, replica;       // ranks with the same weights, and which of them this is; 0 counts as 1
     const weft_model_config *config;
     const weft_weights_options *options;
     const weft_layout *layout;
@@ -73,7 +81,14 @@ void wi_plan_free(wi_plan *plan);
 // The type that a matrix is packed from; its source as the GEMM knows it, without data.
 weft_gemm_source wi_matrix_source(const wi_matrix *m, int index);
 
-// Packs every matrix of the plan, whose memory is there; reads the vectors and the embedding.
+// Packs what this rank is the reader of, to memory that is there. Where ranks share rows' scales it is collective over
+// the dense group, and a rank that fails goes on to the end with them.
 weft_status wi_plan_run(const wi_planner *p);
+
+// The largest of each number over the ranks. Collective.
+weft_status wi_share_largest(weft_comm *comm, uint32_t *bits, int64_t count);
+
+// What ranks with the same weights have packed, each its part, to all of them. Collective over the cp group.
+weft_status wi_plan_share(const wi_planner *p);
 
 #endif

@@ -3,23 +3,58 @@
 #include "core/checked.h"
 #include "model/model_impl.h"
 
-size_t weft_layout_cache(const weft_model_config *c, const weft_layout *layout, weft_cache_type type, int block,
-                         weft_cache *layers)
+// Which kind has a window; of a new one it makes a kind. -1: there are too many.
+static int kind_of(weft_cache_cut *cut, int64_t window)
 {
-    size_t at = 0;
+    int kind = 0;
+    while (kind < cut->kinds && cut->window[kind] < window) kind++;
+    if (kind < cut->kinds && cut->window[kind] == window) return kind;
+    if (cut->kinds == WEFT_CACHE_KINDS_MAX) return -1;
+    for (int k = cut->kinds++; k > kind; k--) cut->window[k] = cut->window[k - 1];
+    cut->window[kind] = window;
+    return kind;
+}
+
+static int64_t common(int64_t a, int64_t b) { return b == 0 ? a : common(b, a % b); }
+
+// Kinds and their groups. Returns how many layers a group has.
+static int64_t cut_layers(const weft_model_config *c, weft_cache_cut *cut)
+{
+    int64_t layers[WEFT_CACHE_KINDS_MAX] = {0}, each = 0;
+    bool fits = true;
+    for (int64_t i = 0; i < c->layers; i++) fits = fits && kind_of(cut, c->layer[i].window) >= 0;
+    if (!fits) *cut = (weft_cache_cut){.kinds = 1};
+    for (int64_t i = 0; i < c->layers; i++) layers[fits ? kind_of(cut, c->layer[i].window) : 0]++;
+    for (int k = 0; k < cut->kinds; k++) each = common(each, layers[k]);
+    for (int k = 0; k < cut->kinds; k++) cut->groups[k] = (int)(layers[k] / each);
+    return each;
+}
+
+weft_cache_cut weft_layout_cache(const weft_model_config *c, const weft_layout *layout, weft_cache_type type, int block,
+                                 weft_cache *layers, int *group_of)
+{
+    weft_cache_cut cut = {0};
+    const int64_t each = cut_layers(c, &cut);
+    int64_t before[WEFT_CACHE_KINDS_MAX] = {0}; // layers of each kind so far
+    weft_cache view = {.type = type,
+                       .block = block,
+                       .heads = (int)weft_range_size(layout->kv_heads),
+                       .k_size = (int)c->head_dim,
+                       .v_size = (int)c->head_dim};
+    const size_t layer_bytes = weft_cache_k_bytes(&view) + weft_cache_v_bytes(&view);
+    cut.unit = layer_bytes > 0 ? layer_bytes * (size_t)each : 64; // a rank without heads has blocks all the same
+    view.block_bytes = cut.unit;
     for (int64_t i = 0; i < c->layers; i++) {
-        weft_cache own = {0}, *l = layers ? &layers[i] : &own;
-        *l = (weft_cache){.type = type,
-                          .block = block,
-                          .heads = (int)weft_range_size(layout->kv_heads),
-                          .k_size = (int)c->head_dim,
-                          .v_size = (int)c->head_dim};
-        l->k_offset = at;
-        l->v_offset = at += weft_cache_k_bytes(l);
-        at += weft_cache_v_bytes(l);
+        const int kind = cut.kinds == 1 ? 0 : kind_of(&cut, c->layer[i].window);
+        const int64_t at = before[kind]++;
+        int group = (int)(at / each);
+        for (int k = 0; k < kind; k++) group += cut.groups[k];
+        view.k_offset = (size_t)(at % each) * layer_bytes;
+        view.v_offset = view.k_offset + weft_cache_k_bytes(&view);
+        if (layers) layers[i] = view;
+        if (group_of) group_of[i] = group;
     }
-    for (int64_t i = 0; layers && i < c->layers; i++) layers[i].block_bytes = at > 0 ? at : 64;
-    return at > 0 ? at : 64; // a rank without heads has blocks all the same
+    return cut;
 }
 
 // ---- what a pass writes ----
@@ -117,15 +152,22 @@ static weft_row_shape of_rows(weft_row_shape shape, size_t rows)
     return shape;
 }
 
-static void set_dealt(const weft_model_config *c, const weft_layout *l, size_t rows, wi_groups *g)
+weft_dealt_shape weft_layout_dealt(const weft_model_config *c, const weft_layout *l, int rows, weft_cache_type type)
+{
+    return (weft_dealt_shape){.rows = rows,
+                              .heads = (int)weft_range_size(l->heads),
+                              .k_size = (int)c->head_dim,
+                              .v_size = (int)c->head_dim,
+                              .kv_heads = (int)weft_range_size(l->kv_heads),
+                              .cache = type};
+}
+
+static void set_dealt(const weft_model_config *c, const weft_layout *l, const weft_model_options *options, wi_groups *g)
 {
     const weft_mesh *mesh = &l->mesh;
     g->has_dealt = true;
-    g->dealt = (weft_dealt_shape){.rows = (int)rows,
-                                  .heads = (int)weft_range_size(l->heads),
-                                  .k_size = (int)c->head_dim,
-                                  .v_size = (int)c->head_dim,
-                                  .heads_of = mesh->shape.dense == WEFT_DENSE_MESH ? g->heads_of : NULL};
+    g->dealt = weft_layout_dealt(c, l, options->rows, options->cache);
+    if (mesh->shape.dense == WEFT_DENSE_MESH) g->dealt.heads_of = g->heads_of;
     for (int r = 0; r < mesh->shape.cp; r++) {
         const weft_mesh other = weft_mesh_at(&mesh->shape, r * mesh->shape.tp + mesh->tp_rank);
         const weft_range all = weft_layout_finished(c, &other);
@@ -153,7 +195,7 @@ void wi_groups_of(const weft_model_config *c, const weft_layout *l, const weft_m
     if (shape->tp * shape->cp > 1) g->found = (size_t)options->logit_rows * (size_t)weft_layout_vocab_most(c, &l->mesh);
     if (shape->cp == 1) return;
     if (shape->dense == WEFT_DENSE_MESH) g->projected = rows * (size_t)weft_layout_qkv_width(c, l);
-    set_dealt(c, l, rows, g);
+    set_dealt(c, l, options, g);
 }
 
 uint64_t wi_groups_bytes(const weft_layout *l, const wi_groups *g, int node_ranks)

@@ -85,9 +85,9 @@ weft_status weft_model_rotation(weft_model *model, int64_t length, int *key)
     return WEFT_OK;
 }
 
-size_t weft_model_cache_layout(const weft_model *model, int block, weft_cache *layers)
+weft_cache_cut weft_model_cache_cut(const weft_model *model, int block, weft_cache *layers, int *group_of)
 {
-    return weft_layout_cache(&model->config, &model->layout, model->options.cache, block, layers);
+    return weft_layout_cache(&model->config, &model->layout, model->options.cache, block, layers, group_of);
 }
 
 // ---- what ranks share ----
@@ -110,10 +110,10 @@ static weft_status make_groups(weft_model *m)
     if (g.embedded)
         WEFT_TRY(
             weft_transfer_create(mesh->dense, WEFT_TRANSFER_GATHER, "embedded", g.embedded, mesh->times, &m->embedded));
-    if (g.said)
+    if (g.said) {
         WEFT_TRY(weft_transfer_create(mesh->dense, WEFT_TRANSFER_DEAL, "experts", g.said, mesh->times, &m->said));
-    if (g.said)
         WEFT_TRY(weft_transfer_create(mesh->dense, WEFT_TRANSFER_GATHER, "joined", g.joined, mesh->times, &m->joined));
+    }
     if (g.found)
         WEFT_TRY(weft_transfer_create(mesh->all, WEFT_TRANSFER_GATHER, "logits", g.found, mesh->times, &m->found));
     if (g.projected)
@@ -124,14 +124,13 @@ static weft_status make_groups(weft_model *m)
 
 // ---- a model ----
 
-static weft_status make_local(weft_model *m, const weft_cpu *cpu, const weft_checkpoint *checkpoint)
+static weft_status make_local(weft_model *m, const weft_cpu *cpu)
 {
     const weft_model_config *c = &m->config;
     const weft_layout *l = &m->layout;
     const int64_t kv_heads = weft_range_size(l->kv_heads), each = c->heads / c->kv_heads;
     wi_cutter at = {0};
     int key;
-    WEFT_TRY(weft_weights_load(checkpoint, c, l, &m->options.weights, &m->op, m->device, &m->weights));
     m->attention = weft_attention_choose(cpu, m->op.table->isa, m->options.cache);
     if (m->options.weights.has_limit && m->options.attention_limit < m->attention)
         m->attention = m->options.attention_limit;
@@ -152,20 +151,20 @@ static weft_status make_local(weft_model *m, const weft_cpu *cpu, const weft_che
 weft_status weft_model_create(const weft_op *op, const weft_cpu *cpu, weft_device *device, weft_model_config *config,
                               const weft_checkpoint *checkpoint, const weft_model_options *options, weft_model **out)
 {
-    const weft_weights_options *w = &options->weights;
-    const bool codes = !w->as_stored && (w->type == WEFT_I8 || w->type == WEFT_I4);
     weft_comm *all = options->mesh ? options->mesh->all : NULL;
     weft_model *m = calloc(1, sizeof *m);
     weft_status status = m ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory for a model");
-    if (m) {
-        m->op = *op;
-        m->config = *config;
-        *config = (weft_model_config){0};
-        m->device = device;
-        m->options = *options;
-        m->layout = weft_layout_of(&m->config, options->mesh, codes ? w->group : 0);
-        status = make_local(m, cpu, checkpoint);
-    }
+    WEFT_TRY_GOTO(all ? weft_comm_agree(all, status, NULL) : status);
+    m->op = *op;
+    m->config = *config;
+    *config = (weft_model_config){0};
+    m->device = device;
+    m->options = *options;
+    m->layout = weft_layout_of(&m->config, options->mesh, weft_weights_group(&options->weights));
+    // Together, and failed on all ranks alike; what comes then is this rank's alone.
+    WEFT_TRY_GOTO(
+        weft_weights_load(checkpoint, &m->config, &m->layout, &m->options.weights, &m->op, device, &m->weights));
+    status = make_local(m, cpu);
     WEFT_TRY_GOTO(all ? weft_comm_agree(all, status, NULL) : status);
     WEFT_TRY_GOTO(make_groups(m));
     *out = m;

@@ -40,9 +40,8 @@ const weft_weights *weft_model_weights_of(const weft_model *model);
 const weft_layout *weft_model_layout_of(const weft_model *model);
 const char *weft_model_attention_name(const weft_model *model);
 
-// How a pool of blocks of so many positions is cut: the view of layer i in `layers` (config.layers of them; their pool
-// is set by weft_model_forward's caller); NULL: only measure. Returns the bytes of a block, all layers together.
-size_t weft_model_cache_layout(const weft_model *model, int block, weft_cache *layers);
+// How a pool for blocks of so many positions is cut: see weft_layout_cache. The views' pool is set by the caller.
+weft_cache_cut weft_model_cache_cut(const weft_model *model, int block, weft_cache *layers, int *group_of);
 
 // Rotations depend on the length of a request's prompt where the model stretches by it (dynamic, longrope): the key
 // that a request of `length` tokens has, which stays the request's own. 0 where it makes no difference. Local; computes
@@ -52,23 +51,29 @@ weft_status weft_model_rotation(weft_model *model, int64_t length, int *key);
 // (longrope: all positions are turned by the long factors then).
 int64_t weft_model_rotation_limit(const weft_model *model, int64_t length);
 
+// Where the rows of a pass find and leave the keys of a group of layers (layout.h): runs of positions of requests.
+typedef struct {
+    const weft_attention_request *requests; // [requests] their lengths with all rows of this pass
+    const weft_cache_span *spans;           // [requests] where their keys and values are written
+    const weft_dealt_rows *rows_of;         // [cp] of each context rank, with this rank's blocks; of one rank: unused
+} weft_batch_tables;
+
 // One pass over rows of one or more requests. With dealt rows (cp ranks, --dense tp) a rank computes the rows whose
 // places it holds; else every rank computes all.
 typedef struct {
-    int rows;                               // of this rank
-    const int32_t *tokens;                  // (rows)
-    const int32_t *positions;               // (rows)
-    const weft_cache *layers;               // the cache, a view a layer
-    const weft_attention_request *requests; // [requests] runs of positions, their lengths with all rows of this pass
-    const weft_cache_span *spans;           // [requests] where their keys and values are written
-    const int *rotation;                    // [requests] keys of the tables of rotations
+    int rows;                        // of this rank
+    const int32_t *tokens;           // (rows)
+    const int32_t *positions;        // (rows)
+    const weft_cache *layers;        // the cache, a view a layer
+    const int *group_of;             // [layers] whose tables a layer uses
+    const weft_batch_tables *tables; // [groups] alike but for the blocks
+    const int *rotation;             // [requests] keys of the tables of rotations
     int request_count;
-    const weft_dealt_rows *rows_of; // [cp] of each context rank, with this rank's blocks; of one rank: unused
-    int logit_rows;                 // in all
-    const int *logit_counts;        // [cp] how many each context rank has; NULL: every rank has all
-    const int32_t *logit_row;       // the rows here whose logits are wanted, ascending
-    const int32_t *logit_place;     // (logit_rows) where each goes in `logits`, by context rank; NULL: in order
-    float *logits;                  // (logit_rows, V) on every rank
+    int logit_rows;             // in all
+    const int *logit_counts;    // [cp] how many each context rank has; NULL: every rank has all
+    const int32_t *logit_row;   // the rows here whose logits are wanted, ascending
+    const int32_t *logit_place; // (logit_rows) where each goes in `logits`, by context rank; NULL: in order
+    float *logits;              // (logit_rows, V) on every rank
 } weft_batch;
 weft_status weft_model_forward(weft_model *model, const weft_batch *batch);
 

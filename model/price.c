@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-#include "kernels/fold.h"
+#include "parallel/attention.h"
 
 enum { FLOAT = sizeof(float) };
 
@@ -31,30 +31,72 @@ static double experts_read(const weft_model_config *c, double rows)
     return all * (1 - pow(1 - used / all, rows));
 }
 
-static void compute_ffn(const pricing *p, bool moe)
+// What the busiest rank has to do of what is dealt by chance, `mean` to each: ranks wait for it.
+static double busiest(double mean, int ranks) { return mean + sqrt(mean * log(ranks)); }
+
+static void compute_experts(const pricing *p)
 {
     const weft_model_config *c = p->c;
     const weft_layout *l = p->l;
-    const double h = (double)c->hidden, rows = p->s->rows;
-    if (!moe) {
-        multiply(p, 2 * size(l->ffn) * h + size(l->down_inputs) * size(l->outputs), rows, p->s->weight);
-        return;
-    }
-    const double expert = 2 * size(l->expert_ffn) * h + size(l->expert_inputs) * size(l->expert_outputs);
-    const double share = size(l->experts) / (double)c->experts;
-    p->out->operations += 2 * expert * rows * (double)c->experts_used * share;
-    p->out->bytes += expert * experts_read(c, rows) * share * p->s->weight;
-    multiply(p, (double)c->experts * h, rows, p->s->unchanged);
+    const int ranks = l->mesh.shape.expert_columns ? 1 : l->mesh.dense_ranks;
+    const double own = size(l->experts), share = own / (double)c->experts, rows = p->s->rows;
+    const double expert =
+        2 * size(l->expert_ffn) * (double)c->hidden + size(l->expert_inputs) * size(l->expert_outputs);
+    p->out->operations += 2 * expert * busiest(rows * (double)c->experts_used * share, ranks);
+    p->out->bytes += expert * fmin(own, busiest(experts_read(c, rows) * share, ranks)) * p->s->weight;
+    multiply(p, (double)c->experts * (double)c->hidden, rows, p->s->unchanged); // the router
 }
 
-// Every rank of a cp group attends for the rows of all, over the keys that it holds.
+static void compute_ffn(const pricing *p, bool moe)
+{
+    const weft_layout *l = p->l;
+    if (moe)
+        compute_experts(p);
+    else
+        multiply(p, 2 * size(l->ffn) * (double)p->c->hidden + size(l->down_inputs) * size(l->outputs), p->s->rows,
+                 p->s->weight);
+}
+
+// Where rows are dealt: what travels in a layer, found as the pass finds it, of ranks that all have as much to do.
+typedef struct {
+    weft_dealt_shape shape;
+    double rows[WEFT_FOLD_PLACES];
+    double positions; // that each rank would give
+    int pieces;       // of keys; 0: queries travel
+} travel;
+
+static travel travel_of(const pricing *p, int64_t window)
+{
+    const weft_step *s = p->s;
+    const int cp = p->l->mesh.shape.cp;
+    const double all = s->attended / s->requests; // rows of a request
+    travel t = {.shape = weft_layout_dealt(p->c, p->l, s->room, s->cache_type)};
+    double keys = s->keys + all / 2; // the last row sees more than the mean
+    if (window > 0 && (double)window + all < keys) keys = (double)window + all;
+    // The rows of less than a chunk are on one rank, and it needs nobody to give it its own.
+    const double beside = all > WEFT_FOLD_CHUNK ? 1 : 1 - 1. / cp;
+    t.positions = s->requests * keys / cp * beside;
+    for (int r = 0; r < cp; r++) t.rows[r] = s->rows;
+    const bool near = weft_mesh_near_of(&p->l->mesh, p->node_ranks).cp;
+    if (size(p->l->heads) > 0 && t.positions * cp <= weft_dealt_most(&t.shape, cp, t.rows))
+        t.pieces = weft_dealt_pieces(&t.shape, near, t.positions);
+    return t;
+}
+
+static bool rows_are_dealt(const pricing *p)
+{
+    return p->l->mesh.shape.cp > 1 && p->l->mesh.shape.dense == WEFT_DENSE_TP;
+}
+
+// Every rank of a cp group attends for the rows of all over the keys that it holds, or for its own over those of all.
 static void compute_attention(const pricing *p, int64_t window)
 {
-    const weft_mesh_shape *m = &p->l->mesh.shape;
-    const double rows = m->dense == WEFT_DENSE_TP ? p->s->rows * m->cp : p->s->rows;
-    const double keys = (window > 0 && (double)window < p->s->keys ? (double)window : p->s->keys) / m->cp;
-    p->out->attention_operations += 4 * rows * keys * size(p->l->heads) * (double)p->c->head_dim;
-    p->out->attention_bytes += p->s->requests * keys * size(p->l->kv_heads) * p->s->cache;
+    const weft_step *s = p->s;
+    const double keys = window > 0 && (double)window < s->keys ? (double)window : s->keys;
+    const bool whole = rows_are_dealt(p) && travel_of(p, window).pieces > 0;
+    const double pairs = whole ? s->rows * keys : s->attended * keys * s->share;
+    p->out->attention_operations += 4 * pairs * size(p->l->heads) * (double)p->c->head_dim;
+    p->out->attention_bytes += s->requests * keys * (whole ? 1 : s->share) * size(p->l->kv_heads) * s->cache;
 }
 
 static void compute(const pricing *p)
@@ -130,8 +172,20 @@ static void send_sum(const pricing *p, const weft_row_shape *shape, weft_range o
     send(p, dense, slice, 1);
 }
 
-// Queries to all, and parts back; with --dense mesh q, k and v to all first, and parts to who finishes their heads.
-static void send_attention(const pricing *p)
+// Queries to all, and parts back; or keys and values to all.
+static void send_dealt(const pricing *p, peers cp, int64_t window)
+{
+    const int ranks = p->l->mesh.shape.cp;
+    const travel t = travel_of(p, window);
+    const double others = ranks - 1;
+    if (t.pieces > 0)
+        send(p, cp, weft_dealt_key_bytes(&t.shape, ranks, t.positions) / others, t.pieces);
+    else
+        send(p, cp, weft_dealt_query_bytes(&t.shape, ranks, p->l->mesh.cp_rank, t.rows) / others, 2);
+}
+
+// With --dense mesh q, k and v to all first, and parts to who finishes their heads.
+static void send_attention(const pricing *p, int64_t window)
 {
     const weft_layout *l = p->l;
     const weft_mesh *m = &l->mesh;
@@ -139,14 +193,13 @@ static void send_attention(const pricing *p)
     weft_fold_root roots[WEFT_FOLD_ROOTS_MAX];
     if (m->shape.cp == 1) return;
     const peers cp = peers_of(p, m->shape.cp, of_cp);
-    const double parts = rows * weft_fold_roots(weft_fold_owned(m->cp_rank, m->shape.cp), roots) * (d + 2) * FLOAT;
-    if (m->shape.dense == WEFT_DENSE_MESH) {
-        send(p, cp, rows * size(l->qkv) * FLOAT, 1);
-        send(p, cp, parts * (size(l->heads) - size(l->finished)) / (m->shape.cp - 1), 1);
-    } else {
-        send(p, cp, rows * size(l->heads) * d * FLOAT, 1);
-        send(p, cp, parts * size(l->heads), 1);
+    if (rows_are_dealt(p)) {
+        send_dealt(p, cp, window);
+        return;
     }
+    const double parts = rows * weft_fold_roots(weft_fold_owned(m->cp_rank, m->shape.cp), roots) * (d + 2) * FLOAT;
+    send(p, cp, rows * size(l->qkv) * FLOAT, 1);
+    send(p, cp, parts * (size(l->heads) - size(l->finished)) / (m->shape.cp - 1), 1);
 }
 
 // Rows of the embedding to all of the dense group; logits to all.
@@ -182,7 +235,6 @@ static void send_layer(const pricing *p, bool moe)
     const weft_layout *l = p->l;
     const double rows = p->s->rows;
     const weft_range finished = {l->finished.begin * p->c->head_dim, l->finished.end * p->c->head_dim};
-    send_attention(p);
     send_sum(p, &l->o, finished, rows);
     if (!moe) {
         send_sum(p, &l->down, l->ffn, rows);
@@ -203,7 +255,10 @@ static void send_layer(const pricing *p, bool moe)
 static void send_layers(const pricing *p)
 {
     double count[2] = {0};
-    for (int64_t i = 0; i < p->c->layers; i++) count[p->c->layer[i].moe]++;
+    for (int64_t i = 0; i < p->c->layers; i++) {
+        count[p->c->layer[i].moe]++;
+        send_attention(p, p->c->layer[i].window);
+    }
     for (int moe = 0; moe < 2; moe++) {
         weft_step_price one = {0};
         pricing of_one = *p;

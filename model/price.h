@@ -11,11 +11,15 @@ extern "C" {
 
 // One step of a replica.
 typedef struct {
-    double rows;      // that the rank computes
-    double requests;  // whose caches are read
-    double keys;      // that a row sees, whole sequence
-    double logits;    // rows of its own whose logits are wanted
-    double cache;     // bytes of a position of one head: key and value
+    double rows;     // that the rank computes
+    double attended; // that it attends for: those of its whole context group
+    double share;    // of a sequence's positions that the rank holds, 1 for all
+    double requests; // whose caches are read
+    double keys;     // that a row sees, whole sequence
+    double logits;   // rows of its own whose logits are wanted
+    double cache;    // bytes of a position of one head: key and value
+    weft_cache_type cache_type;
+    int room;         // rows of a pass that a rank has memory for
     double weight;    // bytes of an element of a weight
     double unchanged; // bytes of an element of what is never quantized
 } weft_step;

@@ -63,7 +63,7 @@ weft_status weft_model_sizes_of(const weft_model_config *config, const weft_layo
     sizes.pass = pass.used;
     wi_groups_of(config, layout, &options->model, &groups);
     sizes.exchange = wi_groups_bytes(layout, &groups, options->node_ranks);
-    sizes.block = weft_layout_cache(config, layout, options->model.cache, options->block, NULL);
+    sizes.cut = weft_layout_cache(config, layout, options->model.cache, options->block, NULL, NULL);
     *out = sizes;
 fail:
     for (int64_t i = 0; m.weights.layer && i < config->layers; i++) free(m.weights.layer[i].expert);

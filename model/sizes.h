@@ -23,7 +23,7 @@ typedef struct {
     uint64_t pass;      // what a forward pass writes
     uint64_t rotations; // tables of one key
     uint64_t exchange;  // slots and buffers between ranks
-    uint64_t block;     // a block of the cache, all layers together
+    weft_cache_cut cut; // of the cache, whose memory is so many units
 } weft_model_sizes;
 
 // What the rank of `layout` takes. Local.

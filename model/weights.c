@@ -61,6 +61,7 @@ static weft_status place_vectors(const wi_planner *p)
     void *memory;
     size_t used = 0;
     WEFT_TRY(take(p->weights, p->plan->floats * sizeof(float), &memory));
+    p->plan->floats_at = memory;
     for (size_t i = 0; i < p->plan->vectors; i++) {
         wi_vector *v = &p->plan->vector[i];
         if (v->slot) used = weft_align_up(used, 16);
@@ -85,7 +86,7 @@ static weft_status place_matrices(const wi_planner *p)
     return WEFT_OK;
 }
 
-static weft_status load(wi_planner *p, weft_device *device)
+static weft_status prepare(wi_planner *p, weft_device *device)
 {
     weft_weights *w = p->weights;
     const weft_model_config *c = p->config;
@@ -105,16 +106,35 @@ static weft_status load(wi_planner *p, weft_device *device)
     WEFT_TRY(place_vectors(p));
     WEFT_TRY(place_matrices(p));
     w->bytes = p->plan->bytes;
-    return wi_plan_run(p);
+    return WEFT_OK;
+}
+
+static weft_status agree(const wi_planner *p, weft_status status)
+{
+    weft_comm *all = p->layout->mesh.all;
+    return all ? weft_comm_agree(all, status, NULL) : status;
+}
+
+static weft_status load(wi_planner *p, weft_device *device)
+{
+    const weft_weights_options *o = p->options;
+    WEFT_TRY(agree(p, prepare(p, device)));
+    WEFT_TRY(agree(p, wi_plan_run(p)));
+    if (p->replicas > 1) WEFT_TRY(wi_plan_share(p));
+    if (o->progress) o->progress(o->progress_arg, p->plan->bytes, p->plan->bytes);
+    return WEFT_OK;
 }
 
 weft_status weft_weights_load(const weft_checkpoint *checkpoint, const weft_model_config *config,
                               const weft_layout *layout, const weft_weights_options *options, const weft_op *op,
                               weft_device *device, weft_weights *out)
 {
+    const weft_mesh *mesh = &layout->mesh;
     weft_weights weights = {0};
     wi_plan plan = {0};
     wi_planner planner = {.checkpoint = checkpoint,
+                          .replicas = mesh->cp && mesh->shape.dense == WEFT_DENSE_TP ? mesh->shape.cp : 1,
+                          .replica = mesh->cp_rank,
                           .config = config,
                           .layout = layout,
                           .options = options,

@@ -69,9 +69,17 @@ typedef struct {
     void *progress_arg;
 } weft_weights_options;
 
-// Reads and packs what the layout says, by op->team. The checkpoint may be closed afterwards; the device must outlive
-// the weights. Local, blocking. Sizes are known and compared with the memory that is there before anything is
-// allocated.
+// Columns that share a scale, as weft_layout_of takes them: 0 where none do.
+static inline int weft_weights_group(const weft_weights_options *options)
+{
+    const bool codes = !options->as_stored && (options->type == WEFT_I8 || options->type == WEFT_I4);
+    return codes ? options->group : 0;
+}
+
+// Reads and packs what the layout says, by op->team. Where the layout's mesh has its groups it is collective over them:
+// ranks that have the same weights (context ranks, unless the dense group is the whole mesh) read and pack a part each
+// and send each other what is packed. Else local. Blocking. The checkpoint may be closed afterwards; the device must
+// outlive the weights. Sizes are known and compared with the memory that is there before anything is allocated.
 weft_status weft_weights_load(const weft_checkpoint *checkpoint, const weft_model_config *config,
                               const weft_layout *layout, const weft_weights_options *options, const weft_op *op,
                               weft_device *device, weft_weights *out);

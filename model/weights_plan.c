@@ -81,6 +81,7 @@ static weft_status add_matrix(wi_planner *p, weft_gemm_weight *weight, weft_fuse
     *out = &plan->matrix[plan->matrices++];
     **out = (wi_matrix){.weight = weight, .family = family_of(p, type), .type = type, .fuse = fuse, .times = p->times};
     if (is_code(type)) (*out)->group = p->options->group;
+    if (p->replicas > 1) (*out)->reader = (int)(p->layer % p->replicas);
     return WEFT_OK;
 }
 
@@ -106,6 +107,14 @@ static void set_leaves(wi_matrix *m, const weft_mesh *mesh, const weft_row_shape
     m->columns = whole_groups(m, held);
     m->cut = true;
     m->leaves = weft_row_leaves(mesh, shape);
+}
+
+// Where rows have one scale each, not all of their columns are read but those held: ranks tell each other the largest.
+static void share_scales(wi_matrix *m, const weft_mesh *mesh, weft_range held, const weft_tensor_entry *tensor)
+{
+    if (!mesh->dense || !is_code(m->type) || m->group > 0) return;
+    m->columns = held;
+    m->scaled_rows = tensor->shape[0];
 }
 
 static void add_rows(wi_matrix *m, const weft_tensor_entry *tensor, weft_range rows)
@@ -169,6 +178,7 @@ static weft_status plan_attention(wi_planner *p, int64_t layer)
     WEFT_TRY(plan_qkv(p, layer));
     WEFT_TRY(add_matrix(p, &w->o, WEFT_FUSE_STACK, true, &m));
     set_leaves(m, &l->mesh, &l->o, l->o_inputs);
+    share_scales(m, &l->mesh, l->o_inputs, find(p, WEFT_PART_O, layer, -1));
     add_rows(m, find(p, WEFT_PART_O, layer, -1), l->outputs);
     WEFT_TRY(add_vector(p, WEFT_PART_O_BIAS, layer, &w->o_bias));
     WEFT_TRY(add_range(p, WEFT_PART_SINKS, layer, l->heads, &w->sinks));
@@ -194,6 +204,7 @@ static weft_status plan_dense(wi_planner *p, int64_t layer)
     add_rows(m, both ? both : find(p, WEFT_PART_UP, layer, -1), up);
     WEFT_TRY(add_matrix(p, &w->down, WEFT_FUSE_STACK, true, &m));
     set_leaves(m, &l->mesh, &l->down, l->down_inputs);
+    share_scales(m, &l->mesh, l->down_inputs, find(p, WEFT_PART_DOWN, layer, -1));
     add_rows(m, find(p, WEFT_PART_DOWN, layer, -1), l->outputs);
     WEFT_TRY(add_range(p, WEFT_PART_GATE_BIAS, layer, l->ffn, &w->gate_up_bias));
     WEFT_TRY(add_range(p, WEFT_PART_UP_BIAS, layer, l->ffn, NULL));
@@ -210,6 +221,7 @@ static weft_status plan_expert(wi_planner *p, int64_t layer, int64_t expert, wef
     add_rows(m, find(p, WEFT_PART_EXPERT_UP, layer, expert), l->expert_ffn);
     WEFT_TRY(add_matrix(p, &w->down, WEFT_FUSE_STACK, true, &m));
     set_leaves(m, &l->expert_mesh, &l->expert_down, l->expert_inputs);
+    share_scales(m, &l->expert_mesh, l->expert_inputs, find(p, WEFT_PART_EXPERT_DOWN, layer, expert));
     add_rows(m, find(p, WEFT_PART_EXPERT_DOWN, layer, expert), l->expert_outputs);
     return WEFT_OK;
 }
@@ -324,11 +336,15 @@ weft_status wi_plan_make(wi_planner *p)
         (weft_read){.tensor = embedding, .row = p->layout->vocab.begin, .rows = vocab, .columns = c->hidden};
     for (int64_t i = 0; i < c->layers; i++) {
         p->times = alike(p, i);
+        p->layer = i;
         if (p->times == 0) continue;
         WEFT_TRY(plan_attention(p, i));
         WEFT_TRY(c->layer[i].moe ? plan_experts(p, i) : plan_dense(p, i));
     }
     p->times = 1;
+    p->layer = c->layers;
+    if (p->replicas > 1)
+        p->plan->embedding_reader = (int)((c->layers + (head != NULL)) % p->replicas); // a tied head is packed from it
     WEFT_TRY(add_vector(p, WEFT_PART_FINAL_NORM, -1, &w->final_norm));
     WEFT_TRY(add_matrix(p, &w->head, WEFT_FUSE_STACK, false, &m));
     w->family = m->family;

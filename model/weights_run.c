@@ -22,6 +22,8 @@ typedef struct {
     atomic_uint_least64_t done; // packed bytes
     atomic_int error;           // errno of the first failure
     _Atomic(const weft_read *) failed;
+    unsigned char *slice; // what was read already of the matrix at hand, or NULL
+    uint32_t *largest;    // of each of its rows over all ranks, as bits; with `slice`
 } loading;
 
 static size_t size_of(weft_dtype type) { return (size_t)weft_dtype_bits(type) / 8; }
@@ -35,12 +37,28 @@ static void note_failure(loading *l, const weft_read *range)
 
 // ---- a panel ----
 
+// A head that is tied: its rows lie in memory as they are stored.
+static bool is_embedding(const loading *l, const wi_source *source)
+{
+    const weft_tensor_entry *t = l->p->plan->embedding.tensor;
+    return source->range.tensor == t && l->p->weights->embedding_type == t->type;
+}
+
 // `rows` rows from row `begin` of a source to `to`, as stored; from s->raw where the source stands the other way round.
 static bool fetch(const loading *l, staging *s, const wi_source *source, int64_t begin, int64_t rows, int64_t k,
                   void *to)
 {
     const size_t size = size_of(source->range.tensor->type);
     weft_read range = source->range;
+    if (l->slice) {
+        memcpy(to, l->slice + (size_t)(begin * k) * size, (size_t)(rows * k) * size);
+        return true;
+    }
+    if (is_embedding(l, source)) {
+        const size_t row = (size_t)k * size;
+        memcpy(to, l->embedding + (size_t)(range.row - l->p->plan->embedding.row + begin) * row, (size_t)rows * row);
+        return true;
+    }
     if (source->step == 0) {
         range.row += begin;
         range.rows = rows;
@@ -58,6 +76,34 @@ static bool fetch(const loading *l, staging *s, const wi_source *source, int64_t
     return true;
 }
 
+// Rows of columns that are held, of those whose scale is that of the whole row: each gets the largest of all of its
+// columns behind its own, and a code of it that nobody reads.
+static void turn_scaled(const wi_planner *p, staging *s, const wi_matrix *m, weft_dtype stored, const void *rows,
+                        int64_t count, const uint32_t *largest, weft_gemm_source *out)
+{
+    const weft_op op = {.table = p->op->table};
+    const size_t width = (size_t)weft_range_size(m->columns), wide = width + 1;
+    for (int64_t r = 0; r < count; r++) {
+        float *to = s->floats + (size_t)r * wide;
+        op.table->rows.convert(&op, to, WEFT_F32, (const char *)rows + (size_t)r * width * size_of(stored), stored,
+                               width);
+        memcpy(to + width, &largest[r], sizeof *largest);
+    }
+    out->data = s->codes;
+    out->row_bytes = wide;
+    out->scales = s->scales;
+    out->scale_row_bytes = sizeof(float);
+    op.table->rows.quantize(&op, &(weft_quantize){.in = s->floats,
+                                                  .in_stride = wide,
+                                                  .codes = s->codes,
+                                                  .code_stride = wide,
+                                                  .type = m->type,
+                                                  .scales = s->scales,
+                                                  .scale_stride = 1,
+                                                  .rows = (size_t)count,
+                                                  .width = wide});
+}
+
 // Rows as stored become what the pack takes: the same type, another one, or codes with scales. `at` is the number of
 // rows of the panel before them.
 static void turn(const wi_planner *p, staging *s, const wi_matrix *m, weft_dtype stored, const void *rows, int64_t at,
@@ -65,8 +111,6 @@ static void turn(const wi_planner *p, staging *s, const wi_matrix *m, weft_dtype
 {
     const weft_op op = {.table = p->op->table};
     const size_t width = (size_t)weft_range_size(m->columns), elements = (size_t)count * width;
-    out->n = count;
-    out->data = rows;
     if (m->type == WEFT_I8 || m->type == WEFT_I4) {
         const size_t groups = m->group ? (width + (size_t)m->group - 1) / (size_t)m->group : 1;
         const float *floats = rows;
@@ -121,7 +165,12 @@ static bool pack_panel(loading *l, staging *s, const wi_matrix *m, int64_t panel
             return false;
         }
         parts[count] = wi_matrix_source(m, i);
-        turn(l->p, s, m, stored, to, at, rows, &parts[count++]);
+        parts[count].n = rows;
+        parts[count].data = to;
+        if (l->slice)
+            turn_scaled(l->p, s, m, stored, to, rows, l->largest + begin, &parts[count++]);
+        else
+            turn(l->p, s, m, stored, to, at, rows, &parts[count++]);
         at += rows;
     }
     weft_gemm_pack_panel(m->weight, panel, parts, count);
@@ -165,8 +214,9 @@ static bool pack_share(loading *l, const wi_matrix *m, int thread, int threads)
     return true;
 }
 
-static bool read_embedding(loading *l, int thread, int threads)
+static void read_embedding(void *arg, int thread, int threads)
 {
+    loading *l = arg;
     const wi_planner *p = l->p;
     const weft_op op = {.table = p->op->table};
     const weft_dtype stored = p->plan->embedding.tensor->type, type = p->weights->embedding_type;
@@ -182,28 +232,114 @@ static bool read_embedding(loading *l, int thread, int threads)
         range.to_stride = width * size_of(stored);
         if (!weft_checkpoint_read_range(p->checkpoint, &range)) {
             note_failure(l, &p->plan->embedding);
-            return false;
+            return;
         }
         if (stored != type) op.table->rows.convert(&op, to, type, range.to, stored, (size_t)range.rows * width);
     }
     report(l, thread, (uint64_t)(end - begin) * row);
-    return true;
 }
+
+static bool reads(const wi_planner *p, int reader) { return p->replicas <= 1 || reader == p->replica; }
 
 static void load_share(void *arg, int thread, int threads)
 {
     loading *l = arg;
     const wi_plan *plan = l->p->plan;
-    if (!read_embedding(l, thread, threads)) return;
     for (size_t i = 0; i < plan->matrices && !atomic_load(&l->failed); i++) {
         const wi_matrix *m = &plan->matrix[i];
-        if (m->count == 0) continue;
+        if (m->count == 0 || m->scaled_rows > 0 || !reads(l->p, m->reader)) continue;
         if (m->source[0].step == 0) {
             if (!pack_share(l, m, thread, threads)) return;
         } else if ((int)(i % (size_t)threads) == thread) {
             if (!pack_turned(l, thread, m)) return;
         }
     }
+}
+
+static void on_team(const loading *l, void (*part)(void *arg, int thread, int threads), void *arg)
+{
+    if (l->p->op->team)
+        weft_team_run(l->p->op->team, part, arg);
+    else
+        part(arg, 0, 1);
+}
+
+// ---- rows whose scale ranks agree on ----
+
+typedef struct {
+    loading *l;
+    const wi_matrix *m;
+} scaled;
+
+// Bits of numbers without a sign stand in the order of the numbers, and NaN above all of them.
+static uint32_t largest_bits(const float *x, size_t count)
+{
+    uint32_t most = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        bits &= UINT32_C(0x7fffffff);
+        most = bits > most ? bits : most;
+    }
+    return most;
+}
+
+static void read_slice(void *arg, int thread, int threads)
+{
+    const scaled *a = arg;
+    loading *l = a->l;
+    const weft_op op = {.table = l->p->op->table};
+    const wi_source *source = &a->m->source[0];
+    const weft_dtype stored = source->range.tensor->type;
+    const size_t width = (size_t)source->range.columns, row = width * size_of(stored);
+    float *floats = l->thread[thread].floats;
+    weft_read range = source->range;
+    int64_t begin, end;
+    weft_team_share(source->rows, 1, thread, threads, &begin, &end);
+    range.row += begin;
+    range.rows = end - begin;
+    range.to = l->slice + (size_t)begin * row;
+    range.to_stride = row;
+    if (!weft_checkpoint_read_range(l->p->checkpoint, &range)) {
+        note_failure(l, &source->range);
+        return;
+    }
+    for (int64_t r = begin; r < end; r++) {
+        op.table->rows.convert(&op, floats, WEFT_F32, l->slice + (size_t)r * row, stored, width);
+        l->largest[r] = largest_bits(floats, width);
+    }
+}
+
+static void pack_scaled(void *arg, int thread, int threads)
+{
+    const scaled *a = arg;
+    pack_share(a->l, a->m, thread, threads);
+}
+
+// Every rank of the dense group passes here for every such matrix, one that has nothing of it too: there it only hears.
+// What is kept of the file meanwhile is this rank's share of one matrix.
+static weft_status load_scaled(loading *l, const wi_matrix *m)
+{
+    const wi_source *source = &m->source[0];
+    const bool has = m->count > 0;
+    const size_t bytes = has ? (size_t)(source->rows * source->range.columns) * size_of(source->range.tensor->type) : 0;
+    uint32_t *all = calloc((size_t)m->scaled_rows, sizeof *all);
+    scaled a = {l, m};
+    weft_status status = WEFT_OK;
+    l->slice = malloc(bytes + 1);
+    if (!all || !l->slice) status = weft_fail(WEFT_NO_MEMORY, "no memory to read %zu bytes of weights through", bytes);
+    status = weft_comm_agree(l->p->layout->mesh.dense, status, NULL);
+    if (status == WEFT_OK) {
+        l->largest = has ? all + source->range.row : all;
+        if (has && !atomic_load(&l->failed)) on_team(l, read_slice, &a);
+        status = wi_share_largest(l->p->layout->mesh.dense, all, m->scaled_rows);
+    }
+    if (status == WEFT_OK && has && !atomic_load(&l->failed)) on_team(l, pack_scaled, &a);
+    free(l->slice);
+    free(all);
+    l->slice = NULL;
+    l->largest = NULL;
+    return status;
 }
 
 // ---- vectors ----
@@ -238,7 +374,8 @@ static void measure_staging(const wi_planner *p, size_t *raw, size_t *turned, si
         const wi_matrix *m = &p->plan->matrix[i];
         if (m->count == 0) continue;
         const weft_read *range = &m->source[0].range;
-        const size_t panel = (size_t)WEFT_GEMM_PANEL * (size_t)weft_range_size(m->columns) * sizeof(float);
+        const size_t width = (size_t)weft_range_size(m->columns) + (m->scaled_rows > 0);
+        const size_t panel = (size_t)WEFT_GEMM_PANEL * width * sizeof(float);
         const size_t slice = (size_t)(range->rows * range->columns) * size_of(range->tensor->type);
         *rows = larger(*rows, panel);
         *raw = larger(*raw, m->source[0].step ? slice : panel);
@@ -290,11 +427,13 @@ weft_status wi_plan_run(const wi_planner *p)
     loading l = {.p = p, .embedding = (unsigned char *)(uintptr_t)p->weights->embedding};
     weft_status status;
     WEFT_TRY_GOTO(make_staging(p, threads, &l.thread));
-    WEFT_TRY_GOTO(read_vectors(p, &l.thread[0]));
-    if (p->op->team)
-        weft_team_run(p->op->team, load_share, &l);
-    else
-        load_share(&l, 0, 1);
+    if (reads(p, 0)) WEFT_TRY_GOTO(read_vectors(p, &l.thread[0]));
+    if (reads(p, p->plan->embedding_reader)) on_team(&l, read_embedding, &l);
+    on_team(&l, load_share, &l);
+    for (size_t i = 0; i < p->plan->matrices; i++) {
+        const wi_matrix *m = &p->plan->matrix[i];
+        if (m->scaled_rows > 0 && reads(p, m->reader)) WEFT_TRY_GOTO(load_scaled(&l, m));
+    }
     if (atomic_load(&l.failed)) {
         errno = atomic_load(&l.error);
         status = weft_checkpoint_read_failure(p->checkpoint, atomic_load(&l.failed));

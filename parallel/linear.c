@@ -266,11 +266,10 @@ static weft_status row_by_sum(weft_row_sum *r, const weft_op *op, const weft_gem
     const weft_sum_finish finish = {
         .op = op, .width = width, .bias = call->bias, .residual = call->residual, .out = call->out};
     weft_gemm_args args = args_of(call);
-    weft_sum_result result;
     args.out_stride = width;
     WEFT_TRY(weft_sum_acquire(r->sum, count, args.out));
     if (weight->roots > 0) weft_gemm_run(op, weight, &args);
-    WEFT_TRY(weft_sum_run(r->sum, &finish, &result));
+    WEFT_TRY(weft_sum_run(r->sum, &finish, NULL));
     weft_sum_release(r->sum);
     return WEFT_OK;
 }

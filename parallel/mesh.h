@@ -31,7 +31,8 @@ typedef struct {
 // was exchanged with them), and how much of that it waited. One thread writes it.
 typedef struct {
     uint64_t exchange, wait;
-    uint64_t count, bytes; // exchanges; bytes that this rank gave
+    uint64_t count, bytes;        // exchanges; bytes that this rank gave
+    uint64_t by_queries, by_keys; // attentions over dealt rows that moved queries, and keys (parallel/attention.h)
 } weft_mesh_times;
 
 typedef struct {

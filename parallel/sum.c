@@ -82,11 +82,25 @@ static cut cut_of(const weft_sum_spec *spec, int ranks, int arrays)
 
 static size_t result_bytes(const cut *c) { return (pitch(c->one_shot) + LINE_FLOATS) * sizeof(float); }
 
+static weft_sum_places places_of(const weft_sum_spec *spec, int rank)
+{
+    return spec->places ? spec->places[rank] : (weft_sum_places){.count = 1, .place = {rank}};
+}
+
+// The most that one rank gives.
+static int arrays_of(const weft_sum_spec *spec, int ranks)
+{
+    int most = 0;
+    for (int r = 0; r < ranks; r++) {
+        const int count = places_of(spec, r).count;
+        if (count > most) most = count;
+    }
+    return most;
+}
+
 size_t weft_sum_bytes(const weft_sum_spec *spec, int ranks, bool shared)
 {
-    int arrays = spec->places ? 0 : 1;
-    for (int r = 0; spec->places && r < ranks; r++)
-        if (spec->places[r].count > arrays) arrays = spec->places[r].count;
+    const int arrays = arrays_of(spec, ranks);
     const cut c = cut_of(spec, ranks, arrays);
     size_t bytes = 0;
     if (c.one_shot > 0 || !c.two_shot) bytes += weft_channel_bytes(&c.small, ranks, shared) + result_bytes(&c);
@@ -124,10 +138,10 @@ static weft_status prepare(weft_sum *sum, const weft_sum_spec *spec)
     size_t bytes;
     sum->places = calloc((size_t)size, sizeof *sum->places);
     if (!sum->places) return weft_fail(WEFT_NO_MEMORY, "no memory for sum %s", spec->name);
+    sum->arrays = arrays_of(spec, size);
     for (int r = 0; r < size; r++) {
-        sum->places[r] = spec->places ? spec->places[r] : (weft_sum_places){.count = 1, .place = {r}};
         const weft_sum_places *p = &sum->places[r];
-        if (p->count > sum->arrays) sum->arrays = p->count;
+        sum->places[r] = places_of(spec, r);
         for (int i = 0; i < p->count; i++)
             if (p->place[i] >= sum->tree) sum->tree = p->place[i] + 1;
     }
@@ -230,16 +244,20 @@ static void add_share(void *arg, int thread, int threads)
     if (begin < end) add_range(a, in, a->begin + (size_t)begin, a->begin + (size_t)end);
 }
 
+// By the team, where there is one and so many floats are worth waking it for.
+static void share_out(addition *a, size_t floats, weft_job_fn *job)
+{
+    const weft_op *op = a->finish->op;
+    if (op && op->team && floats >= TEAM_FLOATS)
+        weft_team_run(op->team, job, a);
+    else
+        job(a, 0, 1);
+}
+
 static void add(weft_sum *sum, const weft_sum_finish *finish, size_t begin, size_t end, float *out)
 {
-    static const weft_sum_finish nothing;
-    addition a = {
-        .sum = sum, .finish = finish ? finish : &nothing, .out = out, .begin = begin, .end = end, .from = sum->in};
-    if (begin == end) return;
-    if (a.finish->op && a.finish->op->team && end - begin >= TEAM_FLOATS)
-        weft_team_run(a.finish->op->team, add_share, &a);
-    else
-        add_share(&a, 0, 1);
+    addition a = {.sum = sum, .finish = finish, .out = out, .begin = begin, .end = end, .from = sum->in};
+    share_out(&a, end - begin, add_share);
 }
 
 // The other ranks' slices, to where the whole sum is wanted.
@@ -259,10 +277,7 @@ static void copy_share(void *arg, int thread, int threads)
 static void copy_parts(weft_sum *sum, const weft_sum_finish *finish)
 {
     addition a = {.sum = sum, .finish = finish};
-    if (finish->op && finish->op->team && sum->count >= TEAM_FLOATS)
-        weft_team_run(finish->op->team, copy_share, &a);
-    else
-        copy_share(&a, 0, 1);
+    share_out(&a, sum->count, copy_share);
 }
 
 // ---- a sum ----
@@ -272,11 +287,13 @@ static weft_status acquire(weft_sum *sum, size_t count, float **mine)
     const weft_sum_places *own = &sum->places[weft_comm_rank(sum->comm)];
     sum->count = count;
     sum->two_shot = weft_sum_kind_of(sum, count) == WEFT_SUM_TWO_SHOT;
-    for (int i = 0; i < (sum->two_shot ? sum->arrays : 1); i++)
-        WEFT_TRY(weft_exchange_acquire(sum->two_shot ? sum->give[i] : sum->small, &sum->given[i]));
-    for (int i = 0; i < own->count; i++)
-        mine[i] = (float *)(void *)(sum->two_shot ? sum->given[i].slot : sum->given[0].slot) +
-                  (sum->two_shot ? 0 : (size_t)i * pitch(count));
+    if (!sum->two_shot) {
+        WEFT_TRY(weft_exchange_acquire(sum->small, &sum->given[0]));
+        for (int i = 0; i < own->count; i++) mine[i] = (float *)(void *)sum->given[0].slot + (size_t)i * pitch(count);
+        return WEFT_OK;
+    }
+    for (int i = 0; i < sum->arrays; i++) WEFT_TRY(weft_exchange_acquire(sum->give[i], &sum->given[i]));
+    for (int i = 0; i < own->count; i++) mine[i] = (float *)(void *)sum->given[i].slot;
     return WEFT_OK;
 }
 
@@ -311,7 +328,7 @@ static void take_arrays(weft_sum *sum, const weft_exchange *exchange, int index,
             sum->in[sum->places[r].place[index]] = (const float *)(const void *)exchange->view[r] + offset;
 }
 
-static weft_status run_one_shot(weft_sum *sum, const weft_sum_finish *finish, weft_sum_result *out)
+static weft_status run_one_shot(weft_sum *sum, const weft_sum_finish *finish)
 {
     const size_t each = pitch(sum->count);
     const int own = sum->places[weft_comm_rank(sum->comm)].count;
@@ -320,10 +337,9 @@ static weft_status run_one_shot(weft_sum *sum, const weft_sum_finish *finish, we
     for (int i = 0; i < sum->arrays; i++) take_arrays(sum, &sum->given[0], i, (size_t)i * each);
     add(sum, finish, 0, sum->count, sum->result);
     weft_exchange_release(&sum->given[0]);
-    sum->part[0] = finish && finish->out ? finish->out : sum->result;
+    sum->part[0] = finish->out ? finish->out : sum->result;
     sum->begin[0] = 0;
     sum->begin[1] = sum->count;
-    *out = (weft_sum_result){1, sum->part, sum->begin};
     return WEFT_OK;
 }
 
@@ -347,7 +363,7 @@ static weft_status give_slices(weft_sum *sum, int index)
 }
 
 // What the peers wait for comes first; what can overlap with waiting for them comes while we wait.
-static weft_status run_two_shot(weft_sum *sum, const weft_sum_finish *finish, weft_sum_result *out)
+static weft_status run_two_shot(weft_sum *sum, const weft_sum_finish *finish)
 {
     const int size = weft_comm_size(sum->comm), rank = weft_comm_rank(sum->comm);
     cut_slices(sum);
@@ -364,21 +380,24 @@ static weft_status run_two_shot(weft_sum *sum, const weft_sum_finish *finish, we
     for (int i = 0; i < sum->arrays; i++) weft_exchange_release(&sum->given[i]);
     WEFT_TRY(end(sum, &sum->shared));
     for (int i = 0; i < size; i++) sum->part[i] = (const float *)(const void *)sum->shared.view[i];
-    if (finish && finish->out) copy_parts(sum, finish);
-    *out = (weft_sum_result){size, sum->part, sum->begin};
+    if (finish->out) copy_parts(sum, finish);
     return WEFT_OK;
 }
 
 weft_status weft_sum_run(weft_sum *sum, const weft_sum_finish *finish, weft_sum_result *out)
 {
+    static const weft_sum_finish nothing;
     const uint64_t began = weft_clock_ticks();
-    const weft_status status = sum->two_shot ? run_two_shot(sum, finish, out) : run_one_shot(sum, finish, out);
+    if (!finish) finish = &nothing;
+    const weft_status status = sum->two_shot ? run_two_shot(sum, finish) : run_one_shot(sum, finish);
     if (sum->times) {
         const size_t own = (size_t)sum->places[weft_comm_rank(sum->comm)].count * sum->count;
         sum->times->exchange += weft_clock_ticks() - began;
         sum->times->bytes +=
             (own + (sum->two_shot ? sum->bytes[weft_comm_rank(sum->comm)] / sizeof(float) : 0)) * sizeof(float);
     }
+    if (status == WEFT_OK && out)
+        *out = (weft_sum_result){sum->two_shot ? weft_comm_size(sum->comm) : 1, sum->part, sum->begin};
     return status;
 }
 

@@ -69,6 +69,7 @@ weft_sum_kind weft_sum_kind_of(const weft_sum *sum, size_t count);
 // `mine` receives as many arrays as this rank has places, aligned to 64, to write until run. The count is the same on
 // all ranks.
 weft_status weft_sum_acquire(weft_sum *sum, size_t count, float **mine);
+// `finish` NULL: nothing follows; `out` NULL: the result is read where `finish` leaves it.
 weft_status weft_sum_run(weft_sum *sum, const weft_sum_finish *finish, weft_sum_result *out);
 void weft_sum_release(weft_sum *sum);
 

@@ -8,7 +8,8 @@ enum { ONE_BUFFER_BYTES = 1 << 20 }; // as in sum.c
 
 struct weft_transfer {
     weft_channel *channel;
-    weft_exchange exchange;
+    weft_exchange given; // from acquire to end
+    weft_exchange taken; // from end to release
     weft_mesh_times *times;
     int ranks;
     size_t *bytes; // [2 * ranks] offsets and counts
@@ -19,7 +20,8 @@ static weft_channel_spec spec_of(weft_transfer_kind kind, const char *name, size
     return (weft_channel_spec){.shape = kind == WEFT_TRANSFER_DEAL ? WEFT_ALLTOALL : WEFT_ALLGATHER,
                                .name = name,
                                .bytes = floats * sizeof(float),
-                               .depth = floats * sizeof(float) >= ONE_BUFFER_BYTES ? 1 : 2};
+                               .depth =
+                                   kind != WEFT_TRANSFER_PIECES && floats * sizeof(float) >= ONE_BUFFER_BYTES ? 1 : 2};
 }
 
 size_t weft_transfer_bytes(weft_transfer_kind kind, size_t floats, int ranks, bool shared)
@@ -68,19 +70,35 @@ static void tell(weft_transfer *transfer, uint64_t began, size_t bytes, int exch
 weft_status weft_transfer_acquire(weft_transfer *transfer, float **slot)
 {
     const uint64_t began = weft_clock_ticks();
-    WEFT_TRY(weft_exchange_acquire(transfer->channel, &transfer->exchange));
-    *slot = (float *)(void *)transfer->exchange.slot;
+    WEFT_TRY(weft_exchange_acquire(transfer->channel, &transfer->given));
+    *slot = (float *)(void *)transfer->given.slot;
+    tell(transfer, began, 0, 0);
+    return WEFT_OK;
+}
+
+void weft_transfer_cancel(weft_transfer *transfer) { weft_exchange_cancel(&transfer->given); }
+
+weft_status weft_transfer_begin(weft_transfer *transfer, size_t count)
+{
+    const uint64_t began = weft_clock_ticks();
+    WEFT_TRY(weft_exchange_begin(&transfer->given, count * sizeof(float)));
+    tell(transfer, began, count * sizeof(float), 1);
+    return WEFT_OK;
+}
+
+weft_status weft_transfer_end(weft_transfer *transfer)
+{
+    const uint64_t began = weft_clock_ticks();
+    WEFT_TRY(weft_exchange_end(&transfer->given));
+    transfer->taken = transfer->given;
     tell(transfer, began, 0, 0);
     return WEFT_OK;
 }
 
 weft_status weft_transfer_gather(weft_transfer *transfer, size_t count)
 {
-    const uint64_t began = weft_clock_ticks();
-    WEFT_TRY(weft_exchange_begin(&transfer->exchange, count * sizeof(float)));
-    WEFT_TRY(weft_exchange_end(&transfer->exchange));
-    tell(transfer, began, count * sizeof(float), 1);
-    return WEFT_OK;
+    WEFT_TRY(weft_transfer_begin(transfer, count));
+    return weft_transfer_end(transfer);
 }
 
 weft_status weft_transfer_deal(weft_transfer *transfer, const size_t *offset, const size_t *count)
@@ -92,20 +110,19 @@ weft_status weft_transfer_deal(weft_transfer *transfer, const size_t *offset, co
         bytes[i] = count[i] * sizeof(float);
         all += bytes[i];
     }
-    WEFT_TRY(weft_exchange_begin_at(&transfer->exchange, at, bytes));
-    WEFT_TRY(weft_exchange_end(&transfer->exchange));
+    WEFT_TRY(weft_exchange_begin_at(&transfer->given, at, bytes));
     tell(transfer, began, all, 1);
-    return WEFT_OK;
+    return weft_transfer_end(transfer);
 }
 
 const float *weft_transfer_view(const weft_transfer *transfer, int peer)
 {
-    return (const float *)(const void *)transfer->exchange.view[peer];
+    return (const float *)(const void *)transfer->taken.view[peer];
 }
 
 size_t weft_transfer_count(const weft_transfer *transfer, int peer)
 {
-    return transfer->exchange.bytes[peer] / sizeof(float);
+    return transfer->taken.bytes[peer] / sizeof(float);
 }
 
-void weft_transfer_release(weft_transfer *transfer) { weft_exchange_release(&transfer->exchange); }
+void weft_transfer_release(weft_transfer *transfer) { weft_exchange_release(&transfer->taken); }

@@ -17,7 +17,11 @@ extern "C" {
 
 typedef struct weft_transfer weft_transfer;
 
-typedef enum { WEFT_TRANSFER_GATHER, WEFT_TRANSFER_DEAL } weft_transfer_kind;
+typedef enum {
+    WEFT_TRANSFER_GATHER,
+    WEFT_TRANSFER_PIECES, // a gather whose next one may be begun while the last is read
+    WEFT_TRANSFER_DEAL
+} weft_transfer_kind;
 
 // `floats`: the most that one rank gives, to one peer where it deals. Collective, blocking.
 // `times` is told how long it took; may be NULL.
@@ -28,7 +32,12 @@ size_t weft_transfer_bytes(weft_transfer_kind kind, size_t floats, int ranks, bo
 void weft_transfer_destroy(weft_transfer *transfer); // Local; accepts NULL
 
 weft_status weft_transfer_acquire(weft_transfer *transfer, float **slot);
+void weft_transfer_cancel(weft_transfer *transfer); // gives the slot back, and nothing has been. Local
 weft_status weft_transfer_gather(weft_transfer *transfer, size_t count);
+// The same in two halves. Between them this rank computes; of pieces the views of the one before stay until its
+// release.
+weft_status weft_transfer_begin(weft_transfer *transfer, size_t count);
+weft_status weft_transfer_end(weft_transfer *transfer);
 // [size]: what peer p gets stands at slot + offset[p], a multiple of 16.
 weft_status weft_transfer_deal(weft_transfer *transfer, const size_t *offset, const size_t *count);
 const float *weft_transfer_view(const weft_transfer *transfer, int peer);

@@ -43,7 +43,7 @@ void rig_open(rig *r, const char *name, const rig_options *o)
     weft_checkpoint_close(checkpoint);
     const weft_engine_options engine = {.block = o->block,
                                         .cache_bytes = o->cache_bytes,
-                                        .cache_blocks = o->cache_blocks,
+                                        .cache_units = o->cache_units,
                                         .requests = o->requests,
                                         .chunk = o->chunk,
                                         .schedule = o->schedule,
@@ -62,11 +62,11 @@ void rig_close(rig *r)
     weft_team_destroy(r->team);
 }
 
-static void on_token(void *arg, int32_t token, float logit)
+static void on_token(void *arg, const weft_drawn *drawn)
 {
     result *r = arg;
     CHECK(r->count < 256);
-    r->tokens[r->count++] = token;
+    r->tokens[r->count++] = drawn->id;
 }
 
 static void on_logits(void *arg, int64_t position, int rows, const float *logits, size_t vocab)
@@ -86,6 +86,14 @@ static void on_end(void *arg, weft_finish finish)
 }
 
 const weft_request_calls rig_calls = {.token = on_token, .logits = on_logits, .end = on_end};
+
+weft_request_sampling rig_sampling(float temperature, float top_p, uint64_t seed)
+{
+    weft_request_sampling sampling = weft_request_sampling_default();
+    sampling.draw = (weft_sampling){.temperature = temperature, .top_p = top_p, .seed = seed};
+    sampling.ignore_stops = true;
+    return sampling;
+}
 
 void rig_run(rig *r)
 {

@@ -10,7 +10,7 @@ typedef struct {
     weft_cache_type cache;
     weft_isa isa;
     int threads, chunk, block, requests;
-    int64_t cache_bytes, cache_blocks;
+    int64_t cache_bytes, cache_units;
     int64_t positions;
     weft_schedule schedule;
     bool preempts, unshared;
@@ -42,8 +42,9 @@ typedef struct {
     int ends;
     size_t vocab;
 } result;
-extern const weft_request_calls rig_calls; // their arg is a result
-void rig_run(rig *r);                      // steps until there is nothing to do
+extern const weft_request_calls rig_calls;                                         // their arg is a result
+weft_request_sampling rig_sampling(float temperature, float top_p, uint64_t seed); // ignoring stop tokens
+void rig_run(rig *r);                                                              // steps until there is nothing to do
 
 // Where the golden checkpoints are: those of the tree, or GOLDEN_DIR.
 const char *golden_root(void);

@@ -10,8 +10,7 @@ static weft_request request_of(const golden *g, int prompt, int draw, float temp
     return (weft_request){.tokens = g->prompt,
                           .token_count = prompt,
                           .max_tokens = draw,
-                          .sampling = {.temperature = temperature, .top_p = 0.95F, .seed = 11},
-                          .ignore_stops = true,
+                          .sampling = rig_sampling(temperature, 0.95F, 11),
                           .prompt_logits = out->logits != NULL,
                           .calls = &rig_calls,
                           .arg = out};
@@ -106,12 +105,12 @@ static void check_order(void)
     rig_options o = rig_defaults();
     golden_read("llama-plain", &g);
     rig_open(&r, "llama-plain", &o);
-    const size_t block = weft_pool_block_bytes(weft_engine_pool(r.engine));
+    const size_t unit = weft_pool_cut(weft_engine_pool(r.engine))->unit;
     rig_close(&r);
-    o.cache_bytes = (int64_t)(3 * block);
+    o.cache_bytes = (int64_t)(3 * unit);
     o.unshared = true; // they begin alike
     rig_open(&r, "llama-plain", &o);
-    CHECK_INT(weft_pool_blocks(weft_engine_pool(r.engine)), 3);
+    CHECK_INT(weft_pool_units(weft_engine_pool(r.engine)), 3);
     result out[4] = {0};
     submit(&r, &g, 20, 5, 0, &out[0]);
     submit(&r, &g, 30, 4, 0, &out[1]);
@@ -193,7 +192,7 @@ static void check_longer(void)
                                     &(weft_request){.tokens = text,
                                                     .token_count = at,
                                                     .max_tokens = 1,
-                                                    .ignore_stops = true,
+                                                    .sampling = rig_sampling(0, 1, 0),
                                                     .calls = &rig_calls,
                                                     .arg = &fresh},
                                     &id));
@@ -225,7 +224,7 @@ static weft_engine_state run_crowd(const char *name, const golden *g, const rig_
     for (int i = 0; i < CROWD; i++) {
         const member *m = &crowd[i];
         weft_request request = request_of(g, m->prompt, m->draw, m->temperature, &out[i]);
-        request.sampling.continuation = (uint32_t)i;
+        request.sampling.draw.continuation = (uint32_t)i;
         request.priority = m->priority;
         if (m->forks) {
             request.fork_of = id;
@@ -243,7 +242,9 @@ static weft_engine_state run_crowd(const char *name, const golden *g, const rig_
     return state;
 }
 
-static void check_crowd(const char *name, weft_dtype type, weft_cache_type cache)
+// `groups`: of layers, each of which takes a unit for a block. `grows`: some keep all positions, so that what a request
+// takes grows with its text.
+static void check_crowd(const char *name, int groups, bool grows, weft_dtype type, weft_cache_type cache)
 {
     golden g;
     rig_options o = rig_defaults();
@@ -254,7 +255,7 @@ static void check_crowd(const char *name, weft_dtype type, weft_cache_type cache
     o.unshared = true;
     o.requests = 1;
     o.cache_bytes = 0;
-    o.cache_blocks = 64;
+    o.cache_units = groups * 64;
     CHECK_INT(run_crowd(name, &g, &o, want).found, 0);
     const struct {
         int requests, chunk, block;
@@ -272,7 +273,7 @@ static void check_crowd(const char *name, weft_dtype type, weft_cache_type cache
         o.requests = ways[i].requests;
         o.chunk = ways[i].chunk;
         o.block = ways[i].block;
-        o.cache_blocks = ways[i].blocks;
+        o.cache_units = groups * ways[i].blocks;
         o.unshared = ways[i].unshared;
         o.preempts = ways[i].preempts;
         o.schedule = ways[i].schedule;
@@ -285,7 +286,7 @@ static void check_crowd(const char *name, weft_dtype type, weft_cache_type cache
             for (int k = 0; k < want[j].count; k++, compared++) CHECK_INT(got[j].tokens[k], want[j].tokens[k]);
         }
     }
-    CHECK(preempted > 0);
+    CHECK((preempted > 0) == grows);
     CHECK(found > 0);
     golden_free(&g);
 }
@@ -345,9 +346,10 @@ static void check_going_on(const char *name, int prompt, int draw)
 
 int main(void)
 {
-    check_crowd("llama-plain", WEFT_F32, WEFT_CACHE_F32);
-    check_crowd("gpt-oss", WEFT_BF16, WEFT_CACHE_BF16);
-    check_crowd("mistral", WEFT_BF16, WEFT_CACHE_INT8);
+    check_crowd("llama-plain", 1, true, WEFT_F32, WEFT_CACHE_F32);
+    check_crowd("gpt-oss", 2, true, WEFT_BF16, WEFT_CACHE_BF16);
+    check_crowd("mistral", 1, false, WEFT_BF16, WEFT_CACHE_INT8);
+    check_crowd("gemma3", 3, true, WEFT_F32, WEFT_CACHE_BF16);
     check_once();
     check_going_on("llama-plain", 20, 12);
     check_going_on("phi3-longrope", 25, 20); // its rotations change at 32

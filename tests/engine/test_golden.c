@@ -76,7 +76,7 @@ static void check_greedy(rig *r, const golden *g, const char *name)
                                 &(weft_request){.tokens = g->prompt,
                                                 .token_count = g->prompt_count,
                                                 .max_tokens = 64,
-                                                .ignore_stops = true,
+                                                .sampling = rig_sampling(0, 1, 0),
                                                 .calls = &rig_calls,
                                                 .arg = &out},
                                 &id));

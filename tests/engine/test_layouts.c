@@ -103,10 +103,13 @@ static void look_at_cache(watched *w)
                 const int rows = have.cached - at < 16 ? have.cached - at : 16;
                 const bool scaled = cache->type == WEFT_CACHE_INT8;
                 const size_t bytes = (size_t)rows * (size_t)cache->k_size * sizes[cache->type];
-                if (have.blocks[at / block] < 0) continue;
+                const int64_t window = c->layer[layer].window;
+                if (window > 0 && at <= have.cached - window) continue; // may have been let go
+                const int32_t *blocks = have.blocks + weft_pool_group_of(pool)[layer] * have.table;
+                if (blocks[at / block] < 0) continue;
                 const weft_cache_copy copy = {.cache = cache,
                                               .head = (int)(head - l->kv_heads.begin),
-                                              .span = {.rows = rows, .position = at, .blocks = have.blocks},
+                                              .span = {.rows = rows, .position = at, .blocks = blocks},
                                               .k = k,
                                               .v = v,
                                               .k_scale = scaled ? k_scale : NULL,
@@ -120,10 +123,10 @@ static void look_at_cache(watched *w)
         }
 }
 
-static void on_token(void *arg, int32_t token, float logit)
+static void on_token(void *arg, const weft_drawn *drawn)
 {
     watched *w = arg;
-    w->tokens = hash(hash(w->tokens, &token, sizeof token), &logit, sizeof logit);
+    w->tokens = hash(hash(w->tokens, &drawn->id, sizeof drawn->id), &drawn->logit, sizeof drawn->logit);
     if (++w->count == DRAWN) look_at_cache(w);
 }
 
@@ -154,8 +157,7 @@ static void submit(rig *r, const workload *w, int request, watched *out)
     const weft_request asked = {.tokens = tokens,
                                 .token_count = length,
                                 .max_tokens = DRAWN,
-                                .sampling = {.temperature = request % 2 ? 0.9F : 0, .seed = 5},
-                                .ignore_stops = true,
+                                .sampling = rig_sampling(request % 2 ? 0.9F : 0, 1, 5),
                                 .prompt_logits = length <= 257,
                                 .calls = &calls,
                                 .arg = out};
@@ -171,6 +173,7 @@ static digests run_workload(const workload *w, const way *how, const weft_mesh *
     digests out = {0};
     uint64_t state = how->seed | 1;
     int64_t blocks = 0;
+    enum { GROUPS_MAX = 3 }; // of layers, in any model here
     o.type = formats[w->format].type;
     o.group = formats[w->format].group;
     o.cache = formats[w->format].cache;
@@ -183,7 +186,7 @@ static digests run_workload(const workload *w, const way *how, const weft_mesh *
         o.positions = positions > o.positions ? positions : o.positions;
         blocks += positions / how->block + 1;
     }
-    o.cache_blocks = blocks;
+    o.cache_units = GROUPS_MAX * blocks;
     o.cache_bytes = 0;
     rig_open(&r, models[w->model], &o);
     for (int i = 0, rows; i < w->requests; i++) {
@@ -211,11 +214,12 @@ typedef struct {
     const way *how;
     const digests *want;
     const char *transport;
+    uint64_t by_queries, by_keys; // attentions over dealt rows, of rank 0
 } trial;
 
 static weft_status body(weft_job *job, int rank, void *arg)
 {
-    const trial *t = arg;
+    trial *t = arg;
     const workload *w = t->work;
     const weft_mesh_shape *s = &t->how->shape;
     weft_mesh mesh;
@@ -231,6 +235,7 @@ static weft_status body(weft_job *job, int rank, void *arg)
                        s->dense == WEFT_DENSE_MESH ? "mesh" : "tp", t->how->chunk, t->how->block, i, length_of(w, i),
                        rank, logits ? "" : " logits", tokens ? "" : " tokens", cache ? "" : " cache");
     }
+    if (rank == 0) t->by_queries = mesh.times->by_queries, t->by_keys = mesh.times->by_keys;
     CHECK_OK(weft_comm_barrier(weft_job_world(job)));
     weft_mesh_free(&mesh);
     return WEFT_OK;
@@ -338,6 +343,7 @@ int main(int argc, char **argv)
     weft_job *job = NULL;
     if (mpi) CHECK_OK(weft_job_open_mpi(&options, &job));
     digests of_longest[LONGEST_KINDS];
+    uint64_t by_queries = 0, by_keys = 0;
     list_meshes(mpi ? weft_comm_size(weft_job_world(job)) : 0);
     for (int run = 0; run < runs; run++) {
         static const way alone = {.chunk = 256, .block = 16};
@@ -359,11 +365,18 @@ int main(int argc, char **argv)
             CHECK_OK(body(job, weft_comm_rank(weft_job_world(job)), &t));
         else
             CHECK_OK(weft_job_run_threads(&options, how.shape.tp * how.shape.cp, body, &t));
+        by_queries += t.by_queries;
+        by_keys += t.by_keys;
         for (int i = 0; i < w.requests; i++)
             if (w.length[i] >= 0) seen[run % mesh_count][w.model][w.format][w.length[i]] = 1;
     }
     const bool first = !job || weft_comm_rank(weft_job_world(job)) == 0;
-    if (first) printf("%lld distinct combinations over %s\n", (long long)distinct(), transport);
+    if (first) {
+        printf("%lld distinct combinations over %s\n", (long long)distinct(), transport);
+        printf("over dealt rows queries travelled %llu times and keys %llu times\n", (unsigned long long)by_queries,
+               (unsigned long long)by_keys);
+        CHECK(by_queries > 0 && by_keys > 0);
+    }
     weft_job_close(job);
     return 0;
 }

@@ -50,7 +50,7 @@ typedef struct {
 } request;
 
 typedef struct {
-    wi_cache *cache;
+    wi_kv *cache;
     wi_rows *rows;
     wi_schedule *schedule;
     request *requests; // [REQUESTS_MAX] each rank has its own, which go the same way
@@ -58,7 +58,7 @@ typedef struct {
 } rank_state;
 
 typedef struct {
-    wi_cache_shape cache;
+    wi_kv_shape cache;
     wi_rows_shape rows;
     wi_schedule_options schedule;
     uint64_t seed, draws;
@@ -93,7 +93,7 @@ static void make_shapes(world *w)
 {
     static const int blocks[] = {16, 32, 64};
     const bool dealt = roll(w, 2);
-    wi_cache_shape *c = &w->cache;
+    wi_kv_shape *c = &w->cache;
     c->ranks = roll(w, 2) ? 1 : 2 + (int)roll(w, RANKS_MAX - 1);
     c->block = blocks[roll(w, 3)];
     c->kind_count = 1 + (int)roll(w, 2);
@@ -106,9 +106,10 @@ static void make_shapes(world *w)
                               .room = c->requests + (int)roll(w, roll(w, 2) ? 300 : 20),
                               .logit_room = c->requests + (int)roll(w, 20),
                               .vocab = 1};
+    for (int k = 0; k < c->kind_count; k++) w->rows.groups += c->kinds[k].units;
     c->rows = w->rows.room * w->rows.ranks;
     c->units = 1;
-    const int64_t most = wi_cache_demand(c, LENGTH_MAX);
+    const int64_t most = wi_kv_demand(c, LENGTH_MAX);
     c->units = most / 3 + 2 + roll(w, (uint32_t)(2 * most));
     w->schedule = (wi_schedule_options){.order = (weft_schedule)roll(w, 2),
                                         .requests = c->requests,
@@ -123,11 +124,11 @@ static void open_world(world *w, uint64_t seed)
     make_shapes(w);
     for (int r = 0; r < w->cache.ranks; r++) {
         rank_state *s = &w->rank[r];
-        wi_cache_shape cache = w->cache;
+        wi_kv_shape cache = w->cache;
         wi_rows_shape rows = w->rows;
         cache.rank = r;
         rows.own = rows.ranks > 1 ? r : 0;
-        CHECK_OK(wi_cache_create(&cache, &s->cache));
+        CHECK_OK(wi_kv_create(&cache, &s->cache));
         CHECK_OK(wi_rows_create(&rows, &s->rows));
         CHECK_OK(wi_schedule_create(&w->schedule, s->cache, s->rows, &s->schedule));
         s->requests = calloc(REQUESTS_MAX, sizeof *s->requests);
@@ -141,7 +142,7 @@ static void close_world(world *w)
     for (int r = 0; r < w->cache.ranks; r++) {
         rank_state *s = &w->rank[r];
         wi_schedule_destroy(s->schedule);
-        wi_cache_destroy(s->cache);
+        wi_kv_destroy(s->cache);
         wi_rows_destroy(s->rows);
         free(s->requests);
         free(s->memory);
@@ -181,10 +182,10 @@ static void arrive(world *w)
     r->work.all_logits = roll(w, 6) == 0;
     r->work.priority = roll(w, 4) ? 0 : (int)roll(w, 5) - 2;
     r->restart_at = roll(w, 10) ? 0 : r->work.prompt + 1 + (int)roll(w, 40);
-    const bool fits = wi_cache_fits(w->rank[0].cache, r->work.positions);
+    const bool fits = wi_kv_fits(w->rank[0].cache, r->work.positions);
     for (int i = 0; i < w->cache.ranks; i++) {
         rank_state *s = &w->rank[i];
-        CHECK_INT(wi_cache_fits(s->cache, r->work.positions), fits);
+        CHECK_INT(wi_kv_fits(s->cache, r->work.positions), fits);
         if (!fits) continue;
         request *mine = &s->requests[at];
         *mine = *r;
@@ -210,7 +211,7 @@ static void end(world *w, int at)
 
 // ---- the fake model ----
 
-static uint64_t *slot(const rank_state *s, const wi_cache_shape *c, int32_t unit, int64_t position)
+static uint64_t *slot(const rank_state *s, const wi_kv_shape *c, int32_t unit, int64_t position)
 {
     return &s->memory[(int64_t)unit * c->block + position % c->block];
 }
@@ -218,12 +219,12 @@ static uint64_t *slot(const rank_state *s, const wi_cache_shape *c, int32_t unit
 static void copy_units(world *w, rank_state *s)
 {
     const wi_copy *copies;
-    const int count = wi_cache_copies(s->cache, &copies);
+    const int count = wi_kv_copies(s->cache, &copies);
     for (int i = 0; i < count; i++)
         memcpy(s->memory + (int64_t)copies[i].to * w->cache.block, s->memory + (int64_t)copies[i].from * w->cache.block,
                (size_t)w->cache.block * sizeof *s->memory);
     w->copied += count;
-    wi_cache_copied(s->cache);
+    wi_kv_copied(s->cache);
 }
 
 // Every unit that a rank has of a position. How many there are.
@@ -243,7 +244,7 @@ static int64_t write_units(const world *w, int rank, const request *r, int64_t p
     return count;
 }
 
-static void write_rows(world *w, const wi_share *share)
+static void write_rows(world *w, const wi_slice *share)
 {
     const request *r = (const request *)share->of;
     for (int64_t p = r->work.cached; p < r->work.cached + share->rows; p++) {
@@ -260,7 +261,7 @@ static bool sees(const wi_kind *kind, int64_t row, int64_t position)
 }
 
 // The first and the last row of a share read: their oldest positions, and some between.
-static void read_rows(world *w, const wi_share *share)
+static void read_rows(world *w, const wi_slice *share)
 {
     const request *r = (const request *)share->of;
     for (int i = 0; i < 2; i++) {
@@ -288,7 +289,7 @@ static void read_rows(world *w, const wi_share *share)
 }
 
 // A token is a function of the text alone.
-static void finish_share(world *w, const wi_share *share)
+static void finish_share(world *w, const wi_slice *share)
 {
     const int at = (int)((request *)share->of - w->rank[0].requests);
     const request *first = &w->rank[0].requests[at];
@@ -296,7 +297,7 @@ static void finish_share(world *w, const wi_share *share)
     const int32_t token = (int32_t)(first->text[first->work.count - 1] >> 40) % ALPHABET;
     for (int i = 0; i < w->cache.ranks; i++) {
         request *r = &w->rank[i].requests[at];
-        wi_share mine = *share;
+        wi_slice mine = *share;
         mine.of = &r->work;
         wi_schedule_computed(w->rank[i].schedule, &mine);
         if (!done || !r->work.draws || r->work.count > r->work.positions) continue;
@@ -327,7 +328,7 @@ static void explain(const world *w, const char *why)
 
 static int step(world *w)
 {
-    const wi_share *shares[RANKS_MAX];
+    const wi_slice *shares[RANKS_MAX];
     int count = 0;
     for (int i = 0; i < w->cache.ranks; i++) {
         rank_state *s = &w->rank[i];
@@ -354,7 +355,7 @@ static void add_up(const world *w, world *sum)
     const wi_schedule_state s = wi_schedule_state_of(w->rank[0].schedule);
     sum->preempted += s.preempted;
     sum->found += s.found;
-    sum->evicted += wi_blocks_evicted(wi_cache_blocks(w->rank[0].cache));
+    sum->evicted += wi_blocks_evicted(wi_kv_blocks(w->rank[0].cache));
     sum->copied += w->copied;
     sum->forked += w->forked;
     sum->restarted += w->restarted;
@@ -383,7 +384,7 @@ static int64_t run(uint64_t seed, int64_t steps, world *sum)
         CHECK(idle < 1000000);
     }
     CHECK_INT(step(w), 0);
-    const wi_blocks *b = wi_cache_blocks(w->rank[0].cache);
+    const wi_blocks *b = wi_kv_blocks(w->rank[0].cache);
     for (int r = 0; r < w->cache.ranks; r++) CHECK_INT(wi_blocks_room(b, r), wi_blocks_units(b));
     CHECK_INT(w->ended, w->submitted);
     if (w->schedule.reserves) CHECK_INT(wi_schedule_state_of(w->rank[0].schedule).preempted, 0);
@@ -399,20 +400,20 @@ static int64_t run(uint64_t seed, int64_t steps, world *sum)
 static void measure(void)
 {
     enum { REQUESTS = 256, STEPS = 400 };
-    const wi_cache_shape cache = {.ranks = 1,
-                                  .units = 8192,
-                                  .block = 32,
-                                  .rows = 512,
-                                  .requests = REQUESTS,
-                                  .kinds = {{.units = 1}},
-                                  .kind_count = 1,
-                                  .sharing = true};
-    const wi_rows_shape rows = {.ranks = 1, .room = 512, .logit_room = REQUESTS, .vocab = 1};
+    const wi_kv_shape cache = {.ranks = 1,
+                               .units = 8192,
+                               .block = 32,
+                               .rows = 512,
+                               .requests = REQUESTS,
+                               .kinds = {{.units = 1}},
+                               .kind_count = 1,
+                               .sharing = true};
+    const wi_rows_shape rows = {.ranks = 1, .room = 512, .logit_room = REQUESTS, .groups = 1, .vocab = 1};
     const wi_schedule_options options = {.requests = REQUESTS, .reserves = true};
     rank_state s = {.requests = calloc(REQUESTS, sizeof(request))};
     struct timespec begin, until;
     CHECK(s.requests);
-    CHECK_OK(wi_cache_create(&cache, &s.cache));
+    CHECK_OK(wi_kv_create(&cache, &s.cache));
     CHECK_OK(wi_rows_create(&rows, &s.rows));
     CHECK_OK(wi_schedule_create(&options, s.cache, s.rows, &s.schedule));
     for (int i = 0; i < REQUESTS; i++) {
@@ -427,7 +428,7 @@ static void measure(void)
     double best = 1e9, sum = 0;
     int steps = 0;
     for (int i = 0; i < 64 + STEPS; i++) {
-        const wi_share *shares;
+        const wi_slice *shares;
         const int64_t before = allocations;
         clock_gettime(CLOCK_MONOTONIC, &begin);
         const int count = wi_schedule_step(s.schedule, &shares);
@@ -449,7 +450,7 @@ static void measure(void)
     printf("a step of %d requests: %.1f us on average, %.1f us at best\n", REQUESTS, sum / steps, best);
     while (wi_schedule_first(s.schedule)) wi_schedule_remove(s.schedule, wi_schedule_first(s.schedule));
     wi_schedule_destroy(s.schedule);
-    wi_cache_destroy(s.cache);
+    wi_kv_destroy(s.cache);
     wi_rows_destroy(s.rows);
     free(s.requests);
 }

@@ -20,9 +20,8 @@ static void check_rank(const trial *t, const weft_mesh *mesh)
     o.group = t->group;
     o.mesh = mesh;
     o.cache_bytes = 0;
-    o.cache_blocks = weft_engine_blocks_over(t->shape.cp, o.block, 700, 3);
+    o.cache_units = 77;
     rig_open(&r, t->model, &o);
-    CHECK_INT(weft_engine_blocks(r.model, o.block, 700, 3), o.cache_blocks);
     weft_sizes_options own = {.model = *weft_model_options_of(r.model),
                               .stored = weft_model_weights_of(r.model)->embedding_type,
                               .isa = o.isa,
@@ -35,8 +34,10 @@ static void check_rank(const trial *t, const weft_mesh *mesh)
     const weft_layout layout = weft_layout_of(weft_model_config_of(r.model), &at, t->group);
     CHECK_OK(weft_model_sizes_of(weft_model_config_of(r.model), &layout, &own, &sizes));
     CHECK_INT(sizes.weights, weft_model_weights_of(r.model)->bytes);
-    CHECK_INT(sizes.block, weft_pool_block_bytes(weft_engine_pool(r.engine)));
-    CHECK_INT(sizes.weights + sizes.pass + sizes.block * (uint64_t)o.cache_blocks, r.device->allocated);
+    const weft_cache_cut *cut = weft_pool_cut(weft_engine_pool(r.engine));
+    CHECK_INT(sizes.cut.unit, cut->unit);
+    CHECK_INT(sizes.cut.kinds, cut->kinds);
+    CHECK_INT(sizes.weights + sizes.pass + sizes.cut.unit * (uint64_t)o.cache_units, r.device->allocated);
     CHECK((sizes.exchange > 0) == (t->shape.tp * t->shape.cp > 1));
     rig_close(&r);
 }
@@ -64,7 +65,10 @@ static void check_blocks(int ranks, int block, int64_t positions)
             if (++count[owner] > most) most = count[owner];
         }
     }
-    CHECK_INT(weft_engine_blocks_over(ranks, block, positions, 5), 5 * most);
+    const weft_cache_cut cut = {.kinds = 1, .groups = {3}};
+    const weft_mesh_shape mesh = {.tp = 1, .cp = ranks};
+    const weft_engine_options options = {.block = block, .requests = 5, .chunk = 64};
+    CHECK_INT(weft_engine_units(&cut, &mesh, &options, positions), 15 * most);
 }
 
 int main(void)

@@ -12,7 +12,7 @@ typedef struct {
     int tokens, cancel_at, ends;
 } request;
 
-static void on_token(void *arg, int32_t token, float logit)
+static void on_token(void *arg, const weft_drawn *drawn)
 {
     request *r = arg;
     weft_engine_stats_token(stats, &r->times);
@@ -32,13 +32,16 @@ static void run(rig *at, request *requests, int count)
 {
     const int32_t prompt[] = {1, 2, 3, 4, 5};
     int rows = 1;
+    weft_request_sampling sampling = weft_request_sampling_default();
+    sampling.draw.temperature = 1;
+    sampling.draw.seed = 3;
+    sampling.ignore_stops = true;
     for (int i = 0; i < count; i++) {
         requests[i].engine = at->engine;
         const weft_request r = {.tokens = prompt,
                                 .token_count = 3 + i,
                                 .max_tokens = 4 * i,
-                                .sampling = {.temperature = 1, .top_p = 1, .seed = 3},
-                                .ignore_stops = true,
+                                .sampling = sampling,
                                 .calls = &calls,
                                 .arg = &requests[i]};
         CHECK_OK(weft_engine_submit(at->engine, &r, &requests[i].id));
@@ -59,7 +62,7 @@ int main(void)
     CHECK_OK(weft_metrics_create(&metrics));
     CHECK_OK(weft_engine_stats_create(metrics, NULL, &stats));
     run(&at, requests, 3); // nothing to draw; 4 tokens; 3 of 8
-    weft_engine_stats_failed(stats);
+    weft_engine_stats_refused(stats);
     const struct {
         const char *name;
         int64_t value;
@@ -77,7 +80,7 @@ int main(void)
     CHECK_INT(weft_metrics_total(metrics, "weft_computed_tokens_total") +
                   weft_metrics_total(metrics, "weft_cached_tokens_total"),
               12 + 3 + 2);
-    CHECK_INT(weft_metrics_total(metrics, "weft_cache_blocks"), weft_pool_blocks(weft_engine_pool(at.engine)));
+    CHECK_INT(weft_metrics_total(metrics, "weft_cache_blocks"), weft_engine_state_of(at.engine).units);
     CHECK_OK(weft_metrics_summary(metrics, "weft_step_requests", &s));
     CHECK_INT(s.count, 4);
     CHECK_INT(s.max, 3);

@@ -110,7 +110,7 @@ static void check_model(const char *name)
     CHECK_OK(weft_model_sizes_of(&config, &layout, &o, &sizes));
     CHECK_OK(weft_model_create(&op, &cpu, device, &config, checkpoint, &o.model, &model));
     CHECK_INT(sizes.weights + sizes.pass, device->allocated);
-    CHECK_INT(sizes.block, weft_model_cache_layout(model, o.block, NULL));
+    CHECK_INT(sizes.cut.unit, weft_model_cache_cut(model, o.block, NULL, NULL).unit);
     CHECK_INT(sizes.exchange, 0);
     weft_model_destroy(model);
     weft_device_destroy(device);
@@ -156,7 +156,8 @@ static void check_by_hand(void)
     const weft_model_sizes tp8 = sizes_at(&config, (weft_mesh_shape){.tp = 8, .cp = 8, .dense = WEFT_DENSE_TP}, 37);
     CHECK_INT(tp8.weights, (80 * (qkv + o + gate_up + down) + ends) * 2 + vectors);
     // A block: 64 positions of 80 layers of 1 head: 128 elements of key and 128 of value.
-    CHECK_INT(tp8.block, 64 * 80 * 1 * (128 + 128) * 2);
+    CHECK_INT(tp8.cut.unit, 64 * 80 * 1 * (128 + 128) * 2);
+    CHECK_INT(tp8.cut.groups[0], 1);
 
     // tp 64, beyond 8 leaves: 8 ranks share a leaf. A rank has 1 head and the one of keys and values that it reads;
     // 8192 / 8 = 1024 outputs for the 1024 and the 3584 inputs of its leaf; 3584 / 8 = 448 columns of the FFN. The
@@ -172,7 +173,7 @@ static void check_by_hand(void)
     const weft_model_sizes mesh = sizes_at(&config, (weft_mesh_shape){.tp = 8, .cp = 8, .dense = WEFT_DENSE_MESH}, 0);
     const int64_t qkv_mesh = 160 * 8192;
     CHECK_INT(mesh.weights, (80 * (qkv_mesh + o64 + gate_up64 + down64) + 2 * 62 * 32 * 8192) * 2 + vectors);
-    CHECK_INT(mesh.block, tp8.block);
+    CHECK_INT(mesh.cut.unit, tp8.cut.unit);
     weft_model_config_fini(&config);
 }
 
@@ -238,8 +239,15 @@ static void check_sent(void)
     const weft_mesh_shape shape = {.tp = 8, .cp = 1, .dense = WEFT_DENSE_TP};
     const weft_mesh mesh = weft_mesh_at(&shape, 3);
     const weft_layout layout = weft_layout_of(&config, &mesh, 0);
-    const weft_step step = {
-        .rows = 100, .requests = 1, .keys = 100, .logits = 1, .cache = 512, .weight = 2, .unchanged = 2};
+    const weft_step step = {.rows = 100,
+                            .attended = 100,
+                            .share = 1,
+                            .requests = 1,
+                            .keys = 100,
+                            .logits = 1,
+                            .cache = 512,
+                            .weight = 2,
+                            .unchanged = 2};
     const double sums = 80 * 2 * 2 * (7. / 8) * 100 * 8192 * 4, embedding = 7 * (100. / 8) * 8192 * 4,
                  logits = 7 * 16032. * 4;
     const weft_step_price near = weft_price_step(&config, &layout, &step, 8);
@@ -255,6 +263,41 @@ static void check_sent(void)
     CHECK_REAL(near.operations, 2 * (layers * 100 + 16032. * 8192));
     CHECK_REAL(near.bytes, 2 * (layers + 16032. * 8192));
     CHECK_REAL(near.attention_bytes, 80. * 100 * 512);
+    weft_model_config_fini(&config);
+}
+
+static double sent_of(const weft_model_config *config, const weft_layout *layout, const weft_step *step)
+{
+    const weft_step_price price = weft_price_step(config, layout, step, 8);
+    return price.near.bytes + price.far.bytes;
+}
+
+// Attention over dealt rows sends what is less: a prompt's keys, a token's queries.
+static void check_sent_by_attention(void)
+{
+    weft_model_config config = {0};
+    read_shape("llama-3-70b", &config);
+    const weft_mesh_shape shape = {.tp = 8, .cp = 4, .dense = WEFT_DENSE_TP};
+    const weft_mesh mesh = weft_mesh_at(&shape, 3), alone = weft_mesh_at(&(weft_mesh_shape){.tp = 8, .cp = 1}, 3);
+    const weft_layout layout = weft_layout_of(&config, &mesh, 0), other = weft_layout_of(&config, &alone, 0);
+    // 8 query heads and one KV head of 128; 2048 rows of one prompt, whose last row sees 4096 + 1024 keys.
+    weft_step step = {.rows = 512,
+                      .attended = 2048,
+                      .share = 0.25,
+                      .requests = 1,
+                      .keys = 4096,
+                      .room = 512,
+                      .cache = 512,
+                      .weight = 2,
+                      .unchanged = 2};
+    step.cache_type = WEFT_CACHE_BF16;
+    const double linear = sent_of(&config, &other, &step), of_prompt = sent_of(&config, &layout, &step) - linear;
+    CHECK_REAL(of_prompt, 80. * 3 * 1280 * 512);
+    // A row of each of 4 requests: its queries to the others, and a part of each other's back.
+    step.rows = 1;
+    step.attended = step.requests = 4;
+    const double few = sent_of(&config, &other, &step), of_token = sent_of(&config, &layout, &step) - few;
+    CHECK_REAL(of_token, 80. * 3 * 4 * 8 * (128 + 130));
     weft_model_config_fini(&config);
 }
 
@@ -295,6 +338,7 @@ int main(void)
     CHECK_OK(weft_isa_choose(&cpu, &isa));
     check_by_hand();
     check_sent();
+    check_sent_by_attention();
     check_vocab_most();
     check_shares("llama-3-70b", (weft_mesh_shape){.tp = 8, .cp = 1, .dense = WEFT_DENSE_TP}, true);
     check_shares("llama-3-70b", (weft_mesh_shape){.tp = 4, .cp = 3, .dense = WEFT_DENSE_TP}, true);
