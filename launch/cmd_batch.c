@@ -373,6 +373,7 @@ static void print_figures(const job_of_batch *j)
 static weft_status write_json(const job_of_batch *j, weft_status ended)
 {
     const wi_batch_figures *f = &j->batch.figures;
+    const weft_engine_state state = weft_engine_state_of(j->model.engine);
     weft_json_writer w;
     const char *text;
     size_t bytes;
@@ -388,6 +389,9 @@ static weft_status write_json(const job_of_batch *j, weft_status ended)
     weft_json_write_int(&w, "again_tokens", f->again_tokens);
     weft_json_write_int(&w, "tokens", f->tokens);
     weft_json_write_int(&w, "steps", f->steps);
+    weft_json_write_int(&w, "computed_positions", state.computed);
+    weft_json_write_int(&w, "shared_positions", state.found);
+    weft_json_write_int(&w, "preempted", state.preempted);
     weft_json_write_real(&w, "load_s", j->model.load_s);
     weft_json_write_real(&w, "seconds", f->seconds);
     weft_json_write_real(&w, "tokens_per_s", f->seconds > 0 ? (double)f->tokens / f->seconds : 0);
