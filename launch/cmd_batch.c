@@ -385,8 +385,9 @@ static weft_status write_json(const job_of_batch *j, weft_status ended)
     weft_json_write_int(&w, "again_tokens", f->again_tokens);
     weft_json_write_int(&w, "tokens", f->tokens);
     weft_json_write_int(&w, "steps", f->steps);
+    weft_json_write_int(&w, "computed_positions", state.computed);
+    weft_json_write_int(&w, "shared_positions", state.found);
     weft_json_write_int(&w, "preempted", state.preempted);
-    weft_json_write_int(&w, "found_tokens", state.found);
     weft_json_write_int(&w, "evicted_blocks", state.evicted);
     weft_json_write_real(&w, "load_s", j->model.load_s);
     weft_json_write_real(&w, "seconds", f->seconds);

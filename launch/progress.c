@@ -154,7 +154,7 @@ static weft_status continued(wi_progress *p, int64_t request, int continuation, 
                          "the journal tells of request %lld, which was not at work; remove it to start anew",
                          (long long)request);
     if (!b) WEFT_TRY(begin(p, request, &b));
-    if (continuation >= b->count) {
+    if (!b->of || continuation >= b->count) {
         wi_continued *more = realloc(b->of, (size_t)(continuation + 1) * sizeof *more);
         if (!more) return weft_fail(WEFT_NO_MEMORY, "no memory for %d continuations", continuation + 1);
         memset(more + b->count, 0, (size_t)(continuation + 1 - b->count) * sizeof *more);
