@@ -106,7 +106,6 @@ static void begin(weft_engine_stats *s, const weft_engine *engine)
 weft_status weft_engine_stats_step(weft_engine_stats *s, weft_engine *engine, int *rows)
 {
     if (!s) return weft_engine_step(engine, rows);
-
     begin(s, engine);
     const int64_t start = weft_clock_ns();
     WEFT_TRY(weft_engine_step(engine, rows));
