@@ -172,19 +172,24 @@ static void report(weft_record *record, FILE *table, const char *name, const cha
     if (table) fprintf(table, "%-18s %10.2f %-9s [%.2f %.2f]\n", name, stats.median, unit, stats.p10, stats.p90);
 }
 
-static void write_settings(weft_record *record, const weft_bench_generate_options *o, const weft_bench_subject *s)
+void weft_bench_subject_write(const weft_bench_subject *s, weft_json_writer *json)
 {
     const weft_weights *w = weft_model_weights_of(s->model);
-    weft_json_write_string(&record->json, "model", s->name);
-    weft_json_write_string(&record->json, "weights", weft_dtype_name(w->type));
-    weft_json_write_string(&record->json, "family", weft_family_name(w->family));
-    weft_json_write_string(&record->json, "attention", weft_model_attention_name(s->model));
-    weft_json_write_int(&record->json, "weight_bytes", (int64_t)w->bytes);
     const weft_mesh_shape *shape = &weft_model_layout_of(s->model)->mesh.shape;
-    weft_json_write_int(&record->json, "tp", shape->tp);
-    weft_json_write_int(&record->json, "cp", shape->cp);
-    weft_json_write_string(&record->json, "dense", shape->dense == WEFT_DENSE_MESH ? "mesh" : "tp");
-    weft_json_write_int(&record->json, "threads", weft_team_threads(s->team));
+    weft_json_write_string(json, "model", s->name);
+    weft_json_write_string(json, "weights", weft_dtype_name(w->type));
+    weft_json_write_string(json, "family", weft_family_name(w->family));
+    weft_json_write_string(json, "attention", weft_model_attention_name(s->model));
+    weft_json_write_int(json, "weight_bytes", (int64_t)w->bytes);
+    weft_json_write_int(json, "tp", shape->tp);
+    weft_json_write_int(json, "cp", shape->cp);
+    weft_json_write_string(json, "dense", shape->dense == WEFT_DENSE_MESH ? "mesh" : "tp");
+    weft_json_write_int(json, "threads", weft_team_threads(s->team));
+}
+
+static void write_settings(weft_record *record, const weft_bench_generate_options *o, const weft_bench_subject *s)
+{
+    weft_bench_subject_write(s, &record->json);
     weft_json_write_int(&record->json, "tokens", o->tokens);
     weft_json_write_int(&record->json, "batch", o->batch);
     if (o->decode) weft_json_write_int(&record->json, "steps", o->steps);

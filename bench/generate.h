@@ -27,6 +27,7 @@ typedef struct {
     const weft_cpu *cpu;
     weft_isa isa;
 } weft_bench_subject;
+void weft_bench_subject_write(const weft_bench_subject *subject, weft_json_writer *json); // into open settings
 
 // Tokens that a request comes to, warm-up included.
 int64_t weft_bench_generate_positions(const weft_bench_generate_options *options);

@@ -56,7 +56,7 @@ static void put_newline(weft_json_writer *writer, int level)
     for (int i = 0; i < level; i++) put(writer, "  ", 2);
 }
 
-// text[bytes] is NUL, as others before it may be.
+// May hold NUL; ends with a whole character, or text[bytes] is NUL.
 static void put_quoted(weft_json_writer *writer, const char *text, size_t bytes)
 {
     static const char names[] = "\"\\\n\r\t\b\f", letters[] = "\"\\nrtbf";

@@ -35,22 +35,30 @@ static void add_cancel(wi_batch *b, int64_t id)
     b->cancels[b->cancel_count++] = id;
 }
 
-static void on_token(void *arg, const weft_drawn *told)
+static void on_token(void *arg, const weft_drawn *drawn)
 {
     wi_part *p = arg;
     wi_batch *b = p->item->owner;
     const int others = p->item->request.logprobs;
-    wi_drawn drawn = {
-        .token = told->id, .has_logprob = others >= 0, .logprob = told->logprob, .others = others > 0 ? others : 0};
-    for (int i = 0; i < drawn.others; i++) {
-        drawn.other[i].id = i < told->top_count ? told->top[i].id : -1;
-        drawn.other[i].logprob = i < told->top_count ? told->top[i].logprob : 0;
-    }
+    wi_drawn d = {.token = drawn->id, .has_logprob = others >= 0, .others = others > 0 ? others : 0};
     if (p->ended) return;
-    if (b->sink->journal) wi_journal_token(b->sink->journal, p->item->number, p->index, &drawn);
+    if (d.has_logprob) d.logprob = drawn->logprob;
+    for (int i = 0; i < d.others; i++) {
+        d.other[i].id = i < drawn->top_count ? drawn->top[i].id : -1;
+        d.other[i].logprob = i < drawn->top_count ? drawn->top[i].logprob : 0;
+    }
+    if (b->sink->journal) wi_journal_token(b->sink->journal, p->item->number, p->index, &d);
     b->figures.tokens++;
-    remember(b, wi_part_add(p, &drawn));
+    remember(b, wi_part_add(p, &d));
     if (p->ended) add_cancel(b, p->id);
+}
+
+// A request of which one continuation fails, fails. That is not journalled: it would fail again.
+static void fail_item(wi_batch *b, wi_item *item)
+{
+    remember(b, wi_item_fail(item));
+    for (int64_t i = 0; i < item->request.how.n; i++)
+        if (item->parts[i].id != 0) add_cancel(b, item->parts[i].id);
 }
 
 static void on_end(void *arg, weft_finish finish)
@@ -60,11 +68,11 @@ static void on_end(void *arg, weft_finish finish)
     b->running--;
     p->id = 0;
     if (p->ended) return; // at a stop text
-    // What fails does so again when it is gone on with, with the same words.
-    if (finish == WEFT_FINISH_FAILED)
-        remember(b, wi_request_fail(&p->item->request, NULL));
-    else if (b->sink->journal)
-        wi_journal_end(b->sink->journal, p->item->number, p->index, (int)finish);
+    if (finish == WEFT_FINISH_FAILED) {
+        fail_item(b, p->item);
+        return;
+    }
+    if (b->sink->journal) wi_journal_end(b->sink->journal, p->item->number, p->index, (int)finish);
     remember(b, wi_part_end(p, finish));
 }
 
@@ -75,6 +83,8 @@ static const weft_request_calls speaking_calls = {.token = on_token, .end = on_e
 static weft_request request_of(const wi_order_request *r, const wi_order_part *part, int32_t *tokens)
 {
     const wi_request_settings *how = &r->how;
+    memcpy(tokens, r->tokens, (size_t)r->token_count * sizeof *tokens);
+    if (part->drawn_count > 0) memcpy(tokens + r->token_count, part->drawn, (size_t)part->drawn_count * sizeof *tokens);
     weft_request_sampling sampling = weft_request_sampling_default();
     sampling.draw = (weft_sampling){.temperature = (float)how->temperature,
                                     .top_k = (int32_t)how->top_k,
@@ -93,8 +103,6 @@ static weft_request request_of(const wi_order_request *r, const wi_order_part *p
     sampling.min_tokens = (int)how->min_tokens;
     sampling.logprobs = r->logprobs >= 0;
     sampling.top_logprobs = r->logprobs > 0 ? r->logprobs : 0;
-    memcpy(tokens, r->tokens, (size_t)r->token_count * sizeof *tokens);
-    if (part->drawn_count > 0) memcpy(tokens + r->token_count, part->drawn, (size_t)part->drawn_count * sizeof *tokens);
     return (weft_request){.tokens = tokens,
                           .token_count = r->token_count + part->drawn_count,
                           .drawn = part->drawn_count,

@@ -72,10 +72,11 @@ weft_status wi_batch_header(const wi_model *m, const char *folder, const wi_requ
     const wi_request_settings *d = &rules->defaults;
     char model[65], stop[65] = "none", mesh[48] = "invariant";
     WEFT_TRY(hash_model(m, folder, model));
-    if (rules->stop) {
+    if (rules->stop_count > 0) {
         weft_sha256 hash;
         weft_sha256_begin(&hash);
-        weft_sha256_add(&hash, rules->stop, strlen(rules->stop));
+        for (int i = 0; i < rules->stop_count; i++)
+            weft_sha256_add(&hash, rules->stops[i], strlen(rules->stops[i]) + 1);
         weft_sha256_end(&hash, stop);
     }
     // Without the contract the layout matters as well.

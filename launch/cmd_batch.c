@@ -10,6 +10,7 @@
 
 #include "core/clock.h"
 #include "core/json.h"
+#include "core/json_cursor.h"
 #include "core/log.h"
 #include "launch/batch.h"
 #include "launch/batch_header.h"
@@ -17,7 +18,8 @@
 
 typedef struct {
     wi_model_flags model;
-    const char *input, *output, *stop, *json;
+    const char *input, *output, *json;
+    weft_flag_list stop;
     int64_t max_tokens, top_k, seed, n, batch_size, context;
     double temperature, top_p, min_p, stop_before, time_limit;
     int scheduler, prefix_sharing; // choices
@@ -95,10 +97,9 @@ static const weft_flag flags[] = {
      .help = "likewise: draw from tokens at least so probable, as a part of the likeliest one's probability",
      .max = 1},
     {.name = "stop",
-     .kind = WEFT_FLAG_STRING,
+     .kind = WEFT_FLAG_LIST,
      .offset = FIELD(stop),
-     .value = "TEXT",
-     .help = "where a line has no stop: end before this text"},
+     .help = "where a line has no stop: end before this text; several: before any"},
     {.name = "n",
      .kind = WEFT_FLAG_INT,
      .offset = FIELD(n),
@@ -193,9 +194,12 @@ static weft_status check_flags(const options_of_batch *o)
         return weft_fail(WEFT_USAGE, "-o - and --json -: both want standard output; give one of them a file");
     if (o->temperature != 0 && o->temperature < 1e-4)
         return weft_fail(WEFT_USAGE, "--temperature %g: must be 0, or between 0.0001 and 100", o->temperature);
-    if (o->stop && !o->stop[0]) return weft_fail(WEFT_USAGE, "--stop: an empty text would stop at once");
-    if (o->stop && strlen(o->stop) > WI_STOP_BYTES_MAX)
-        return weft_fail(WEFT_USAGE, "--stop: %zu bytes; at most %d are allowed", strlen(o->stop), WI_STOP_BYTES_MAX);
+    for (int i = 0; i < o->stop.count; i++) {
+        const size_t bytes = strlen(o->stop.at[i]);
+        if (bytes == 0) return weft_fail(WEFT_USAGE, "--stop: an empty text would stop at once");
+        if (bytes > WI_STOP_BYTES_MAX || weft_utf8_valid(o->stop.at[i], bytes) < bytes)
+            return weft_fail(WEFT_USAGE, "--stop: must be UTF-8 of at most %d bytes", WI_STOP_BYTES_MAX);
+    }
     return WEFT_OK;
 }
 
@@ -265,7 +269,8 @@ static weft_status load(job_of_batch *j, const wi_call *call)
     const options_of_batch *o = j->options;
     wi_model *m = &j->model;
     j->rules = (wi_request_rules){.defaults = wi_request_defaults,
-                                  .stop = o->stop,
+                                  .stops = o->stop.at,
+                                  .stop_count = o->stop.count,
                                   .seed = (uint64_t)o->seed,
                                   .vocab = m->config.vocab,
                                   .context = o->context ? o->context : m->config.positions};
@@ -364,6 +369,7 @@ static void print_figures(const job_of_batch *j)
 static weft_status write_json(const job_of_batch *j, weft_status ended)
 {
     const wi_batch_figures *f = &j->batch.figures;
+    const weft_engine_state state = weft_engine_state_of(j->model.engine);
     weft_json_writer w;
     const char *text;
     size_t bytes;
@@ -379,6 +385,9 @@ static weft_status write_json(const job_of_batch *j, weft_status ended)
     weft_json_write_int(&w, "again_tokens", f->again_tokens);
     weft_json_write_int(&w, "tokens", f->tokens);
     weft_json_write_int(&w, "steps", f->steps);
+    weft_json_write_int(&w, "preempted", state.preempted);
+    weft_json_write_int(&w, "found_tokens", state.found);
+    weft_json_write_int(&w, "evicted_blocks", state.evicted);
     weft_json_write_real(&w, "load_s", j->model.load_s);
     weft_json_write_real(&w, "seconds", f->seconds);
     weft_json_write_real(&w, "tokens_per_s", f->seconds > 0 ? (double)f->tokens / f->seconds : 0);

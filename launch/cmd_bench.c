@@ -1,6 +1,7 @@
 // weft bench: what is measured lives in bench/, here are its flags.
 #include "bench/bench.h"
 #include "bench/kernels.h"
+#include "launch/bench_flags.h"
 #include "launch/commands.h"
 
 #define FIELD(field) offsetof(weft_bench_comm_options, field)
@@ -17,12 +18,7 @@ static const weft_flag comm_flags[] = {
      .help = "the largest sum; those between are each twice the one before",
      .min = 4,
      .max = 1 << 30},
-    {.name = "rounds",
-     .kind = WEFT_FLAG_INT,
-     .offset = FIELD(rounds),
-     .help = "turns of weft and of MPI at each size",
-     .min = 1,
-     .max = 1000},
+    WI_ROUNDS_FLAG(FIELD(rounds), "turns of weft and of MPI at each size"),
     {.name = "mpi",
      .kind = WEFT_FLAG_BOOL,
      .offset = FIELD(mpi),
@@ -33,11 +29,7 @@ static const weft_flag comm_flags[] = {
      .value = "SECONDS",
      .help = "measure nothing: exchange 8 KiB again and again, to see what a fault does",
      .max = 1e6},
-    {.name = "json",
-     .kind = WEFT_FLAG_STRING,
-     .offset = FIELD(json),
-     .value = "FILE",
-     .help = "write settings, samples and statistics there; -: to stdout, without the table"},
+    WI_RECORD_FLAG(FIELD(json)),
     {0}};
 
 static const weft_bench_comm_options comm_defaults = {.min_bytes = 8, .max_bytes = 16 << 20, .rounds = 5, .mpi = true};
@@ -107,17 +99,8 @@ static const weft_flag kernels_flags[] = {
      .kind = WEFT_FLAG_BOOL,
      .offset = FIELD(peers),
      .help = "measure oneDNN 2 and OpenBLAS beside it, where they are installed"},
-    {.name = "rounds",
-     .kind = WEFT_FLAG_INT,
-     .offset = FIELD(rounds),
-     .help = "turns that each case, its peers and its ceilings take",
-     .min = 1,
-     .max = 1000},
-    {.name = "json",
-     .kind = WEFT_FLAG_STRING,
-     .offset = FIELD(json),
-     .value = "FILE",
-     .help = "write settings, samples and statistics there; -: to stdout, without the table"},
+    WI_ROUNDS_FLAG(FIELD(rounds), "turns that each case, its peers and its ceilings take"),
+    WI_RECORD_FLAG(FIELD(json)),
     {0}};
 
 static const weft_bench_kernels_options kernels_defaults = {.model = 1, .group = 32, .peers = true, .rounds = 7};

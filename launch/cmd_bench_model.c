@@ -1,5 +1,6 @@
 // weft bench prefill and decode: what is measured lives in bench/, here are their flags.
 #include "bench/generate.h"
+#include "launch/bench_flags.h"
 #include "launch/model_open.h"
 
 typedef struct {
@@ -8,23 +9,6 @@ typedef struct {
 } options_of_bench;
 
 #define FIELD(field) offsetof(options_of_bench, bench.field)
-#define ROUNDS                                                                                                         \
-    {.name = "rounds",                                                                                                 \
-     .kind = WEFT_FLAG_INT,                                                                                            \
-     .offset = FIELD(rounds),                                                                                          \
-     .help = "turns that the work and its ceiling take",                                                               \
-     .min = 1,                                                                                                         \
-     .max = 1000},                                                                                                     \
-        {.name = "json",                                                                                               \
-         .kind = WEFT_FLAG_STRING,                                                                                     \
-         .offset = FIELD(json),                                                                                        \
-         .value = "FILE",                                                                                              \
-         .help = "write settings, samples and statistics there; -: to stdout, without the table"},                     \
-        WI_MODEL_FLAGS(options_of_bench),                                                                              \
-    {                                                                                                                  \
-        0                                                                                                              \
-    }
-
 static const weft_flag prefill_flags[] = {
     {.name = "tokens",
      .kind = WEFT_FLAG_INT,
@@ -33,7 +17,10 @@ static const weft_flag prefill_flags[] = {
      .min = 1,
      .max = 1 << 20},
     {.name = "batch", .kind = WEFT_FLAG_INT, .offset = FIELD(batch), .help = "prompts at once", .min = 1, .max = 4096},
-    ROUNDS};
+    WI_ROUNDS_FLAG(FIELD(rounds), "turns that the work and its ceiling take"),
+    WI_RECORD_FLAG(FIELD(json)),
+    WI_MODEL_FLAGS(options_of_bench),
+    {0}};
 static const weft_flag decode_flags[] = {
     {.name = "tokens",
      .kind = WEFT_FLAG_INT,
@@ -48,7 +35,10 @@ static const weft_flag decode_flags[] = {
      .help = "steps of a round",
      .min = 1,
      .max = 1 << 16},
-    ROUNDS};
+    WI_ROUNDS_FLAG(FIELD(rounds), "turns that the work and its ceiling take"),
+    WI_RECORD_FLAG(FIELD(json)),
+    WI_MODEL_FLAGS(options_of_bench),
+    {0}};
 
 static const options_of_bench prefill_defaults = {.model = {.chunk = 512},
                                                   .bench = {.tokens = 1024, .batch = 1, .rounds = 5}};

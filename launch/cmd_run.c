@@ -7,7 +7,7 @@
 #include "core/json.h"
 #include "core/sha256.h"
 #include "launch/answer.h"
-#include "launch/model_open.h"
+#include "launch/stats.h"
 
 typedef struct {
     wi_model_flags model;
@@ -15,7 +15,7 @@ typedef struct {
     weft_flag_list stop;
     int64_t max_tokens, top_k, seed, n;
     double temperature, top_p, min_p;
-    bool ignore_eos, digest;
+    bool ignore_eos, digest, stats;
 } options_of_run;
 
 #define FIELD(field) offsetof(options_of_run, field)
@@ -79,6 +79,7 @@ static const weft_flag flags[] = {
      .offset = FIELD(digest),
      .help = "print a hash of the tokens instead of the text"},
     WI_MODEL_FLAGS(options_of_run),
+    WI_STATS_FLAG(options_of_run),
     {.name = "json",
      .kind = WEFT_FLAG_STRING,
      .offset = FIELD(json),
@@ -113,6 +114,7 @@ typedef struct {
     struct run *run;
     int64_t id;
     wi_answer answer;
+    weft_request_times times;
     size_t written;     // of its text
     weft_status status; // a failure inside of a callback
     char failure[512];  // its text
@@ -121,6 +123,7 @@ typedef struct {
 typedef struct run {
     const options_of_run *options;
     wi_model model;
+    wi_stats stats;
     stream *streams;
     int32_t *prompt;
     int prompt_count;
@@ -149,6 +152,7 @@ static void on_token(void *arg, const weft_drawn *drawn)
     }
     run->last = weft_clock_ns();
     run->times_last = *run->model.mesh.times;
+    weft_engine_stats_token(run->stats.engine, &s->times);
     if (s->status == WEFT_OK) s->status = wi_answer_token(&s->answer, drawn->id);
     show(s);
     if (s->answer.stopped || s->status < 0) weft_engine_cancel(run->model.engine, s->id);
@@ -160,6 +164,7 @@ static void on_end(void *arg, weft_finish finish)
     if (s->status == WEFT_OK)
         s->status = finish == WEFT_FINISH_FAILED ? WEFT_FAILED : wi_answer_end(&s->answer, finish);
     if (s->status < 0) snprintf(s->failure, sizeof s->failure, "%s", weft_error_text());
+    weft_engine_stats_ended(s->run->stats.engine, &s->times, finish, s->answer.stopped);
     show(s);
 }
 
@@ -186,14 +191,16 @@ static weft_status submit(run_state *r, int i)
                                   .sampling = sampling,
                                   .calls = &calls,
                                   .arg = s};
-    return weft_engine_submit(r->model.engine, &request, &s->id);
+    WEFT_TRY(weft_engine_submit(r->model.engine, &request, &s->id));
+    weft_engine_stats_submitted(r->stats.engine, &s->times, r->prompt_count);
+    return WEFT_OK;
 }
 
 static weft_status generate(run_state *r)
 {
     int rows;
     r->start = weft_clock_ns();
-    do WEFT_TRY(weft_engine_step(r->model.engine, &rows));
+    do WEFT_TRY(weft_engine_stats_step(r->stats.engine, r->model.engine, &rows));
     while (rows > 0);
     for (int i = 0; i < r->options->n; i++)
         if (r->streams[i].status < 0) return weft_fail(r->streams[i].status, "%s", r->streams[i].failure);
@@ -341,6 +348,7 @@ static weft_status run_run(weft_job *job, const wi_call *call)
                                   .prompt = r.prompt_count,
                                   .tokens = o->max_tokens};
     WEFT_TRY_GOTO(wi_model_load(&r.model, call, &o->model, &needs));
+    WEFT_TRY_GOTO(wi_stats_open(o->stats, &r.model, &r.stats));
     r.shows = r.model.speaks && o->n == 1 && !o->digest && !json_out;
     r.streams = calloc((size_t)o->n, sizeof *r.streams);
     WEFT_TRY_GOTO(r.streams ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory for %lld continuations", (long long)o->n));
@@ -354,9 +362,11 @@ static weft_status run_run(weft_job *job, const wi_call *call)
         else if (!r.shows && !json_out)
             print_texts(&r);
         print_figures(&r);
+        wi_stats_print(&r.stats);
         if (o->json) WEFT_TRY_GOTO(write_json(&r, o->json));
     }
 fail:
+    wi_stats_close(&r.stats);
     wi_model_close(&r.model);
     for (int i = 0; r.streams && i < o->n; i++) wi_answer_fini(&r.streams[i].answer);
     free(r.streams);

@@ -59,6 +59,7 @@ const wi_entry *const wi_entries[] = {
     &wi_bench_kernels_entry,
     &wi_bench_prefill_entry,
     &wi_bench_decode_entry,
+    &wi_bench_batch_entry,
     NULL,
 };
 // clang-format on

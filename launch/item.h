@@ -4,8 +4,8 @@
 #define WEFT_LAUNCH_ITEM_H
 
 #include "engine/engine.h"
+#include "launch/answer.h"
 #include "launch/draws.h"
-#include "model/tokenizer.h"
 
 typedef struct wi_item wi_item;
 
@@ -14,13 +14,9 @@ typedef struct {
     wi_item *item;
     int index;
     int64_t id; // the engine's; 0: not there, or not any more
-    weft_detokenizer *detokenizer;
-    char *text; // (capacity), with NUL behind it
-    size_t bytes, capacity;
-    size_t searched; // of the text, for stop texts
+    wi_answer answer;
     wi_draws draws;
     bool ended; // nothing is added any more, whatever the engine still draws
-    weft_finish finish;
 } wi_part;
 
 struct wi_item {
@@ -41,7 +37,12 @@ void wi_item_destroy(wi_item *item); // accepts NULL
 // A token was drawn. The part has ended when that was the last one that counts.
 weft_status wi_part_add(wi_part *part, const wi_drawn *drawn);
 weft_status wi_part_end(wi_part *part, weft_finish finish);
+// The calling thread's error is the item's: nothing of it will be answered otherwise.
+weft_status wi_item_fail(wi_item *item);
 bool wi_item_is_free(const wi_item *item); // the engine has none of its parts
-static inline bool wi_item_has_ended(const wi_item *item) { return !item->parts || item->ended == item->request.how.n; }
+static inline bool wi_item_has_ended(const wi_item *item)
+{
+    return item->request.error || item->ended == item->request.how.n;
+}
 
 #endif

@@ -35,10 +35,11 @@ extern const wi_request_settings wi_request_defaults;
 
 typedef struct {
     wi_request_settings defaults;
-    const char *stop; // likewise; NULL: none
-    uint64_t seed;    // what seeds made from ids depend on as well
-    int64_t vocab;    // ids are below it
-    int64_t context;  // tokens of prompt and answer together
+    const char *const *stops; // [stop_count] likewise
+    int stop_count;
+    uint64_t seed;   // what seeds made from ids depend on as well
+    int64_t vocab;   // ids are below it
+    int64_t context; // tokens of prompt and answer together
 } wi_request_rules;
 
 typedef struct {

@@ -331,11 +331,13 @@ static weft_status tell(wi_query *request, const char *name)
     return wi_request_fail(request, name);
 }
 
-static weft_status add_default_stop(wi_query *request, const char *stop)
+static weft_status add_default_stops(wi_query *request, const wi_request_rules *rules)
 {
-    request->stops[0] = strdup(stop);
-    if (!request->stops[0]) return weft_fail(WEFT_NO_MEMORY, "no memory for a stop text");
-    request->stop_count = 1;
+    for (int i = 0; i < rules->stop_count; i++) {
+        request->stops[i] = strdup(rules->stops[i]);
+        if (!request->stops[i]) return weft_fail(WEFT_NO_MEMORY, "no memory for a stop text");
+        request->stop_count++;
+    }
     return WEFT_OK;
 }
 
@@ -352,7 +354,7 @@ weft_status wi_request_read_fields(wi_query *request, const weft_json *body, con
         if (status < 0) return tell(request, key);
         says_stop = says_stop || (strcmp(key, "stop") == 0 && weft_json_kind_of(value) != WEFT_JSON_NULL);
     }
-    if (!says_stop && rules->stop) WEFT_TRY(add_default_stop(request, rules->stop));
+    if (!says_stop) WEFT_TRY(add_default_stops(request, rules));
     if (request->how.top_k < 0) request->how.top_k = 0;
     if (request->text || request->tokens) return WEFT_OK;
     weft_fail(WEFT_INVALID, request->openai ? "there is no 'prompt'" : "there is neither 'prompt' nor 'tokens'");

@@ -94,11 +94,11 @@ static void write_logprobs(weft_json_writer *w, const wi_draws *d)
 
 static void write_part(weft_json_writer *w, const wi_part *p)
 {
-    weft_json_write_text(w, "text", p->text, p->bytes);
+    weft_json_write_text(w, "text", p->answer.text, p->answer.certain);
     weft_json_write_array(w, "tokens");
     for (int i = 0; i < p->draws.count; i++) weft_json_write_int(w, NULL, p->draws.tokens[i]);
     weft_json_write_end(w);
-    weft_json_write_string(w, "finish_reason", weft_finish_name(p->finish));
+    weft_json_write_string(w, "finish_reason", weft_finish_name(p->answer.finish));
     if (p->draws.logprobs) write_logprobs(w, &p->draws);
 }
 
@@ -197,12 +197,12 @@ static weft_status write_completion(weft_json_writer *w, const wi_item *item, co
         const wi_part *p = &item->parts[i];
         weft_json_write_object(w, NULL);
         weft_json_write_int(w, "index", i);
-        weft_json_write_text(w, "text", p->text, p->bytes);
+        weft_json_write_text(w, "text", p->answer.text, p->answer.certain);
         if (p->draws.logprobs)
             WEFT_TRY(write_openai_logprobs(w, style, &p->draws));
         else
             weft_json_write_string(w, "logprobs", NULL);
-        weft_json_write_string(w, "finish_reason", weft_finish_name(p->finish));
+        weft_json_write_string(w, "finish_reason", weft_finish_name(p->answer.finish));
         weft_json_write_end(w);
     }
     weft_json_write_end(w);

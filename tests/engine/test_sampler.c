@@ -132,8 +132,8 @@ static void test_penalties(void)
         fill_prompt(tokens, (uint64_t)kind);
         run(&how, tokens, PROMPT, 0, STEPS, out);
         for (int i = 0; i < STEPS; i++) {
-            const uint64_t position = (uint64_t)(PROMPT + i);
-            weft_choice want;
+            const uint64_t position = (uint64_t)PROMPT + (uint64_t)i;
+            weft_choice want = {.id = -1};
             fill_logits(logits, 5, PROMPT + i);
             change_plainly(&how, tokens, PROMPT + i, logits);
             op.table->pick.sample(
@@ -299,9 +299,10 @@ static void test_logprobs(void)
             bool chosen[VOCAB] = {false};
             for (int j = 0; j < k; j++) { // ranked: none that is not chosen lies before, ties by the lower id
                 const int32_t id = draw.out.top[j].id;
-                for (int other = 0; other < VOCAB; other++)
-                    CHECK(chosen[other] || other == id || logits[other] < logits[id] ||
-                          (logits[other] == logits[id] && other > id));
+                for (int other = 0; other < VOCAB; other++) {
+                    const bool behind = logits[other] < logits[id] || (other > id && logits[other] == logits[id]);
+                    CHECK(behind || chosen[other] || other == id);
+                }
                 chosen[id] = true;
                 CHECK(fabs((double)draw.out.top[j].logprob - ((double)logits[id] - log(sum))) < 2e-6);
             }

@@ -13,7 +13,9 @@ make_requests() { # how many, seed
         3) line="{\"id\":$i,\"tokens\":[$((RANDOM % 2000 + 2)),$((RANDOM % 2000 + 2)),77],\"max_tokens\":$((RANDOM % 60 + 1))" ;;
         4) line+=",\"temperature\":1.2,\"top_k\":40,\"top_p\":0.9,\"seed\":$i" ;;
         5) line+=",\"temperature\":0.7,\"min_p\":0.05,\"n\":3" ;;
+        2) line+=",\"repetition_penalty\":1.3,\"presence_penalty\":0.5,\"frequency_penalty\":0.25,\"logprobs\":2" ;;
         6) line+=",\"stop\":[\"the\",\".\"]" ;;
+        0) line+=",\"logit_bias\":{\"283\":-20,\"13\":2.5},\"min_tokens\":1,\"stop_token_ids\":[268]" ;;
         7) line+=",\"ignore_eos\":true" ;;
         esac
         if [ $((i % 16)) -eq 9 ]; then

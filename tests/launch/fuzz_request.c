@@ -24,7 +24,8 @@ static void check(const wi_query *r)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    const wi_request_rules rules = {.defaults = wi_request_defaults, .vocab = 50, .context = 20, .stop = "x"};
+    const wi_request_rules rules = {
+        .defaults = wi_request_defaults, .vocab = 50, .context = 20, .stops = (const char *[]){"x"}, .stop_count = 1};
     wi_query r;
     if (wi_request_parse((const char *)data, size, 3, &rules, &r) < 0) return 0;
     if (!r.error) {

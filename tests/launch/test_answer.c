@@ -20,9 +20,11 @@ static void make_tokenizer(void)
     int id = 0;
     for (int length = 1, all = LETTERS; length <= 3; length++, all *= LETTERS) {
         for (int number = 0; number < all; number++, id++) {
-            char spelling[16] = "";
+            char spelling[16];
+            size_t spelled = 0;
             for (int i = 0, rest = number; i < length; i++, rest /= LETTERS) {
-                strcat(spelling, letters[rest % LETTERS]);
+                spelled +=
+                    (size_t)snprintf(spelling + spelled, sizeof spelling - spelled, "%s", letters[rest % LETTERS]);
                 texts[id][i] = bytes_of[rest % LETTERS];
             }
             used += (size_t)snprintf(json + used, sizeof json - used, "%s\"%s\":%d", id ? "," : "", spelling, id);
@@ -128,8 +130,9 @@ static int below(int n) // small, and the same everywhere
 static void random_text(char *text, int characters)
 {
     static const char *const letters[] = {"a", "b", "\u00E9"};
-    text[0] = 0;
-    for (int i = 0; i < characters && strlen(text) + 2 <= BYTES_MAX; i++) strcat(text, letters[below(5) % 3]);
+    size_t used = 0;
+    for (int i = 0; i < characters && used + 2 <= BYTES_MAX; i++)
+        used += (size_t)snprintf(text + used, BYTES_MAX + 1 - used, "%s", letters[below(5) % 3]);
 }
 
 static void test_splits(void)

@@ -298,7 +298,8 @@ static void test_seeds(void)
     wi_request_fini(&a);
     wi_request_fini(&b);
     wi_request_fini(&c);
-    other.stop = "END";
+    other.stops = (const char *[]){"END"};
+    other.stop_count = 1;
     CHECK_OK(wi_request_parse("{\"prompt\":\"x\"}", 14, 7, &other, &a));
     CHECK_TEXT(a.stops[0], "END");
     wi_request_fini(&a);
