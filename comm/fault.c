@@ -1,5 +1,5 @@
 // Faults on demand, in builds with assertions: WEFT_FAULT=rank:step:kill|stop|delay strikes when that rank enters that
-// step.
+// step. The program has enospc (launch/sink.c).
 #include "comm/comm_impl.h"
 
 #ifndef NDEBUG

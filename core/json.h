@@ -77,6 +77,8 @@ void weft_json_write_object(weft_json_writer *writer, const char *key);         
 void weft_json_write_array(weft_json_writer *writer, const char *key);                     // opens
 void weft_json_write_end(weft_json_writer *writer);                                        // closes the innermost
 void weft_json_write_string(weft_json_writer *writer, const char *key, const char *value); // NULL writes null
+// The same of a text that may hold NUL. It ends with a whole character, or text[bytes] is NUL.
+void weft_json_write_text(weft_json_writer *writer, const char *key, const char *text, size_t bytes);
 void weft_json_write_int(weft_json_writer *writer, const char *key, int64_t value);
 void weft_json_write_real(weft_json_writer *writer, const char *key, double value); // shortest text that reads back
 void weft_json_write_bool(weft_json_writer *writer, const char *key, bool value);

@@ -56,13 +56,14 @@ static void put_newline(weft_json_writer *writer, int level)
     for (int i = 0; i < level; i++) put(writer, "  ", 2);
 }
 
-static void put_quoted(weft_json_writer *writer, const char *text)
+// May hold NUL; ends with a whole character, or text[bytes] is NUL.
+static void put_quoted(weft_json_writer *writer, const char *text, size_t bytes)
 {
     static const char names[] = "\"\\\n\r\t\b\f", letters[] = "\"\\nrtbf";
     put(writer, "\"", 1);
-    while (*text) {
-        size_t length = wi_utf8_length(text);
-        const char *name = length == 1 ? strchr(names, *text) : NULL;
+    for (const char *end = text + bytes; text < end;) {
+        size_t length = *text ? wi_utf8_length(text) : 1;
+        const char *name = length == 1 && *text ? strchr(names, *text) : NULL;
         if (name) {
             put(writer, (const char[]){'\\', letters[name - names]}, 2);
         } else if (length == 1 && (unsigned char)*text < 0x20) {
@@ -99,7 +100,7 @@ static void begin_value(weft_json_writer *writer, const char *key, bool is_numbe
     }
     writer->first[level] = false;
     if (!key) return;
-    put_quoted(writer, key);
+    put_quoted(writer, key, strlen(key));
     put_text(writer, writer->pretty ? ": " : ":");
 }
 
@@ -138,9 +139,15 @@ void weft_json_write_string(weft_json_writer *writer, const char *key, const cha
 {
     begin_value(writer, key, false);
     if (value)
-        put_quoted(writer, value);
+        put_quoted(writer, value, strlen(value));
     else
         put_text(writer, "null");
+}
+
+void weft_json_write_text(weft_json_writer *writer, const char *key, const char *text, size_t bytes)
+{
+    begin_value(writer, key, false);
+    put_quoted(writer, text, bytes);
 }
 
 void weft_json_write_int(weft_json_writer *writer, const char *key, int64_t value)

@@ -68,8 +68,7 @@ static int64_t computed_of(const weft_request *r)
     return prompt + (r->max_tokens > 0 ? r->max_tokens - 1 : 0);
 }
 
-// How many positions fit where there is no other request.
-static int64_t longest_alone(const weft_engine *e)
+int64_t weft_engine_longest(const weft_engine *e)
 {
     int64_t low = 0, high = weft_model_options_of(e->model)->positions;
     while (low < high) {
@@ -97,7 +96,7 @@ static weft_status check_request(weft_engine *e, const weft_request *r)
                          r->max_tokens, r->drawn);
     if (!wi_kv_fits(e->cache, most))
         return weft_fail(WEFT_LIMIT, "a request of up to %lld tokens: the cache has room for %lld; use --cache-bytes",
-                         (long long)most + (r->max_tokens > 0), (long long)longest_alone(e));
+                         (long long)most + (r->max_tokens > 0), (long long)weft_engine_longest(e));
     if (most > room)
         return weft_fail(WEFT_LIMIT, "a request of up to %lld tokens: the model was opened for %lld positions",
                          (long long)most + (r->max_tokens > 0), (long long)room);

@@ -89,6 +89,7 @@ void weft_engine_cancel(weft_engine *engine, int64_t id); // one that has ended,
 // One step. *rows says how many rows were computed: 0 when there is nothing to do.
 weft_status weft_engine_step(weft_engine *engine, int *rows);
 const weft_pool *weft_engine_pool(const weft_engine *engine);
+int64_t weft_engine_longest(const weft_engine *engine); // positions of a request that would fit where there is no other
 
 // What the engine is doing; the same on every rank.
 typedef struct {

@@ -48,6 +48,7 @@ const wi_common wi_common_defaults = {.deadline = 60, .log_level = 2};
 // clang-format off
 const wi_entry *const wi_entries[] = {
     &wi_run_entry,
+    &wi_batch_entry,
     &wi_score_entry,
     &wi_plan_entry,
     &wi_synth_entry,

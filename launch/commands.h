@@ -43,7 +43,7 @@ typedef struct {
     weft_status (*run)(weft_job *job, const wi_call *call);
 } wi_entry;
 
-extern const wi_entry wi_run_entry, wi_score_entry, wi_plan_entry;
+extern const wi_entry wi_run_entry, wi_batch_entry, wi_score_entry, wi_plan_entry;
 extern const wi_entry wi_synth_entry, wi_tokenize_entry, wi_info_entry, wi_doctor_entry;
 extern const wi_entry wi_bench_comm_entry, wi_bench_kernels_entry, wi_bench_prefill_entry, wi_bench_decode_entry;
 extern const wi_entry wi_bench_batch_entry;

@@ -131,7 +131,13 @@ weft_status wi_model_load(wi_model *m, const wi_call *call, const wi_model_flags
                                 .rows = (int)flags->chunk,
                                 .logit_rows = needs->logit_rows,
                                 .positions = needs->positions};
-    weft_engine_options engine = {.block = WI_CACHE_BLOCK, .requests = needs->requests, .chunk = (int)flags->chunk};
+    weft_engine_options engine = {.block = WI_CACHE_BLOCK,
+                                  .requests = needs->requests,
+                                  .chunk = (int)flags->chunk,
+                                  .schedule = needs->schedule,
+                                  .unshared = needs->unshared,
+                                  .preempts = needs->preempts,
+                                  .margin = needs->preempts ? 0.05 : 0};
     const int64_t start = weft_clock_ns();
     weft_mesh_shape shape;
     WEFT_TRY(wi_weights_of(flags, &m->cpu, &model.weights));
@@ -151,6 +157,10 @@ weft_status wi_model_load(wi_model *m, const wi_call *call, const wi_model_flags
     engine.cache_bytes = flags->cache_bytes;
     const weft_cache_cut cut = weft_model_cache_cut(m->model, WI_CACHE_BLOCK, NULL, NULL);
     engine.cache_units = weft_engine_units(&cut, &m->mesh.shape, &engine, needs->positions);
+    if (needs->cache_limit > 0) {
+        const int64_t least = engine.cache_units / needs->requests, most = needs->cache_limit / (int64_t)cut.unit;
+        if (engine.cache_units > most) engine.cache_units = most > least ? most : least;
+    }
     WEFT_TRY(weft_engine_create(&m->op, m->model, m->device, &engine, &m->engine));
     m->load_s = (double)(weft_clock_ns() - start) * 1e-9;
     const int64_t own = (int64_t)weft_model_weights_of(m->model)->bytes;

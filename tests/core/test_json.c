@@ -241,6 +241,21 @@ static void test_writer(void)
     weft_json_writer_fini(&writer);
 }
 
+static void test_writer_text(void)
+{
+    weft_json_writer writer;
+    const char *text = NULL;
+    weft_json_writer_init(&writer, false);
+    weft_json_write_array(&writer, NULL);
+    weft_json_write_text(&writer, NULL, "a\0b\n", 4);
+    weft_json_write_text(&writer, NULL, "cut here", 3);
+    weft_json_write_text(&writer, NULL, "", 0);
+    weft_json_write_end(&writer);
+    CHECK_OK(weft_json_writer_finish(&writer, &text, NULL));
+    CHECK_TEXT(text, "[\"a\\u0000b\\n\",\"cut\",\"\"]");
+    weft_json_writer_fini(&writer);
+}
+
 static void test_writer_misuse(void)
 {
     weft_json_writer writer;
@@ -303,6 +318,7 @@ int main(void)
     test_limits();
     test_files();
     test_writer();
+    test_writer_text();
     test_writer_misuse();
     test_reals();
     weft_json_free(parsed);
