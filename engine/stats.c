@@ -11,7 +11,7 @@
     X(LENGTH, false, "weft_requests_length_total", "Requests that ended with all tokens that they wanted.")            \
     X(SCORED, false, "weft_requests_scored_total", "Requests without drawing that were computed.")                     \
     X(CANCELLED, false, "weft_requests_cancelled_total", "Requests that were cancelled.")                              \
-    X(FAILED, false, "weft_requests_failed_total", "Requests that failed, or were refused.")                           \
+    X(FAILED, false, "weft_requests_failed_total", "Requests that failed, or that the engine refused.")                \
     X(RUNNING, true, "weft_requests_running", "Requests that run, after the last step.")                               \
     X(WAITING, true, "weft_requests_waiting", "Requests in the queue, after the last step.")                           \
     X(PREEMPTED, false, "weft_preemptions_total", "Requests that gave their place in the cache to others.")            \
