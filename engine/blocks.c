@@ -290,6 +290,7 @@ static weft_status check_heap(const wi_blocks *b, int rank)
 
 weft_status wi_blocks_check(const wi_blocks *b, const int32_t *holders)
 {
+    if (b->units < 1) return weft_fail(WEFT_INTERNAL, "books of %lld units", (long long)b->units);
     for (int r = 0; r < b->ranks; r++) {
         int64_t held = 0, unused = 0;
         for (int32_t i = b->free_first[r]; i != NONE && unused <= b->units; i = b->next[i]) unused++;

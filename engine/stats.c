@@ -11,7 +11,7 @@
     X(LENGTH, false, "weft_requests_length_total", "Requests that ended with all tokens that they wanted.")            \
     X(SCORED, false, "weft_requests_scored_total", "Requests without drawing that were computed.")                     \
     X(CANCELLED, false, "weft_requests_cancelled_total", "Requests that were cancelled.")                              \
-    X(FAILED, false, "weft_requests_failed_total", "Requests that failed, or were refused.")                           \
+    X(FAILED, false, "weft_requests_failed_total", "Requests that failed, or that the engine refused.")                \
     X(RUNNING, true, "weft_requests_running", "Requests that run, after the last step.")                               \
     X(WAITING, true, "weft_requests_waiting", "Requests in the queue, after the last step.")                           \
     X(PREEMPTED, false, "weft_preemptions_total", "Requests that gave their place in the cache to others.")            \
@@ -56,6 +56,7 @@ struct weft_engine_stats {
     weft_counter *counter[COUNTER_COUNT];
     weft_histogram *histogram[HISTOGRAM_COUNT];
     double tick_ns;
+    bool begun;               // the first step is what counting begins with, not what the engine did before
     int64_t ended;            // since the last step
     weft_engine_state before; // what the counters say already
     weft_mesh_times exchanged;
@@ -73,7 +74,6 @@ weft_status weft_engine_stats_create(weft_metrics *metrics, const weft_mesh_time
         WEFT_TRY_GOTO(weft_histogram_create(metrics, histograms[i].name, histograms[i].help, histograms[i].unit,
                                             &s->histogram[i]));
     s->times = times;
-    if (times) s->exchanged = *times;
     s->tick_ns = weft_clock_tick_seconds() * 1e9;
     *out = s;
     return WEFT_OK;
@@ -95,9 +95,18 @@ static void add_exchanges(weft_engine_stats *s)
     s->exchanged = now;
 }
 
+static void begin(weft_engine_stats *s, const weft_engine *engine)
+{
+    if (s->begun) return;
+    s->begun = true;
+    s->before = weft_engine_state_of(engine);
+    if (s->times) s->exchanged = *s->times;
+}
+
 weft_status weft_engine_stats_step(weft_engine_stats *s, weft_engine *engine, int *rows)
 {
     if (!s) return weft_engine_step(engine, rows);
+    begin(s, engine);
     const int64_t start = weft_clock_ns();
     WEFT_TRY(weft_engine_step(engine, rows));
     const weft_engine_state now = weft_engine_state_of(engine), *was = &s->before;

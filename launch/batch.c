@@ -41,6 +41,7 @@ static void on_token(void *arg, const weft_drawn *drawn)
     wi_batch *b = p->item->owner;
     const int others = p->item->request.logprobs;
     wi_drawn d = {.token = drawn->id, .has_logprob = others >= 0, .others = others > 0 ? others : 0};
+    weft_engine_stats_token(b->stats, &p->times);
     if (p->ended) return;
     if (d.has_logprob) d.logprob = drawn->logprob;
     for (int i = 0; i < d.others; i++) {
@@ -67,6 +68,7 @@ static void on_end(void *arg, weft_finish finish)
     wi_batch *b = p->item->owner;
     b->running--;
     p->id = 0;
+    weft_engine_stats_ended(b->stats, &p->times, finish, p->ended);
     if (p->ended) return; // at a stop text
     if (finish == WEFT_FINISH_FAILED) {
         fail_item(b, p->item);
@@ -128,9 +130,11 @@ static weft_status submit(wi_batch *b, const wi_order_request *r, wi_item *item)
             request.arg = &item->parts[part->index];
         }
         status = weft_engine_submit(b->model->engine, &request, &id);
+        if (status < 0) weft_engine_stats_refused(b->stats);
         if (status < 0) break;
         if (!first) first = id;
         if (item) item->parts[part->index].id = id;
+        if (item) weft_engine_stats_submitted(b->stats, &item->parts[part->index].times, r->token_count);
         b->figures.prompt_tokens += request.token_count;
         b->figures.again_tokens += part->drawn_count;
     }
@@ -314,7 +318,7 @@ static weft_status turn(wi_batch *b, wi_stop *stop)
     WEFT_TRY(obey(b, message, bytes, stop));
     if (*stop != WI_GO_ON) return WEFT_OK;
     WEFT_TRY(send(b));
-    WEFT_TRY(weft_engine_step(b->model->engine, &rows));
+    WEFT_TRY(weft_engine_stats_step(b->stats, b->model->engine, &rows));
     b->figures.steps += rows > 0;
     if (b->feed && b->status == WEFT_OK) remember(b, deliver(b, false));
     return WEFT_OK;

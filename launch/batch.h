@@ -32,6 +32,7 @@ typedef struct {
     const wi_batch_options *options;
     wi_model *model;
     wi_control *control;
+    weft_engine_stats *stats; // or NULL
     // Rank 0's; the others have none.
     wi_feed *feed;
     wi_sink *sink;

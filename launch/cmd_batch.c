@@ -15,6 +15,7 @@
 #include "launch/batch.h"
 #include "launch/batch_header.h"
 #include "launch/batch_show.h"
+#include "launch/stats.h"
 
 typedef struct {
     wi_model_flags model;
@@ -23,7 +24,7 @@ typedef struct {
     int64_t max_tokens, top_k, seed, n, batch_size, context;
     double temperature, top_p, min_p, stop_before, time_limit;
     int scheduler, prefix_sharing; // choices
-    bool ignore_eos, unordered, digest, preempt;
+    bool ignore_eos, unordered, digest, preempt, stats;
 } options_of_batch;
 
 #define FIELD(field) offsetof(options_of_batch, field)
@@ -132,6 +133,7 @@ static const weft_flag flags[] = {
      .offset = FIELD(digest),
      .help = "print a hash of ids and tokens, in input order"},
     WI_MODEL_FLAGS(options_of_batch),
+    WI_STATS_FLAG(options_of_batch),
     {.name = "json",
      .kind = WEFT_FLAG_STRING,
      .offset = FIELD(json),
@@ -171,6 +173,7 @@ typedef struct {
     const options_of_batch *options;
     const char *folder;
     wi_model model;
+    wi_stats stats;
     wi_request_rules rules;
     wi_batch_options how;
     wi_result_style style;
@@ -385,8 +388,9 @@ static weft_status write_json(const job_of_batch *j, weft_status ended)
     weft_json_write_int(&w, "again_tokens", f->again_tokens);
     weft_json_write_int(&w, "tokens", f->tokens);
     weft_json_write_int(&w, "steps", f->steps);
+    weft_json_write_int(&w, "computed_positions", state.computed);
+    weft_json_write_int(&w, "shared_positions", state.found);
     weft_json_write_int(&w, "preempted", state.preempted);
-    weft_json_write_int(&w, "found_tokens", state.found);
     weft_json_write_int(&w, "evicted_blocks", state.evicted);
     weft_json_write_real(&w, "load_s", j->model.load_s);
     weft_json_write_real(&w, "seconds", f->seconds);
@@ -407,6 +411,7 @@ static weft_status tell(const job_of_batch *j, weft_status ended)
     char error[WEFT_ERROR_TEXT_MAX];
     snprintf(error, sizeof error, "%s", weft_error_text());
     print_figures(j);
+    wi_stats_print(&j->stats);
     if (j->options->json) WEFT_TRY(write_json(j, ended));
     if (ended < 0) return weft_fail(ended, "%s", error);
     if (j->options->digest) print_digest(j);
@@ -425,11 +430,14 @@ static weft_status run_batch(weft_job *job, const wi_call *call)
     WEFT_TRY_GOTO(weft_comm_agree(world, status, NULL));
     WEFT_TRY_GOTO(wi_model_begin(job, call, &j.options->model, true, &j.model));
     WEFT_TRY_GOTO(load(&j, call));
+    WEFT_TRY_GOTO(wi_stats_open(j.options->stats, &j.model, &j.stats));
+    j.batch.stats = j.stats.engine;
     WEFT_TRY_GOTO(prepare(&j));
     status = wi_batch_run(&j.batch);
     if (speaks && status != WEFT_LOST && status != WEFT_DEADLINE) status = tell(&j, status);
 fail:
     wi_control_destroy(j.control);
+    wi_stats_close(&j.stats);
     wi_model_close(&j.model);
     wi_batch_free(&j.batch);
     wi_feed_destroy(j.feed);

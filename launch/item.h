@@ -3,7 +3,7 @@
 #ifndef WEFT_LAUNCH_ITEM_H
 #define WEFT_LAUNCH_ITEM_H
 
-#include "engine/engine.h"
+#include "engine/stats.h"
 #include "launch/answer.h"
 #include "launch/draws.h"
 
@@ -16,7 +16,8 @@ typedef struct {
     int64_t id; // the engine's; 0: not there, or not any more
     wi_answer answer;
     wi_draws draws;
-    bool ended; // nothing is added any more, whatever the engine still draws
+    weft_request_times times; // for --stats
+    bool ended;               // nothing is added any more, whatever the engine still draws
 } wi_part;
 
 struct wi_item {

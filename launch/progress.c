@@ -154,17 +154,17 @@ static weft_status continued(wi_progress *p, int64_t request, int continuation, 
                          "the journal tells of request %lld, which was not at work; remove it to start anew",
                          (long long)request);
     if (!b) WEFT_TRY(begin(p, request, &b));
-    if (continuation >= b->count) {
+    if (!b->of || continuation >= b->count) {
         wi_continued *more = realloc(b->of, (size_t)(continuation + 1) * sizeof *more);
         if (!more) return weft_fail(WEFT_NO_MEMORY, "no memory for %d continuations", continuation + 1);
         memset(more + b->count, 0, (size_t)(continuation + 1 - b->count) * sizeof *more);
         b->of = more;
         b->count = continuation + 1;
     }
-    *out = &b->of[continuation];
-    if ((*out)->ended)
+    if (b->of[continuation].ended)
         return weft_fail(WEFT_FORMAT, "the journal goes on with request %lld behind its end; remove it to start anew",
                          (long long)request);
+    *out = &b->of[continuation];
     return WEFT_OK;
 }
 
@@ -205,8 +205,9 @@ static weft_status on_input(void *arg, const wi_lines_place *place, int64_t requ
 static weft_status on_token(void *arg, int64_t request, int continuation, const wi_drawn *drawn)
 {
     wi_progress *p = ((reading *)arg)->of;
-    wi_continued *c;
-    WEFT_TRY(continued(p, request, continuation, &c));
+    wi_continued *c = NULL;
+    const weft_status status = continued(p, request, continuation, &c);
+    if (!c) return status;
     p->tokens++;
     return wi_draws_add(&c->draws, drawn);
 }
@@ -214,8 +215,9 @@ static weft_status on_token(void *arg, int64_t request, int continuation, const 
 static weft_status on_end(void *arg, int64_t request, int continuation, int finish)
 {
     wi_progress *p = ((reading *)arg)->of;
-    wi_continued *c;
-    WEFT_TRY(continued(p, request, continuation, &c));
+    wi_continued *c = NULL;
+    const weft_status status = continued(p, request, continuation, &c);
+    if (!c) return status;
     c->ended = true;
     c->finish = finish;
     return WEFT_OK;

@@ -10,7 +10,7 @@ weft_status wi_stats_open(bool wanted, const wi_model *model, wi_stats *out)
     return weft_engine_stats_create(out->metrics, model->mesh.times, &out->engine);
 }
 
-void wi_stats_print(wi_stats *s)
+void wi_stats_print(const wi_stats *s)
 {
     if (s->metrics && s->speaks) weft_metrics_print(s->metrics, stderr);
 }

@@ -20,7 +20,7 @@ typedef struct {
 
 // Of a model that was loaded. `out` is zeroed; close it also when this fails.
 weft_status wi_stats_open(bool wanted, const wi_model *model, wi_stats *out);
-void wi_stats_print(wi_stats *stats); // on rank 0, if wanted
+void wi_stats_print(const wi_stats *stats); // on rank 0, if wanted
 void wi_stats_close(wi_stats *stats);
 
 #endif

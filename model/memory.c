@@ -26,6 +26,7 @@ static int64_t cut_layers(const weft_model_config *c, weft_cache_cut *cut)
     if (!fits) *cut = (weft_cache_cut){.kinds = 1};
     for (int64_t i = 0; i < c->layers; i++) layers[fits ? kind_of(cut, c->layer[i].window) : 0]++;
     for (int k = 0; k < cut->kinds; k++) each = common(each, layers[k]);
+    if (each == 0) each = 1; // no layers at all
     for (int k = 0; k < cut->kinds; k++) cut->groups[k] = (int)(layers[k] / each);
     return each;
 }

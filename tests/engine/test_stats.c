@@ -60,6 +60,8 @@ int main(void)
     const rig_options options = rig_defaults();
     rig_open(&at, "llama-plain", &options);
     CHECK_OK(weft_metrics_create(&metrics));
+    run(&at, unheard, 3); // what was before does not count
+    memset(unheard, 0, sizeof unheard);
     CHECK_OK(weft_engine_stats_create(metrics, NULL, &stats));
     run(&at, requests, 3); // nothing to draw; 4 tokens; 3 of 8
     weft_engine_stats_refused(stats);

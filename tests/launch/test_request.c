@@ -226,7 +226,7 @@ static void test_sizes(void)
 
 static void test_json(void)
 {
-    char deep[100] = "{\"prompt\":\"x\",\"stop\":";
+    char deep[100];
     wi_query r;
     bad("", NULL, "empty");
     bad("null", NULL, "must be a JSON object");
@@ -244,7 +244,7 @@ static void test_json(void)
     bad("{\"prompt\":\"x\",\"temperature\":NaN}", NULL, "the request");
     bad("{\"prompt\":\"x\",\"temperature\":Infinity}", NULL, "the request");
     bad("{\"prompt\":\"x\",\"temperature\":1e400}", NULL, "the request");
-    for (int i = 0; i < 20; i++) strcat(deep, "[");
+    snprintf(deep, sizeof deep, "{\"prompt\":\"x\",\"stop\":%.20s", "[[[[[[[[[[[[[[[[[[[[");
     bad(deep, NULL, "deep");
     CHECK_OK(wi_request_parse("{\"prompt\":\"a\0b\"}", 16, 1, &rules, &r));
     CHECK(r.error != NULL);
