@@ -146,11 +146,20 @@ static weft_status submit(wi_batch *b, const wi_order_request *r, wi_item *item)
 static weft_status obey(wi_batch *b, const unsigned char *message, size_t bytes, wi_stop *stop)
 {
     wi_orders_reader reader;
+    wi_orders_head head;
     wi_order_request request;
     wi_order_kind kind;
     int arrival = 0;
     int64_t id;
-    wi_orders_read(&reader, message, bytes, stop);
+    wi_orders_read(&reader, message, bytes, &head);
+    *stop = head.stop;
+    if (head.decisions != b->decided) {
+        const weft_status status =
+            weft_fail(WEFT_INTERNAL, "after step %lld this rank's scheduler and rank 0's have decided otherwise",
+                      (long long)weft_engine_state_of(b->model->engine).steps);
+        weft_job_abort(weft_comm_job(b->model->world), status, weft_error_text());
+        return status;
+    }
     while ((kind = wi_orders_next(&reader, &request, &id)) != WI_ORDER_NONE) {
         if (kind == WI_ORDER_CANCEL)
             weft_engine_cancel(b->model->engine, id);
@@ -263,12 +272,13 @@ static wi_stop decide(wi_batch *b)
 static weft_status send(wi_batch *b)
 {
     wi_orders *o = &b->orders[b->turn];
+    b->decided = weft_engine_state_of(b->model->engine).decisions;
     if (!b->feed) {
         wi_control_signal(b->control);
         return wi_control_begin(b->control, NULL, 0);
     }
     const wi_stop stop = decide(b);
-    wi_orders_begin(o, stop);
+    wi_orders_begin(o, &(wi_orders_head){.stop = stop, .decisions = b->decided});
     for (int i = 0; i < b->cancel_count; i++) wi_orders_cancel(o, b->cancels[i]);
     b->cancel_count = 0;
     if (stop == WI_GO_ON) remember(b, arrivals(b));

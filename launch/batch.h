@@ -48,6 +48,7 @@ typedef struct {
     int cancel_count, cancel_room;
     wi_orders orders[2]; // the message that is on its way, and the next
     int turn;
+    uint64_t decided; // by the scheduler, when the message that is on its way was begun: alike on all ranks
     bool input_ended, input_moved;
     weft_status status; // of what failed in a callback
     char error[WEFT_ERROR_TEXT_MAX];

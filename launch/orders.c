@@ -38,11 +38,10 @@ static void put(wi_orders *o, const void *data, size_t bytes)
     o->used += all;
 }
 
-void wi_orders_begin(wi_orders *o, wi_stop stop)
+void wi_orders_begin(wi_orders *o, const wi_orders_head *head)
 {
-    const int64_t word = stop;
     o->used = 0;
-    put(o, &word, sizeof word);
+    put(o, head, sizeof *head);
 }
 
 void wi_orders_cancel(wi_orders *o, int64_t id)
@@ -86,11 +85,11 @@ static const void *take(wi_orders_reader *r, size_t bytes)
     return at;
 }
 
-void wi_orders_read(wi_orders_reader *r, const unsigned char *message, size_t bytes, wi_stop *stop)
+void wi_orders_read(wi_orders_reader *r, const unsigned char *message, size_t bytes, wi_orders_head *head)
 {
     r->at = message;
     r->end = message + bytes;
-    *stop = (wi_stop) * (const int64_t *)take(r, sizeof(int64_t));
+    memcpy(head, take(r, sizeof *head), sizeof *head);
 }
 
 wi_order_kind wi_orders_next(wi_orders_reader *r, wi_order_request *out, int64_t *id)

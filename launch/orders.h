@@ -40,7 +40,12 @@ typedef struct {
     bool failed; // no memory
 } wi_orders;
 
-void wi_orders_begin(wi_orders *orders, wi_stop stop);
+typedef struct {
+    wi_stop stop;
+    uint64_t decisions; // a hash of all that rank 0's scheduler has decided when the message was begun
+} wi_orders_head;
+
+void wi_orders_begin(wi_orders *orders, const wi_orders_head *head);
 void wi_orders_submit(wi_orders *orders, const wi_order_request *request);
 void wi_orders_cancel(wi_orders *orders, int64_t id);
 void wi_orders_free(wi_orders *orders);
@@ -52,7 +57,7 @@ typedef struct {
 } wi_orders_reader;
 typedef enum { WI_ORDER_SUBMIT, WI_ORDER_CANCEL, WI_ORDER_NONE } wi_order_kind;
 
-void wi_orders_read(wi_orders_reader *reader, const unsigned char *message, size_t bytes, wi_stop *stop);
+void wi_orders_read(wi_orders_reader *reader, const unsigned char *message, size_t bytes, wi_orders_head *head);
 wi_order_kind wi_orders_next(wi_orders_reader *reader, wi_order_request *request, int64_t *id);
 
 #endif
