@@ -23,8 +23,8 @@ typedef struct {
     weft_flag_list stop;
     int64_t max_tokens, top_k, seed, n, batch_size, context;
     double temperature, top_p, min_p, stop_before, time_limit;
-    int scheduler, prefix_sharing; // choices
-    bool ignore_eos, unordered, digest, preempt, stats;
+    wi_engine_flags engine;
+    bool ignore_eos, unordered, digest, stats;
 } options_of_batch;
 
 #define FIELD(field) offsetof(options_of_batch, field)
@@ -51,20 +51,7 @@ static const weft_flag flags[] = {
      .help = "continuations that are generated at once",
      .min = 1,
      .max = 4096},
-    {.name = "scheduler",
-     .kind = WEFT_FLAG_CHOICE,
-     .offset = FIELD(scheduler),
-     .help = "what a step takes first: what is being generated, or prompts that were begun",
-     .choices = "fifo|prefill-first"},
-    {.name = "prefix-sharing",
-     .kind = WEFT_FLAG_CHOICE,
-     .offset = FIELD(prefix_sharing),
-     .help = "requests that begin alike share what is computed of that",
-     .choices = "on|off"},
-    {.name = "preempt",
-     .kind = WEFT_FLAG_BOOL,
-     .offset = FIELD(preempt),
-     .help = "begin as soon as a prompt fits the cache and start over where it runs out; else wait for room for all"},
+    WI_ENGINE_FLAGS(options_of_batch),
     {.name = "context",
      .kind = WEFT_FLAG_INT,
      .offset = FIELD(context),
@@ -289,9 +276,7 @@ static weft_status load(job_of_batch *j, const wi_call *call)
                                   .requests = (int)o->batch_size,
                                   .logit_rows = (int)o->batch_size,
                                   .cache_limit = cache_limit(m),
-                                  .schedule = (weft_schedule)o->scheduler,
-                                  .unshared = o->prefix_sharing == 1,
-                                  .preempts = o->preempt};
+                                  .engine = o->engine};
     WEFT_TRY(wi_model_load(m, call, &o->model, &needs));
     const int64_t longest = weft_engine_longest(m->engine);
     if (longest >= j->rules.context) return WEFT_OK;

@@ -9,6 +9,7 @@ typedef struct {
     wi_model_flags model;
     weft_bench_batch_options bench;
     const char *file;
+    wi_engine_flags engine;
     bool stats;
 } options_of_batch;
 
@@ -47,6 +48,7 @@ static const weft_flag flags[] = {
      .help = "requests at once",
      .min = 1,
      .max = 4096},
+    WI_ENGINE_FLAGS(options_of_batch),
     {.name = "rate",
      .kind = WEFT_FLAG_REAL,
      .offset = FIELD(rate),
@@ -112,7 +114,8 @@ static weft_status run_batch(weft_job *job, const wi_call *call)
                                   .logit_rows = at_once,
                                   .prompt = load.prompts / load.count,
                                   .tokens = load.generated / load.count,
-                                  .loaded = true};
+                                  .loaded = true,
+                                  .engine = o->engine};
     WEFT_TRY_GOTO(wi_model_load(&m, call, &o->model, &needs));
     WEFT_TRY_GOTO(wi_stats_open(o->stats, &m, &stats));
     const weft_bench_subject subject = {.name = call->operands->operand[0],

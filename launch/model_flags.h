@@ -3,6 +3,7 @@
 #ifndef WEFT_LAUNCH_MODEL_FLAGS_H
 #define WEFT_LAUNCH_MODEL_FLAGS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "core/flags.h"
@@ -81,6 +82,30 @@ typedef struct {
     {                                                                                                                  \
         .name = "chunk", .kind = WEFT_FLAG_INT, .offset = offsetof(options, model.chunk),                              \
         .help = "most tokens of one step, of one context rank", .min = 1, .max = 65536                                 \
+    }
+
+// How requests of many are served together.
+typedef struct {
+    int schedule, sharing; // choices
+    bool preempts;
+} wi_engine_flags;
+
+// Likewise for wi_engine_flags, the field `engine`.
+#define WI_ENGINE_FLAGS(options)                                                                                       \
+    {.name = "scheduler",                                                                                              \
+     .kind = WEFT_FLAG_CHOICE,                                                                                         \
+     .offset = offsetof(options, engine.schedule),                                                                     \
+     .help = "what a step takes first: what is being generated, or prompts that were begun",                           \
+     .choices = "fifo|prefill-first"},                                                                                 \
+        {.name = "prefix-sharing",                                                                                     \
+         .kind = WEFT_FLAG_CHOICE,                                                                                     \
+         .offset = offsetof(options, engine.sharing),                                                                  \
+         .help = "requests that begin alike share what is computed of that",                                           \
+         .choices = "on|off"},                                                                                         \
+    {                                                                                                                  \
+        .name = "preempt", .kind = WEFT_FLAG_BOOL, .offset = offsetof(options, engine.preempts),                       \
+        .help =                                                                                                        \
+            "begin as soon as a prompt fits the cache and start over where it runs out; else wait for room for all"    \
     }
 
 #define WI_MODEL_DEFAULTS                                                                                              \

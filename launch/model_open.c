@@ -134,10 +134,10 @@ weft_status wi_model_load(wi_model *m, const wi_call *call, const wi_model_flags
     weft_engine_options engine = {.block = WI_CACHE_BLOCK,
                                   .requests = needs->requests,
                                   .chunk = (int)flags->chunk,
-                                  .schedule = needs->schedule,
-                                  .unshared = needs->unshared,
-                                  .preempts = needs->preempts,
-                                  .margin = needs->preempts ? 0.05 : 0};
+                                  .schedule = (weft_schedule)needs->engine.schedule,
+                                  .unshared = needs->engine.sharing == 1,
+                                  .preempts = needs->engine.preempts,
+                                  .margin = needs->engine.preempts ? 0.05 : 0};
     const int64_t start = weft_clock_ns();
     weft_mesh_shape shape;
     WEFT_TRY(wi_weights_of(flags, &m->cpu, &model.weights));

@@ -17,8 +17,7 @@ typedef struct {
     int64_t prompt, tokens;
     bool loaded;
     int64_t cache_limit; // bytes that the cache takes at most, but for one request's; 0: no limit
-    weft_schedule schedule;
-    bool unshared, preempts; // as in weft_engine_options
+    wi_engine_flags engine;
 } wi_model_needs;
 
 typedef struct {
