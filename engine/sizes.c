@@ -2,13 +2,15 @@
 #include "engine/engine.h"
 #include "engine/engine_impl.h"
 
+// Ranks that rows are dealt over; 1 where each computes all.
+static int dealt_over(const weft_mesh_shape *mesh) { return mesh->dense == WEFT_DENSE_TP ? mesh->cp : 1; }
+
 wi_kv_shape wi_engine_kv(const weft_cache_cut *cut, const weft_mesh_shape *mesh, const weft_engine_options *options)
 {
-    const bool dealt = mesh->cp > 1 && mesh->dense == WEFT_DENSE_TP;
     wi_kv_shape shape = {.ranks = mesh->cp,
                          .units = options->cache_units,
                          .block = options->block,
-                         .rows = options->chunk * (dealt ? mesh->cp : 1),
+                         .rows = options->chunk * dealt_over(mesh),
                          .requests = options->requests,
                          .kind_count = cut->kinds,
                          .eviction = options->eviction,
@@ -20,9 +22,7 @@ wi_kv_shape wi_engine_kv(const weft_cache_cut *cut, const weft_mesh_shape *mesh,
 wi_rows_shape wi_engine_rows(const weft_cache_cut *cut, const weft_mesh_shape *mesh, const weft_engine_options *options,
                              int logit_rows, size_t vocab)
 {
-    const bool dealt = mesh->cp > 1 && mesh->dense == WEFT_DENSE_TP;
-    wi_rows_shape shape = {
-        .ranks = dealt ? mesh->cp : 1, .room = options->chunk, .logit_room = logit_rows, .vocab = vocab};
+    wi_rows_shape shape = {.ranks = dealt_over(mesh), .room = options->chunk, .logit_room = logit_rows, .vocab = vocab};
     for (int k = 0; k < cut->kinds; k++) shape.groups += cut->groups[k];
     return shape;
 }

@@ -61,7 +61,8 @@ void wi_feed_tell(const wi_feed *f, wi_lines_place *place, int64_t *requests)
 static seen_id hash_of(const wi_query *r)
 {
     weft_sha256 hash;
-    char text[65], part[17] = "";
+    unsigned char digest[32];
+    seen_id id;
     const bool is_int = !r->id || r->id_is_int;
     const int64_t number = r->id ? strtoll(r->id, NULL, 10) : r->line;
     weft_sha256_begin(&hash);
@@ -70,12 +71,8 @@ static seen_id hash_of(const wi_query *r)
         weft_sha256_add(&hash, &number, sizeof number);
     else
         weft_sha256_add(&hash, r->id, strlen(r->id));
-    weft_sha256_end(&hash, text);
-    seen_id id;
-    for (int i = 0; i < 2; i++) {
-        memcpy(part, text + 16 * i, 16);
-        id.half[i] = strtoull(part, NULL, 16);
-    }
+    weft_sha256_finish(&hash, digest);
+    memcpy(&id, digest, sizeof id);
     if (!id.half[0] && !id.half[1]) id.half[0] = 1;
     return id;
 }

@@ -42,16 +42,17 @@ weft_status wi_request_fail(wi_query *r, const char *param)
 static int64_t seed_of(const wi_query *r, const wi_request_rules *rules)
 {
     weft_sha256 hash;
-    char text[65], first[16] = "";
+    unsigned char digest[32];
+    uint64_t first = 0;
     weft_sha256_begin(&hash);
     weft_sha256_add(&hash, &rules->seed, sizeof rules->seed);
     if (r->id)
         weft_sha256_add(&hash, r->id, strlen(r->id));
     else
         weft_sha256_add(&hash, &r->line, sizeof r->line);
-    weft_sha256_end(&hash, text);
-    memcpy(first, text, 15); // 60 bits
-    return (int64_t)strtoull(first, NULL, 16);
+    weft_sha256_finish(&hash, digest);
+    for (int i = 0; i < 8; i++) first = first << 8 | digest[i];
+    return (int64_t)(first >> 4); // 60 bits
 }
 
 static weft_status take_id(wi_query *r, const weft_json *value)

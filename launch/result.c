@@ -11,7 +11,6 @@ static void hash_of(const wi_item *item, unsigned char out[32])
 {
     const wi_query *r = &item->request;
     weft_sha256 hash;
-    char text[65];
     weft_sha256_begin(&hash);
     if (r->id)
         weft_sha256_add(&hash, r->id, strlen(r->id) + 1);
@@ -23,11 +22,7 @@ static void hash_of(const wi_item *item, unsigned char out[32])
         weft_sha256_add(&hash, &count, sizeof count);
         weft_sha256_add(&hash, d->tokens, (size_t)d->count * sizeof *d->tokens);
     }
-    weft_sha256_end(&hash, text);
-    for (int i = 0; i < 32; i++) {
-        const char pair[3] = {text[2 * i], text[2 * i + 1], 0};
-        out[i] = (unsigned char)strtoul(pair, NULL, 16);
-    }
+    weft_sha256_finish(&hash, out);
 }
 
 static void write_id(weft_json_writer *w, const char *key, const wi_query *r)

@@ -5,38 +5,9 @@
 #include "core/philox.h"
 #include "engine/sampler.h"
 #include "tests/check.h"
+#include "tests/engine/allocations.h"
 
 enum { VOCAB = 1003, STEPS = 60, PROMPT = 40, ALL = PROMPT + STEPS };
-
-static int allocations; // the linker sends the sampler's calls here
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t count, size_t bytes);
-void *__real_realloc(void *memory, size_t bytes);
-void *__real_aligned_alloc(size_t align, size_t bytes);
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t count, size_t bytes);
-void *__wrap_realloc(void *memory, size_t bytes);
-void *__wrap_aligned_alloc(size_t align, size_t bytes);
-void *__wrap_malloc(size_t bytes)
-{
-    allocations++;
-    return __real_malloc(bytes);
-}
-void *__wrap_calloc(size_t count, size_t bytes)
-{
-    allocations++;
-    return __real_calloc(count, bytes);
-}
-void *__wrap_realloc(void *memory, size_t bytes)
-{
-    allocations++;
-    return __real_realloc(memory, bytes);
-}
-void *__wrap_aligned_alloc(size_t align, size_t bytes)
-{
-    allocations++;
-    return __real_aligned_alloc(align, bytes);
-}
 
 static weft_kernels table;
 static weft_team *team; // of three threads
@@ -192,7 +163,7 @@ static void test_batches(void)
             const weft_request_sampling how = sampling_of(k);
             CHECK_OK(wi_sampler_create(&model, &how, tokens[k], PROMPT, 0, STEPS, &samplers[k]));
         }
-        const int before = allocations;
+        const int64_t before = allocations_so_far();
         for (int i = 0; i < STEPS; i++) {
             wi_draw draws[KINDS];
             for (int k = 0; k < KINDS; k++) {
@@ -208,11 +179,11 @@ static void test_batches(void)
                 CHECK_INT(draws[k].out.top_count, want[k][i].top_count);
             }
         }
-        CHECK_INT(allocations, before);
+        CHECK_INT(allocations_so_far(), before);
         for (int k = 0; k < KINDS; k++) wi_sampler_destroy(samplers[k]);
         wi_drawing_destroy(drawing);
     }
-    CHECK(allocations > 0); // they are counted
+    CHECK(allocations_so_far() > 0); // they are counted
     free(logits);
 }
 

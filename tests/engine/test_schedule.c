@@ -7,36 +7,9 @@
 #include "core/philox.h"
 #include "engine/schedule.h"
 #include "tests/check.h"
+#include "tests/engine/allocations.h"
 
 enum { RANKS_MAX = 5, REQUESTS_MAX = 48, LENGTH_MAX = 700, ALPHABET = 3 };
-
-// ---- allocations are counted: a step makes none ----
-
-static int64_t allocations;
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t count, size_t bytes);
-void *__real_realloc(void *memory, size_t bytes);
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t count, size_t bytes);
-void *__wrap_realloc(void *memory, size_t bytes);
-
-void *__wrap_malloc(size_t bytes)
-{
-    allocations++;
-    return __real_malloc(bytes);
-}
-
-void *__wrap_calloc(size_t count, size_t bytes)
-{
-    allocations++;
-    return __real_calloc(count, bytes);
-}
-
-void *__wrap_realloc(void *memory, size_t bytes)
-{
-    allocations++;
-    return __real_realloc(memory, bytes);
-}
 
 // ---- the world of one run ----
 
@@ -165,7 +138,7 @@ static void arrive(world *w)
     int at = 0;
     while (at < REQUESTS_MAX && w->rank[0].requests[at].lives) at++;
     if (at == REQUESTS_MAX) return;
-    request *r = __real_malloc(sizeof *r);
+    request *r = malloc(sizeof *r);
     *r = (request){.lives = true, .number = w->submitted++};
     const int draws = roll(w, 8) ? 1 + (int)roll(w, 60) : 0;
     const int prompt = 1 + (int)roll(w, roll(w, 3) ? 80 : LENGTH_MAX - 64), drawn = draws > 1 ? (int)roll(w, 2) : 0;
@@ -332,9 +305,9 @@ static int step(world *w)
     int count = 0;
     for (int i = 0; i < w->cache.ranks; i++) {
         rank_state *s = &w->rank[i];
-        const int64_t before = allocations;
+        const int64_t before = allocations_so_far();
         const int mine = wi_schedule_step(s->schedule, &shares[i]);
-        CHECK_INT(allocations, before);
+        CHECK_INT(allocations_so_far(), before);
         if (i == 0) count = mine;
         CHECK_INT(mine, count);
         CHECK_INT(wi_schedule_state_of(s->schedule).decisions, wi_schedule_state_of(w->rank[0].schedule).decisions);
@@ -429,7 +402,7 @@ static void measure(void)
     int steps = 0;
     for (int i = 0; i < 64 + STEPS; i++) {
         const wi_slice *shares;
-        const int64_t before = allocations;
+        const int64_t before = allocations_so_far();
         clock_gettime(CLOCK_MONOTONIC, &begin);
         const int count = wi_schedule_step(s.schedule, &shares);
         wi_rows_batch(s.rows);
@@ -439,7 +412,7 @@ static void measure(void)
             if (r->work.cached == r->work.count) r->tokens[r->work.count++] = j;
         }
         clock_gettime(CLOCK_MONOTONIC, &until);
-        CHECK_INT(allocations, before);
+        CHECK_INT(allocations_so_far(), before);
         const double us = (double)(until.tv_sec - begin.tv_sec) * 1e6 + (double)(until.tv_nsec - begin.tv_nsec) * 1e-3;
         if (count < REQUESTS) continue;
         if (us < best) best = us;
