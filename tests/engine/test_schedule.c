@@ -18,7 +18,8 @@ typedef struct {
     int32_t tokens[LENGTH_MAX];
     uint64_t text[LENGTH_MAX]; // a hash of the tokens up to each
     int restart_at;            // so many tokens turn its rotations another way; 0: never
-    bool lives, cancelled;
+    int drafts;                // how often tokens were taken back
+    bool lives;
     int number;
 } request;
 
@@ -37,7 +38,7 @@ typedef struct {
     uint64_t seed, draws;
     rank_state rank[RANKS_MAX];
     int submitted, ended;
-    int64_t preempted, found, evicted, copied, forked, restarted;
+    int64_t preempted, found, evicted, copied, forked, restarted, taken_back;
 } world;
 
 static uint32_t roll(world *w, uint32_t sides)
@@ -182,6 +183,26 @@ static void end(world *w, int at)
     w->ended++;
 }
 
+// Generated tokens are taken back, as who drafted them would: others are drawn in their place.
+static void take_back(world *w)
+{
+    const int at = (int)roll(w, REQUESTS_MAX);
+    const wi_work *first = &w->rank[0].requests[at].work;
+    if (!w->rank[0].requests[at].lives || !first->runs || first->cached <= first->prompt) return;
+    const int kept = first->prompt + (int)roll(w, (uint32_t)(first->cached - first->prompt) + 1);
+    const bool there = wi_kv_truncate(w->rank[0].cache, &w->rank[0].requests[at].work.sequence, kept);
+    for (int i = 0; i < w->cache.ranks; i++) {
+        wi_work *work = &w->rank[i].requests[at].work;
+        if (i > 0) CHECK_INT(wi_kv_truncate(w->rank[i].cache, &work->sequence, kept), there);
+        if (!there) continue;
+        work->cached = kept;
+        work->count = kept + 1;
+        w->rank[i].requests[at].drafts++;
+        CHECK_INT(work->sequence.count, (kept + w->cache.block - 1) / w->cache.block);
+    }
+    w->taken_back += there;
+}
+
 // ---- the fake model ----
 
 static uint64_t *slot(const rank_state *s, const wi_kv_shape *c, int32_t unit, int64_t position)
@@ -261,13 +282,13 @@ static void read_rows(world *w, const wi_slice *share)
     }
 }
 
-// A token is a function of the text alone.
+// A token is a function of the text, and of how often some were taken back.
 static void finish_share(world *w, const wi_slice *share)
 {
     const int at = (int)((request *)share->of - w->rank[0].requests);
     const request *first = &w->rank[0].requests[at];
     const bool done = first->work.cached + share->rows == first->work.count;
-    const int32_t token = (int32_t)(first->text[first->work.count - 1] >> 40) % ALPHABET;
+    const int32_t token = (int32_t)(mix(first->text[first->work.count - 1], (uint64_t)first->drafts) >> 40) % ALPHABET;
     for (int i = 0; i < w->cache.ranks; i++) {
         request *r = &w->rank[i].requests[at];
         wi_slice mine = *share;
@@ -332,6 +353,7 @@ static void add_up(const world *w, world *sum)
     sum->copied += w->copied;
     sum->forked += w->forked;
     sum->restarted += w->restarted;
+    sum->taken_back += w->taken_back;
     sum->ended += w->ended;
 }
 
@@ -349,6 +371,8 @@ static int64_t run(uint64_t seed, int64_t steps, world *sum)
             const int at = (int)roll(w, REQUESTS_MAX);
             if (w->rank[0].requests[at].lives) end(w, at);
         }
+        // Who takes back what it shares needs more than it reserved.
+        if (!w->schedule.reserves && roll(w, 20) == 0) take_back(w);
         step(w);
     }
     // Nobody else comes, so everybody gets to the end.
@@ -420,6 +444,7 @@ static void measure(void)
         steps++;
     }
     CHECK(steps >= STEPS);
+    CHECK(allocations_so_far() > 0); // they are counted
     printf("a step of %d requests: %.1f us on average, %.1f us at best\n", REQUESTS, sum / steps, best);
     while (wi_schedule_first(s.schedule)) wi_schedule_remove(s.schedule, wi_schedule_first(s.schedule));
     wi_schedule_destroy(s.schedule);
@@ -436,13 +461,14 @@ int main(int argc, char **argv)
     int64_t steps = 0;
     uint64_t seed = first;
     for (; steps < wanted; seed++) steps += run(seed, 1000, &sum);
-    printf("%lld steps of %llu worlds: %d requests ended, %lld preempted, %lld restarted, %lld forked; %lld positions "
-           "found, %lld blocks evicted, %lld units copied\n",
+    printf("%lld steps of %llu worlds: %d requests ended, %lld preempted, %lld restarted, %lld forked, %lld taken "
+           "back; %lld "
+           "positions found, %lld blocks evicted, %lld units copied\n",
            (long long)steps, (unsigned long long)(seed - first), sum.ended, (long long)sum.preempted,
-           (long long)sum.restarted, (long long)sum.forked, (long long)sum.found, (long long)sum.evicted,
-           (long long)sum.copied);
-    CHECK(steps < 100000 || (sum.preempted > 0 && sum.restarted > 0 && sum.forked > 0 && sum.found > 0 &&
-                             sum.evicted > 0 && sum.copied > 0));
+           (long long)sum.restarted, (long long)sum.forked, (long long)sum.taken_back, (long long)sum.found,
+           (long long)sum.evicted, (long long)sum.copied);
+    CHECK(steps < 100000 || (sum.preempted > 0 && sum.restarted > 0 && sum.forked > 0 && sum.taken_back > 0 &&
+                             sum.found > 0 && sum.evicted > 0 && sum.copied > 0));
     measure();
     return 0;
 }
