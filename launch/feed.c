@@ -23,15 +23,14 @@ weft_status wi_feed_create(int file, const char *name, const weft_tokenizer *tok
                            wi_feed **out)
 {
     wi_feed *f = calloc(1, sizeof *f);
-    weft_status status = f ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory for the input");
-    WEFT_TRY_GOTO(status);
+    weft_status status;
+    if (!f) return weft_fail(WEFT_NO_MEMORY, "no memory for the input");
     f->name = name;
     f->tokenizer = tokenizer;
     f->rules = rules;
     f->slots = 1024;
     f->seen = calloc(f->slots, sizeof *f->seen);
-    if (!f->seen) status = weft_fail(WEFT_NO_MEMORY, "no memory for the ids of the input");
-    WEFT_TRY_GOTO(status);
+    if (!f->seen) WEFT_TRY_GOTO(weft_fail(WEFT_NO_MEMORY, "no memory for the ids of the input"));
     WEFT_TRY_GOTO(wi_lines_create(file, name, WI_LINE_BYTES_MAX, &f->lines));
     WEFT_TRY_GOTO(weft_encoder_create(tokenizer, &f->encoder));
     *out = f;
