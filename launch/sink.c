@@ -150,6 +150,7 @@ static weft_status write_lines(wi_sink *s)
 
 weft_status wi_sink_flush(wi_sink *s, bool to_disk)
 {
+    if (s->file < 0) return WEFT_OK; // an earlier run wrote all of it: only the name is left
     const int64_t now = weft_clock_ns();
     const bool sync = s->journal && (to_disk || now - s->synced_ns > SYNC_NS);
     if (s->used > 0) WEFT_TRY(write_lines(s));
