@@ -43,8 +43,8 @@ static double bytes_of(const weft_bench_generate_options *o, const weft_bench_su
     const weft_weights *w = weft_model_weights_of(s->model);
     const weft_pool *pool = weft_engine_pool(s->engine);
     const weft_layout *l = weft_model_layout_of(s->model);
-    const double embedding =
-        (double)weft_range_size(l->vocab) * (double)c->hidden * weft_dtype_bits(w->embedding_type) / 8;
+    const double rows = w->embedding ? (double)weft_range_size(l->vocab) : 0;
+    const double embedding = rows * (double)c->hidden * weft_dtype_bits(w->embedding_type) / 8;
     const weft_cache_cut *cut = weft_pool_cut(pool);
     double cached = 0; // positions of each group of layers
     for (int k = 0; k < cut->kinds; k++) {

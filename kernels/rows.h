@@ -32,6 +32,7 @@ typedef struct {
     size_t out_stride;
     uint8_t *held; // (rows): 1 where the row was written, 0 where not; may be NULL
     size_t rows, width;
+    const weft_gemm_weight *packed; // NULL, or in place of the table: a stack of such rows that was packed as one leaf
 } weft_embed;
 
 // gather: out[i] = in[index[i]]; scatter: out[index[i]] = in[i]. A negative index leaves the row out. What a scatter

@@ -8,6 +8,7 @@ static void embed_rows(weft_model *m, const int32_t *ids, size_t rows, float *ou
 {
     const weft_model_config *c = &m->config;
     const weft_embed args = {.table = m->weights.embedding,
+                             .packed = m->weights.embedding ? NULL : &m->weights.head,
                              .type = m->weights.embedding_type,
                              .count = (int32_t)weft_range_size(m->layout.vocab),
                              .ids = ids,

@@ -44,7 +44,7 @@ typedef struct {
 } weft_layer_weights;
 
 typedef struct {
-    const void *embedding; // (V, H), as weft_embed takes it; raw, without embedding_scale
+    const void *embedding; // (V, H), as weft_embed takes it; raw, without embedding_scale; NULL: its rows are the head's
     weft_dtype embedding_type;
     weft_layer_weights *layer;          // [layers]
     const float *final_norm;            // (H)

@@ -332,8 +332,7 @@ weft_status wi_plan_make(wi_planner *p)
     w->embedding_type = is_code(w->type) ? embedding->type : w->type;
     w->layer = calloc((size_t)c->layers, sizeof *w->layer);
     if (!w->layer) return weft_fail(WEFT_NO_MEMORY, "no memory for %" PRId64 " layers", c->layers);
-    p->plan->embedding =
-        (weft_read){.tensor = embedding, .row = p->layout->vocab.begin, .rows = vocab, .columns = c->hidden};
+    p->plan->embedding = (weft_read){.tensor = embedding, .row = p->layout->vocab.begin, .columns = c->hidden};
     for (int64_t i = 0; i < c->layers; i++) {
         p->times = alike(p, i);
         p->layer = i;
@@ -348,10 +347,14 @@ weft_status wi_plan_make(wi_planner *p)
     WEFT_TRY(add_vector(p, WEFT_PART_FINAL_NORM, -1, &w->final_norm));
     WEFT_TRY(add_matrix(p, &w->head, WEFT_FUSE_STACK, false, &m));
     w->family = m->family;
+    // A tied head serves for lookups too where its packed elements are the stored ones.
+    const bool same = !head && (m->type == WEFT_BF16 || w->family == WEFT_FAMILY_FMA);
+    p->plan->embedding.rows = same ? 0 : vocab;
     set_inputs(m, c->hidden);
     add_rows(m, head ? head : embedding, p->layout->vocab);
     WEFT_TRY(measure(p->plan));
-    p->plan->bytes += (uint64_t)vocab * (uint64_t)c->hidden * (uint64_t)weft_dtype_bits(w->embedding_type) / 8;
+    p->plan->bytes +=
+        (uint64_t)p->plan->embedding.rows * (uint64_t)c->hidden * (uint64_t)weft_dtype_bits(w->embedding_type) / 8;
     return WEFT_OK;
 }
 

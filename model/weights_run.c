@@ -41,7 +41,7 @@ static void note_failure(loading *l, const weft_read *range)
 static bool is_embedding(const loading *l, const wi_source *source)
 {
     const weft_tensor_entry *t = l->p->plan->embedding.tensor;
-    return source->range.tensor == t && l->p->weights->embedding_type == t->type;
+    return l->embedding && source->range.tensor == t && l->p->weights->embedding_type == t->type;
 }
 
 // `rows` rows from row `begin` of a source to `to`, as stored; from s->raw where the source stands the other way round.

@@ -142,11 +142,17 @@ def weft_turn(options, work, kind):
     text, peak = measured(command)
     results = {r["name"]: r["stats"]["median"] for r in json.loads(text)["results"]}
     if work == "prefill":
-        return PROMPT / results["prompts"] * 1e3, peak, None
+        return PROMPT / results["prompts"] * 1e3, weft_memory(options, kind, PROMPT), None
     if work == "decode":
-        share = results["of DRAM bandwidth"]
-        return 1e3 / results["step"], peak, share
+        return 1e3 / results["step"], weft_memory(options, kind, DEPTH + STEPS), results["of DRAM bandwidth"]
     return results["generated tokens"], peak, None
+
+
+def weft_memory(options, kind, positions):
+    """Of the same work without a bench, which reads a buffer larger than caches to know the ceiling."""
+    command = [options.weft, "-n", "1", "--threads", str(options.threads), "run", options.model, "--max-tokens", "2"]
+    command += ["-p", "a " * (positions // 2), "--weights", "stored" if kind == "bf16" else kind]
+    return measured(command)[1]
 
 
 def llama_turn(options, work, file, flash):

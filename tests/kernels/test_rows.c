@@ -145,7 +145,7 @@ static void test_embed(weft_walk *walk, weft_dtype type, size_t rows, size_t wid
         if (at >= 0 && at < COUNT)
             for (size_t j = 0; j < width; j++) expected[i * stride + j] = wide[(size_t)at * width + j] * 1.5F;
     }
-    weft_embed args = {table, type, FIRST, COUNT, ids, 1.5F, out, stride, held, rows, width};
+    weft_embed args = {table, type, FIRST, COUNT, ids, 1.5F, out, stride, held, rows, width, NULL};
     for (int way = 0; way < weft_walk_ways(walk); way++) {
         const weft_op *op = weft_walk_way(walk, way);
         weft_walk_again(walk, out);
@@ -153,6 +153,24 @@ static void test_embed(weft_walk *walk, weft_dtype type, size_t rows, size_t wid
         op->table->rows.embed(op, &args);
         weft_walk_same_floats(walk, way, "out", out, expected, rows * stride);
         for (size_t i = 0; i < rows && args.held; i++) CHECK_INT(held[i], ids[i] >= FIRST && ids[i] < FIRST + COUNT);
+    }
+    for (int family = 0; family < WEFT_FAMILY_COUNT; family++) {
+        if (family != WEFT_FAMILY_FMA && type != WEFT_BF16) continue;
+        const weft_gemm_source source = {
+            .type = type, .data = table, .n = COUNT, .k = (int64_t)width, .row_bytes = width * size};
+        weft_gemm_weight packed;
+        size_t bytes;
+        CHECK_OK(weft_gemm_pack_bytes((weft_family)family, &source, 1, WEFT_FUSE_STACK, NULL, &bytes));
+        CHECK_OK(weft_gemm_pack(ref, (weft_family)family, &source, 1, WEFT_FUSE_STACK, NULL,
+                                weft_walk_memory(walk, bytes, 0), &packed));
+        args.table = NULL;
+        args.packed = &packed;
+        for (int way = 0; way < weft_walk_ways(walk); way++) {
+            const weft_op *op = weft_walk_way(walk, way);
+            weft_walk_again(walk, out);
+            op->table->rows.embed(op, &args);
+            weft_walk_same_floats(walk, way, weft_family_name((weft_family)family), out, expected, rows * stride);
+        }
     }
     weft_walk_release(walk);
 }

@@ -187,9 +187,12 @@ static void check_elements(const char *name, weft_device *device, const weft_cpu
     for (int64_t i = 0; i < config->layers; i++) check_layer(&w.layer[i], i);
     check_vector(w.final_norm, WEFT_PART_FINAL_NORM, -1);
     check_stack(&w.head, config->tied ? tied : head, 1, -1, -1);
-    float *embedding = read_tensor(find(WEFT_PART_EMBEDDING, -1, -1));
-    CHECK_BYTES(w.embedding, embedding, (size_t)(config->vocab * config->hidden) * sizeof(float));
-    free(embedding);
+    if (w.embedding) {
+        float *embedding = read_tensor(find(WEFT_PART_EMBEDDING, -1, -1));
+        CHECK_BYTES(w.embedding, embedding, (size_t)(config->vocab * config->hidden) * sizeof(float));
+        free(embedding);
+    }
+    CHECK(!w.embedding == config->tied); // a tied head serves for both
     weft_weights_free(&w);
     CHECK(!w.layer && !w.memory);
     CHECK_INT(device->allocated, 0);
