@@ -6,18 +6,13 @@
 
 static void embed_rows(weft_model *m, const int32_t *ids, size_t rows, float *out)
 {
-    const weft_model_config *c = &m->config;
-    const weft_embed args = {.table = m->weights.embedding,
-                             .packed = m->weights.embedding ? NULL : &m->weights.head,
-                             .type = m->weights.embedding_type,
-                             .count = (int32_t)weft_range_size(m->layout.vocab),
+    const weft_embed args = {.in = &m->weights.embedding,
                              .ids = ids,
-                             .scale = (float)c->embedding_scale,
+                             .scale = (float)m->config.embedding_scale,
                              .out = out,
-                             .out_stride = (size_t)c->hidden,
-                             .rows = rows,
-                             .width = (size_t)c->hidden};
-    if (rows > 0) m->op.table->rows.embed(&m->op, &args);
+                             .out_stride = (size_t)m->config.hidden,
+                             .rows = rows};
+    m->op.table->rows.embed(&m->op, &args);
 }
 
 // Which rank of the dense group has the row of a token.

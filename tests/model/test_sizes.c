@@ -247,7 +247,8 @@ static void check_sent(void)
                             .logits = 1,
                             .cache = 512,
                             .weight = 2,
-                            .unchanged = 2};
+                            .unchanged = 2,
+                            .head = 2};
     const double sums = 80 * 2 * 2 * (7. / 8) * 100 * 8192 * 4, embedding = 7 * (100. / 8) * 8192 * 4,
                  logits = 7 * 16032. * 4;
     const weft_step_price near = weft_price_step(&config, &layout, &step, 8);
@@ -289,7 +290,8 @@ static void check_sent_by_attention(void)
                       .room = 512,
                       .cache = 512,
                       .weight = 2,
-                      .unchanged = 2};
+                      .unchanged = 2,
+                      .head = 2};
     step.cache_type = WEFT_CACHE_BF16;
     const double linear = sent_of(&config, &other, &step), of_prompt = sent_of(&config, &layout, &step) - linear;
     CHECK_REAL(of_prompt, 80. * 3 * 1280 * 512);
