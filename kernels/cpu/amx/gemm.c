@@ -56,13 +56,9 @@ static unsigned char *packed_at(const run *r, int64_t row, int64_t at, int64_t s
 
 static int64_t steps_of(int64_t begin, int64_t end) { return (end - begin + WI_STEP - 1) / WI_STEP; }
 
-// A tile of rows or less: codes expand step by step, beside the tiles at work.
-static bool expands_beside(const run *r) { return r->w->type != WEFT_BF16 && r->chunk_rows <= TILE; }
-
 static const unsigned char *prepare(const run *r, const span *s, unsigned char *room)
 {
     if (r->w->type == WEFT_BF16) return s->codes;
-    if (expands_beside(r)) return room;
     if (r->w->exact)
         expand_exact(r->w, s, room);
     else if (r->w->type == WEFT_I8)
@@ -72,6 +68,8 @@ static const unsigned char *prepare(const run *r, const span *s, unsigned char *
     return room;
 }
 
+static void finish(const run *r, int root, const float *tile, int64_t row, int64_t rows, int64_t panel);
+
 #include "kernels/cpu/amx/few.inc"
 
 // What is left when blocks of two tiles are done.
@@ -79,7 +77,7 @@ static void multiply(const run *r, const span *s, unsigned char *room, const uns
                      int64_t rows, float *tile)
 {
     const int64_t steps = steps_of(s->begin, s->end);
-    multiply_few(r, s, room, codes, packed_at(r, row, s->at, steps), steps, tile);
+    multiply_few(r, s, codes, packed_at(r, row, s->at, steps), steps, tile);
 }
 
 static void end_leaf(const run *r, const span *s, int64_t row, int64_t rows, float *tile)
