@@ -197,8 +197,8 @@ void weft_mailbox_destroy(weft_mailbox *mailbox); // Local; after a barrier. Acc
 // and keep. `bytes` is not 0.
 weft_status weft_mailbox_send(weft_mailbox *mailbox, int peer, const void *data, size_t bytes);
 size_t weft_mailbox_unsent(const weft_mailbox *mailbox); // bytes that wait for room, for all peers
-// Local. The next letter from there, or *data = NULL while none is here whole; it is kept until the next take from
-// there. LOST or DEADLINE when the job ends.
+// Local. The next letter from there, or *data = NULL while none is here whole; aligned to 8, and kept until the next
+// take from there. LOST or DEADLINE when the job ends.
 weft_status weft_mailbox_take(weft_mailbox *mailbox, int from, const unsigned char **data, size_t *bytes);
 // Called now and then by both: tells the peer about once a second that this rank is there, and where nothing was heard
 // of the peer for as long as the deadline, waits for it as an exchange would, with the deadline counting.

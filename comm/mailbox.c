@@ -1,6 +1,6 @@
 // Letters over windows, so that each transport has them that has windows. To every peer runs a stream of letters, each
-// behind its length, in slots of the peer's window. Flags of one window count the slots that were filled, flags of
-// another those that were emptied: each side only adds to a number of its own.
+// behind its length and filled up to whole words, in slots of the peer's window. Flags of one window count the slots
+// that were filled, flags of another those that were emptied: each side only adds to a number of its own.
 #include <stdlib.h>
 #include <string.h>
 
@@ -121,6 +121,8 @@ static weft_status move_in(weft_mailbox *box, int peer)
     return WEFT_OK;
 }
 
+static size_t padded(size_t bytes) { return (bytes + 7) / 8 * 8; }
+
 static weft_status check_peer(const weft_mailbox *box, int peer)
 {
     if (peer >= 0 && peer < box->comm->size) return WEFT_OK;
@@ -129,11 +131,12 @@ static weft_status check_peer(const weft_mailbox *box, int peer)
 
 static weft_status send(weft_mailbox *box, int peer, const void *data, size_t bytes)
 {
-    const uint64_t length = bytes;
+    const uint64_t length = bytes, fill = 0;
     stream *s = &box->posts[peer].out;
     const size_t before = s->end - s->begin;
     weft_status status = add(s, &length, sizeof length);
     if (status == WEFT_OK) status = add(s, data, bytes);
+    if (status == WEFT_OK) status = add(s, &fill, padded(bytes) - bytes);
     if (status < 0) {
         s->end = s->begin + before; // no half letter
         return status;
@@ -181,11 +184,11 @@ weft_status weft_mailbox_take(weft_mailbox *box, int from, const unsigned char *
     *bytes = 0;
     while (s->end - s->begin >= sizeof length) {
         memcpy(&length, s->bytes + s->begin, sizeof length);
-        if (s->end - s->begin - sizeof length < length) break;
+        if (s->end - s->begin - sizeof length < padded((size_t)length)) break;
         if (length > 0) {
             *data = s->bytes + s->begin + sizeof length;
             *bytes = (size_t)length;
-            p->taken = sizeof length + (size_t)length;
+            p->taken = sizeof length + padded((size_t)length);
             break;
         }
         s->begin += sizeof length; // a sign of life

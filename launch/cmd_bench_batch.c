@@ -106,6 +106,7 @@ static weft_status run_batch(weft_job *job, const wi_call *call)
     wi_stats stats = {0};
     weft_bench_load load = {0};
     weft_status status;
+    WEFT_TRY(wi_one_replica(&o->model, "weft bench batch"));
     WEFT_TRY_GOTO(wi_model_begin(job, call, &o->model, false, &m));
     WEFT_TRY_GOTO(make_load(o, &m, &load));
     const int at_once = o->bench.concurrency < load.count ? (int)o->bench.concurrency : load.count;
