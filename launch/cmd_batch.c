@@ -362,10 +362,10 @@ static void write_replicas(weft_json_writer *w, const wi_batch *b)
     for (int i = 0; i < b->branch_count; i++) {
         const wi_branch *r = &b->branches[i];
         weft_json_write_object(w, NULL);
-        weft_json_write_int(w, "requests", r->requests);
-        weft_json_write_int(w, "returned", r->returned);
-        weft_json_write_int(w, "tokens", r->tokens);
-        weft_json_write_int(w, "steps", r->standing.state.steps);
+        weft_json_write_int(w, "requests_run", r->requests);
+        weft_json_write_int(w, "requests_returned", r->returned);
+        weft_json_write_int(w, "tokens_drawn", r->tokens);
+        weft_json_write_int(w, "steps_run", r->standing.state.steps);
         weft_json_write_end(w);
     }
     weft_json_write_end(w);
