@@ -5,6 +5,7 @@
 
 #include "core/clock.h"
 #include "launch/batch_show.h"
+#include "launch/stats.h"
 
 enum { LIVE_MAX = 4096, WAIT_MS = 200, NAP_NS = 20000000, NAP_FIRST_NS = 20000, NAP_LAST_NS = 1000000 };
 static const size_t live_bytes_max = (size_t)256 << 20;
@@ -218,6 +219,7 @@ weft_status wi_batch_run(wi_batch *b)
     // Other replicas do not see that this one has failed.
     if (status < 0 && b->model->replicas.count > 1) weft_job_abort(job, status, weft_error_text());
     if (status == WEFT_OK) status = wi_control_wait(b->control, WEFT_OK); // nobody raises a flag or writes any more
+    if (status == WEFT_OK && b->letters) wi_batch_remember(b, wi_stats_gather(b->metrics, b->model->replicas.leads));
     if (status == WEFT_OK && speaks) status = end(b, stop);
     if (speaks) b->branches[0].standing.state = weft_engine_state_of(b->model->engine);
     b->figures.seconds = (double)(weft_clock_ns() - b->start_ns) * 1e-9;

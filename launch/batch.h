@@ -50,7 +50,8 @@ struct wi_batch {
     const wi_batch_options *options;
     wi_model *model;
     wi_control *control;
-    weft_engine_stats *stats; // or NULL
+    weft_engine_stats *stats; // or NULL, as the metrics
+    weft_metrics *metrics;
     wi_replica replica;
     weft_mailbox *letters; // between rank 0 of the replicas; NULL: this rank has no part in that, or there is only one
     wi_words report;       // of rank 0 of another replica than the first

@@ -435,6 +435,7 @@ static weft_status run_batch(weft_job *job, const wi_call *call)
     WEFT_TRY_GOTO(load(&j, call));
     WEFT_TRY_GOTO(wi_stats_open(j.options->stats, &j.model, &j.stats));
     j.batch.stats = j.stats.engine;
+    j.batch.metrics = j.stats.metrics;
     WEFT_TRY_GOTO(prepare(&j));
     status = wi_batch_run(&j.batch);
     if (speaks && status != WEFT_LOST && status != WEFT_DEADLINE) status = tell(&j, status);
