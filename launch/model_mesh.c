@@ -14,6 +14,7 @@ static weft_status plan_here(const wi_model *m, const wi_model_flags *flags, con
     const int all = weft_comm_size(m->world), nodes = weft_comm_nodes(m->world);
     const int ranks = all / m->replicas.count, node_ranks = (all + nodes - 1) / nodes;
     wi_plan_case p = {.ranks = ranks,
+                      .dp = m->replicas.count,
                       .nodes = (ranks + node_ranks - 1) / node_ranks,
                       .context = needs->positions,
                       .batch = needs->requests,
