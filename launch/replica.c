@@ -269,7 +269,10 @@ weft_status wi_replica_step(wi_replica *r)
 
 void wi_replica_free(wi_replica *r)
 {
-    while (r->first) remove_guest(r->first);
+    for (wi_guest *g = r->first, *next; g; g = next) {
+        next = g->next;
+        free(g);
+    }
     free(r->slots);
     wi_words_free(&r->orders[0]);
     wi_words_free(&r->orders[1]);
