@@ -104,8 +104,7 @@ static wi_stop decide(wi_batch *b)
 // others have.
 static weft_status send(wi_batch *b)
 {
-    bool heard, all;
-    WEFT_TRY(wi_branches_hear(b, &heard));
+    bool all;
     const wi_stop stop = decide(b);
     if (stop == WI_GO_ON) {
         wi_batch_remember(b, hand_out(b));
@@ -164,6 +163,7 @@ static weft_status deliver(wi_batch *b, bool to_disk)
 // Rank 0 of the world.
 static weft_status lead(wi_batch *b, wi_stop *stop)
 {
+    bool heard;
     b->replica.calls = &wi_branch_calls;
     b->replica.arg = &b->branches[0];
     wi_batch_remember(b, deliver(b, false)); // what an earlier run had ready
@@ -173,6 +173,7 @@ static weft_status lead(wi_batch *b, wi_stop *stop)
         if (*stop != WI_GO_ON) return WEFT_OK;
         WEFT_TRY(send(b));
         WEFT_TRY(wi_replica_step(&b->replica));
+        WEFT_TRY(wi_branches_hear(b, &heard)); // what they drew is journalled with what was drawn here
         if (b->status == WEFT_OK) wi_batch_remember(b, deliver(b, false));
         if (b->letters && b->replica.idle && !b->replica.told && b->live > 0) WEFT_TRY(nap(b));
     }
