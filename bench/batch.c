@@ -1,5 +1,5 @@
 // Many requests through one engine: latencies of each, and what the engine did over each round.
-#include "bench/batch.h"
+#include "bench/batch_impl.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 #include "core/clock.h"
 #include "core/philox.h"
 
-enum { ROUNDS_MAX = 1000, NAP_NS = 20000000 }; // between looks at the clock, where nothing is to do
+enum { NAP_NS = 20000000 }; // between looks at the clock, where nothing is to do
 
 typedef struct {
     struct round *round;
@@ -17,26 +17,15 @@ typedef struct {
     int drawn;
 } request;
 
-// All samples, of all rounds. Latencies in ms.
-typedef struct {
-    double *first, *between, *whole; // [rounds * requests], [rounds * gaps], [rounds * requests]
-    size_t first_count, between_count, whole_count;
-    double generated[ROUNDS_MAX], all[ROUNDS_MAX], requests[ROUNDS_MAX]; // a second
-    double running[ROUNDS_MAX], rows[ROUNDS_MAX];                        // of a step, the mean
-    double fill[ROUNDS_MAX], held[ROUNDS_MAX], found[ROUNDS_MAX];        // %
-    double exchange[ROUNDS_MAX], wait[ROUNDS_MAX], host[ROUNDS_MAX];     // % of the time that was not idle
-    double queued[ROUNDS_MAX];                                           // requests, the mean over steps
-    int64_t preempted;
-} samples;
-
 // One round at work.
 typedef struct round {
     const weft_bench_batch_options *options;
     const weft_bench_load *load;
     const weft_bench_subject *subject;
     weft_engine_stats *stats;
-    weft_comm *world;
-    samples *out;
+    const weft_replicas *replicas;
+    weft_comm *world, *own; // own: this replica's ranks
+    wi_batch_samples *out;
     request *requests;
     double *arrivals; // seconds
     int32_t *tokens;  // room for a prompt
@@ -52,7 +41,7 @@ static double ms(int64_t ns) { return (double)ns * 1e-6; }
 static void on_token(void *arg, const weft_drawn *drawn)
 {
     request *q = arg;
-    samples *out = q->round->out;
+    wi_batch_samples *out = q->round->out;
     const int64_t now = weft_clock_ns();
     weft_engine_stats_token(q->round->stats, &q->times);
     if (q->drawn++ == 0)
@@ -65,7 +54,7 @@ static void on_token(void *arg, const weft_drawn *drawn)
 static void on_end(void *arg, weft_finish finish)
 {
     request *q = arg;
-    samples *out = q->round->out;
+    wi_batch_samples *out = q->round->out;
     weft_engine_stats_ended(q->round->stats, &q->times, finish, false);
     if (finish == WEFT_FINISH_FAILED) snprintf(q->round->failure, sizeof q->round->failure, "%s", weft_error_text());
     out->whole[out->whole_count++] = ms(weft_clock_ns() - q->asked);
@@ -82,13 +71,20 @@ static weft_request_sampling without_stops(void)
     return sampling;
 }
 
+// Replicas have the requests of the load by turns: which one is the replica's own i-th, and how many it has.
+static int number_of(const round_state *r, int i) { return i * r->replicas->count + r->replicas->number; }
+static int count_of(const round_state *r)
+{
+    return (r->load->count - r->replicas->number + r->replicas->count - 1) / r->replicas->count;
+}
+
 // The next request. `asked`: when it should have come, or 0 for now.
 static weft_status submit(round_state *r, int64_t asked)
 {
-    const int i = r->submitted;
+    const int i = number_of(r, r->submitted);
     const weft_bench_length length = r->load->at[i];
     const uint64_t vocab = (uint64_t)weft_model_config_of(r->subject->model)->vocab;
-    request *q = &r->requests[i];
+    request *q = &r->requests[r->submitted];
     int64_t id;
     *q = (request){.round = r};
     for (int j = 0; j < length.prompt; j++) {
@@ -109,13 +105,13 @@ static weft_status submit(round_state *r, int64_t asked)
     return WEFT_OK;
 }
 
-// How many requests have arrived, by the clock of rank 0; all ranks then submit the same.
+// How many requests have arrived, by the clock of the replica's rank 0; its ranks then submit the same.
 static weft_status count_arrived(round_state *r, int64_t *out)
 {
     const double now = (double)(weft_clock_ns() - r->start) * 1e-9;
     int64_t arrived = r->submitted;
-    while (arrived < r->load->count && r->arrivals[arrived] <= now) arrived++;
-    if (weft_comm_size(r->world) > 1) WEFT_TRY(weft_comm_bcast(r->world, 0, &arrived, sizeof arrived));
+    while (arrived < count_of(r) && r->arrivals[number_of(r, (int)arrived)] <= now) arrived++;
+    if (weft_comm_size(r->own) > 1) WEFT_TRY(weft_comm_bcast(r->own, 0, &arrived, sizeof arrived));
     *out = arrived;
     return WEFT_OK;
 }
@@ -123,13 +119,13 @@ static weft_status count_arrived(round_state *r, int64_t *out)
 static weft_status submit_due(round_state *r)
 {
     const weft_bench_batch_options *o = r->options;
-    int64_t due = r->load->count;
+    int64_t due = count_of(r);
     if (o->rate > 0)
         WEFT_TRY(count_arrived(r, &due));
     else if (due > r->ended + o->concurrency)
         due = r->ended + o->concurrency;
     while (r->submitted < due)
-        WEFT_TRY(submit(r, o->rate > 0 ? r->start + (int64_t)(r->arrivals[r->submitted] * 1e9) : 0));
+        WEFT_TRY(submit(r, o->rate > 0 ? r->start + (int64_t)(r->arrivals[number_of(r, r->submitted)] * 1e9) : 0));
     return WEFT_OK;
 }
 
@@ -146,7 +142,7 @@ static void note_step(round_state *r, int rows)
 static weft_status run_all(round_state *r)
 {
     r->start = weft_clock_ns();
-    while (r->ended < r->load->count) {
+    while (r->ended < count_of(r)) {
         int rows;
         WEFT_TRY(submit_due(r));
         const int64_t begin = weft_clock_ns();
@@ -157,7 +153,7 @@ static weft_status run_all(round_state *r)
             note_step(r, rows);
             continue;
         }
-        const int64_t left = r->start + (int64_t)(r->arrivals[r->submitted] * 1e9) - weft_clock_ns();
+        const int64_t left = r->start + (int64_t)(r->arrivals[number_of(r, r->submitted)] * 1e9) - weft_clock_ns();
         if (left > 0) weft_clock_sleep_ns(left < NAP_NS ? left : NAP_NS);
         r->idle += weft_clock_ns() - begin;
     }
@@ -166,13 +162,14 @@ static weft_status run_all(round_state *r)
 
 static void note_round(round_state *r, const weft_engine_state *before, const weft_mesh_times *times_before)
 {
-    samples *out = r->out;
+    wi_batch_samples *out = r->out;
     const weft_mesh_times *times = weft_model_layout_of(r->subject->model)->mesh.times;
     const weft_engine_state now = weft_engine_state_of(r->subject->engine);
     const double seconds = (double)(weft_clock_ns() - r->start) * 1e-9, busy = seconds - (double)r->idle * 1e-9;
     const double steps = (double)r->steps, found = (double)(now.found - before->found);
     const double share = 100 * weft_clock_tick_seconds() / busy;
     const int n = r->number;
+    out->seconds[n] = seconds;
     out->generated[n] = (double)r->load->generated / seconds;
     out->all[n] = (double)(r->load->prompts + r->load->generated) / seconds;
     out->requests[n] = (double)r->load->count / seconds;
@@ -258,7 +255,7 @@ static void report_rounds(weft_record *record, FILE *table, const char *name, co
                           size_t rounds)
 {
     weft_stats stats;
-    double sorted[ROUNDS_MAX];
+    double sorted[WI_ROUNDS_MAX];
     memcpy(sorted, values, rounds * sizeof *values);
     weft_stats_of(sorted, rounds, &stats);
     weft_record_result_begin(record, name, unit);
@@ -268,7 +265,7 @@ static void report_rounds(weft_record *record, FILE *table, const char *name, co
 
 static weft_status report(weft_record *record, FILE *table, const round_state *r)
 {
-    const samples *s = r->out;
+    const wi_batch_samples *s = r->out;
     const size_t rounds = (size_t)r->options->rounds;
     if (table) fprintf(table, "%-22s %10s %10s %10s %10s     %8s\n", "", "p50", "p90", "p99", "max", "samples");
     WEFT_TRY(report_latency(record, table, "time to first token", s->first, s->first_count));
@@ -296,6 +293,7 @@ static void write_settings(weft_record *record, const round_state *r)
     const weft_bench_batch_options *o = r->options;
     weft_json_writer *json = &record->json;
     weft_bench_subject_write(r->subject, json);
+    weft_json_write_int(json, "replicas", r->replicas->count);
     weft_json_write_int(json, "requests", r->load->count);
     weft_json_write_int(json, "prompt_tokens", r->load->prompts);
     weft_json_write_int(json, "generated_tokens", r->load->generated);
@@ -310,13 +308,14 @@ static void print_head(FILE *table, const round_state *r)
 {
     const weft_bench_batch_options *o = r->options;
     const weft_weights *w = weft_model_weights_of(r->subject->model);
-    fprintf(table, "%s: %.2f GB of weights (%s, %s), %d ranks of %d threads; %d requests, %lld rounds, ",
-            r->subject->name, (double)w->bytes * 1e-9, weft_dtype_name(w->type), weft_family_name(w->family),
-            weft_comm_size(r->world), weft_team_threads(r->subject->team), r->load->count, (long long)o->rounds);
-    if (o->rate > 0)
-        fprintf(table, "%g a second, at most %lld at once\n\n", o->rate, (long long)o->concurrency);
-    else
-        fprintf(table, "%lld at once\n\n", (long long)o->concurrency);
+    const int dp = r->replicas->count;
+    fprintf(table, "%s: %.2f GB of weights (%s, %s), %d ranks of %d threads", r->subject->name, (double)w->bytes * 1e-9,
+            weft_dtype_name(w->type), weft_family_name(w->family), weft_comm_size(r->world),
+            weft_team_threads(r->subject->team));
+    if (dp > 1) fprintf(table, " in %d replicas", dp);
+    fprintf(table, "; %d requests, %lld rounds, ", r->load->count, (long long)o->rounds);
+    if (o->rate > 0) fprintf(table, "%g a second, at most ", o->rate);
+    fprintf(table, "%lld at once%s\n\n", (long long)o->concurrency, dp > 1 ? " in each" : "");
 }
 
 static weft_status make_room(round_state *r)
@@ -335,18 +334,32 @@ static weft_status make_room(round_state *r)
     return weft_fail(WEFT_NO_MEMORY, "no memory for the samples of %zu requests", rounds * count);
 }
 
+static weft_status run_rounds(round_state *r)
+{
+    weft_status status = warm_up(r->subject);
+    for (int round = 0; round < r->options->rounds && status == WEFT_OK; round++) status = run_round(r, round);
+    if (r->replicas->count == 1) return status;
+    // A replica that fails in a round leaves the others in the next barrier: it ends the job there.
+    if (status < 0) weft_job_abort(weft_comm_job(r->world), status, weft_error_text());
+    if (status == WEFT_OK && r->replicas->leads)
+        status = wi_batch_samples_gather(r->replicas->leads, r->options, r->load, r->out);
+    return weft_comm_agree(r->world, status, NULL);
+}
+
 weft_status weft_bench_batch(weft_job *job, const weft_bench_batch_options *options, const weft_bench_load *load,
-                             const weft_bench_subject *subject, weft_engine_stats *stats, FILE *out)
+                             const weft_bench_subject *subject, const weft_replicas *replicas, weft_engine_stats *stats,
+                             FILE *out)
 {
     weft_status status;
     weft_record record;
     round_state r = {.options = options, .load = load, .subject = subject, .stats = stats};
+    r.replicas = replicas;
     r.world = weft_job_world(job);
+    r.own = replicas->own;
     const bool speaks = weft_comm_rank(r.world) == 0;
     FILE *table = !speaks || (options->json && strcmp(options->json, "-") == 0) ? NULL : out;
     status = weft_comm_agree(r.world, make_room(&r), NULL);
-    if (status == WEFT_OK) status = warm_up(subject);
-    for (int round = 0; round < options->rounds && status == WEFT_OK; round++) status = run_round(&r, round);
+    if (status == WEFT_OK) status = run_rounds(&r);
     if (status == WEFT_OK && speaks) {
         weft_record_begin(&record, "batch", job);
         write_settings(&record, &r);

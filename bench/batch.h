@@ -17,7 +17,7 @@ typedef struct {
     int64_t requests;
     const char *prompt, *generate; // lengths: "N" or "FROM..TO"
     int lengths;                   // how they are spread: WEFT_LENGTHS_*
-    int64_t concurrency;           // the most that run at once
+    int64_t concurrency;           // the most that run at once, of each replica
     double rate;                   // requests that arrive a second; 0: the next one when one has ended
     int64_t seed;                  // of lengths, tokens and arrivals
     int64_t rounds;                // turns; each has other tokens and arrivals, and the same lengths
@@ -46,9 +46,11 @@ void weft_bench_load_free(weft_bench_load *load);
 // before it; fills arrivals[0..count).
 void weft_bench_arrivals(const weft_bench_batch_options *options, int round, double *arrivals, int count);
 
-// Collective over the job, blocking; rank 0 writes a table to `out`. `stats` may be NULL.
+// Collective over the job, blocking; rank 0 writes a table to `out`. The replicas have the requests by turns, each with
+// its own concurrency. `stats` may be NULL.
 weft_status weft_bench_batch(weft_job *job, const weft_bench_batch_options *options, const weft_bench_load *load,
-                             const weft_bench_subject *subject, weft_engine_stats *stats, FILE *out);
+                             const weft_bench_subject *subject, const weft_replicas *replicas, weft_engine_stats *stats,
+                             FILE *out);
 
 #ifdef __cplusplus
 }

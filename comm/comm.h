@@ -31,6 +31,7 @@ typedef struct weft_job weft_job;
 typedef struct weft_comm weft_comm;
 typedef struct weft_channel weft_channel;
 typedef struct weft_window weft_window;
+typedef struct weft_mailbox weft_mailbox;
 
 // ---- starting and ending --------------------------------------------------------------------------------------------
 
@@ -185,6 +186,23 @@ weft_status weft_window_put(weft_window *window, int peer, size_t offset, const 
 weft_status weft_window_flag(weft_window *window, int peer);
 uint32_t weft_window_flags(weft_window *window, int from); // how many flags that rank has raised here. Makes progress
 weft_status weft_window_wait(weft_window *window, int from, uint32_t flags); // until there are so many. Blocking
+
+// ---- letters --------------------------------------------------------------------------------------------------------
+
+// Letters of any size between any two ranks of a group, for ranks that do not keep step: sending and taking never wait
+// for anybody. Letters from one rank arrive in the order sent. Collective, blocking.
+weft_status weft_mailbox_create(weft_comm *comm, const char *name, weft_mailbox **out);
+void weft_mailbox_destroy(weft_mailbox *mailbox); // Local; after a barrier. Accepts NULL
+// Local. The letter is copied, and leaves as far as the peer has room; what is left leaves in later calls of send, take
+// and keep. `bytes` is not 0.
+weft_status weft_mailbox_send(weft_mailbox *mailbox, int peer, const void *data, size_t bytes);
+size_t weft_mailbox_unsent(const weft_mailbox *mailbox); // bytes that wait for room, for all peers
+// Local. The next letter from there, or *data = NULL while none is here whole; aligned to 8, and kept until the next
+// take from there. LOST or DEADLINE when the job ends.
+weft_status weft_mailbox_take(weft_mailbox *mailbox, int from, const unsigned char **data, size_t *bytes);
+// Called now and then by both: tells the peer about once a second that this rank is there, and where nothing was heard
+// of the peer for as long as the deadline, waits for it as an exchange would, with the deadline counting.
+weft_status weft_mailbox_keep(weft_mailbox *mailbox, int peer);
 
 #ifdef __cplusplus
 }

@@ -308,6 +308,70 @@ weft_status weft_metrics_summary(weft_metrics *metrics, const char *name, weft_h
     return status;
 }
 
+// ---- values of another process ----
+
+static size_t bytes_of(const metric *m) { return m->kind == HISTOGRAM ? sizeof(merged) : sizeof(int64_t); }
+
+size_t weft_metrics_bytes(weft_metrics *metrics)
+{
+    size_t bytes = 0;
+    pthread_mutex_lock(&metrics->mutex);
+    for (const metric *m = metrics->first; m; m = m->next) bytes += bytes_of(m);
+    pthread_mutex_unlock(&metrics->mutex);
+    return bytes;
+}
+
+void weft_metrics_save(weft_metrics *metrics, void *out)
+{
+    unsigned char *at = out;
+    pthread_mutex_lock(&metrics->mutex);
+    for (const metric *m = metrics->first; m; at += bytes_of(m), m = m->next) {
+        merged all = {0};
+        const int64_t sum = total(m);
+        if (m->kind == HISTOGRAM) merge(m, &all);
+        memcpy(at, m->kind == HISTOGRAM ? (const void *)&all : &sum, bytes_of(m));
+    }
+    pthread_mutex_unlock(&metrics->mutex);
+}
+
+// A part that has these values and is written no more.
+static weft_status add_part(metric *m, const unsigned char *saved)
+{
+    if (m->kind != HISTOGRAM) {
+        weft_counter *counter = aligned_alloc(LINE, sizeof *counter);
+        if (!counter) return weft_fail(WEFT_NO_MEMORY, "no memory for metric %s", m->name);
+        memcpy(&counter->value, saved, sizeof counter->value);
+        counter->next = m->counters;
+        m->counters = counter;
+        return WEFT_OK;
+    }
+    weft_histogram *h = aligned_alloc(LINE, sizeof *h);
+    merged all;
+    if (!h) return weft_fail(WEFT_NO_MEMORY, "no memory for metric %s", m->name);
+    memcpy(&all, saved, sizeof all);
+    h->min = all.min;
+    h->max = all.max;
+    h->sum = all.sum;
+    memcpy(h->buckets, all.buckets, sizeof h->buckets);
+    h->next = m->histograms;
+    m->histograms = h;
+    return WEFT_OK;
+}
+
+weft_status weft_metrics_join(weft_metrics *metrics, const void *saved, size_t bytes)
+{
+    const unsigned char *at = saved;
+    weft_status status = WEFT_OK;
+    if (bytes != weft_metrics_bytes(metrics))
+        return weft_fail(WEFT_MISMATCH, "%zu bytes of metrics to be added to %zu", bytes, weft_metrics_bytes(metrics));
+    pthread_mutex_lock(&metrics->mutex);
+    for (metric *m = metrics->first; m && status == WEFT_OK; at += bytes_of(m), m = m->next) status = add_part(m, at);
+    pthread_mutex_unlock(&metrics->mutex);
+    return status;
+}
+
+// ---- as text ----
+
 static void print_help(const metric *m, FILE *out)
 {
     fprintf(out, "# HELP %s ", m->name);

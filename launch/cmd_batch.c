@@ -48,7 +48,7 @@ static const weft_flag flags[] = {
     {.name = "batch-size",
      .kind = WEFT_FLAG_INT,
      .offset = FIELD(batch_size),
-     .help = "continuations that are generated at once",
+     .help = "continuations that are generated at once, by each replica",
      .min = 1,
      .max = 4096},
     WI_ENGINE_FLAGS(options_of_batch),
@@ -146,6 +146,7 @@ static const weft_command command = {
     .examples = "printf '{\"prompt\":\"She was\"}\\n{\"prompt\":\"He had\",\"n\":2,\"temperature\":1}\\n' >in.jsonl\n"
                 "weft batch demo -i in.jsonl -o out.jsonl\n"
                 "weft -n 2 batch demo -i in.jsonl -o out.jsonl --cp 2 --max-tokens 16\n"
+                "weft -n 4 batch demo -i in.jsonl -o out.jsonl --dp 2\n"
                 "weft batch demo -i in.jsonl -o - --unordered --batch-size 64\n"
                 "weft batch demo -i in.jsonl -o out.jsonl --time-limit 60 --stop-before 5",
     .flags = flags,
@@ -249,8 +250,8 @@ static int64_t cache_limit(const wi_model *m)
     int64_t here = 1;
     const int size = weft_comm_size(m->world), rank = weft_comm_rank(m->world);
     for (int r = 0; r < size; r++) here += r != rank && weft_comm_node(m->world, r) == weft_comm_node(m->world, rank);
-    const int64_t all =
-        m->topology.memory_limit / here - (int64_t)(weft_checkpoint_bytes(m->checkpoint) / (uint64_t)size);
+    const uint64_t sharers = (uint64_t)weft_comm_size(m->replicas.own);
+    const int64_t all = m->topology.memory_limit / here - (int64_t)(weft_checkpoint_bytes(m->checkpoint) / sharers);
     return all > 0 ? all / 2 : 1;
 }
 
@@ -327,9 +328,10 @@ static weft_status prepare(job_of_batch *j)
     j->how.in_bytes = j->input_bytes;
     j->batch.options = &j->how;
     j->batch.model = &j->model;
-    WEFT_TRY(wi_control_create(j->model.world, &j->control));
+    WEFT_TRY(wi_control_create(j->model.world, &j->model.replicas, &j->control));
     j->batch.control = j->control;
-    if (j->model.speaks) status = take_up(j);
+    if (j->model.speaks) status = wi_branches_create(&j->batch);
+    if (j->model.speaks && status == WEFT_OK) status = take_up(j);
     return wi_control_wait(j->control, status);
 }
 
@@ -354,10 +356,25 @@ static void print_figures(const job_of_batch *j)
     fputc('\n', stderr);
 }
 
+static void write_replicas(weft_json_writer *w, const wi_batch *b)
+{
+    weft_json_write_array(w, "replicas");
+    for (int i = 0; i < b->branch_count; i++) {
+        const wi_branch *r = &b->branches[i];
+        weft_json_write_object(w, NULL);
+        weft_json_write_int(w, "requests_run", r->requests);
+        weft_json_write_int(w, "requests_returned", r->returned);
+        weft_json_write_int(w, "tokens_drawn", r->tokens);
+        weft_json_write_int(w, "steps_run", r->standing.state.steps);
+        weft_json_write_end(w);
+    }
+    weft_json_write_end(w);
+}
+
 static weft_status write_json(const job_of_batch *j, weft_status ended)
 {
     const wi_batch_figures *f = &j->batch.figures;
-    const weft_engine_state state = weft_engine_state_of(j->model.engine);
+    const weft_engine_state state = wi_batch_state(&j->batch);
     weft_json_writer w;
     const char *text;
     size_t bytes;
@@ -372,7 +389,7 @@ static weft_status write_json(const job_of_batch *j, weft_status ended)
     weft_json_write_int(&w, "prompt_tokens", f->prompt_tokens);
     weft_json_write_int(&w, "again_tokens", f->again_tokens);
     weft_json_write_int(&w, "tokens", f->tokens);
-    weft_json_write_int(&w, "steps", f->steps);
+    weft_json_write_int(&w, "steps", state.steps);
     weft_json_write_int(&w, "computed_positions", state.computed);
     weft_json_write_int(&w, "shared_positions", state.found);
     weft_json_write_int(&w, "preempted", state.preempted);
@@ -381,6 +398,7 @@ static weft_status write_json(const job_of_batch *j, weft_status ended)
     weft_json_write_real(&w, "seconds", f->seconds);
     weft_json_write_real(&w, "tokens_per_s", f->seconds > 0 ? (double)f->tokens / f->seconds : 0);
     weft_json_write_int(&w, "ranks", weft_comm_size(j->model.world));
+    write_replicas(&w, &j->batch);
     weft_json_write_string(&w, "family", weft_family_name(weft_model_weights_of(j->model.model)->family));
     wi_order_text(&j->sink.order, digest);
     if (ended == WEFT_OK) weft_json_write_string(&w, "digest", digest);
@@ -417,6 +435,7 @@ static weft_status run_batch(weft_job *job, const wi_call *call)
     WEFT_TRY_GOTO(load(&j, call));
     WEFT_TRY_GOTO(wi_stats_open(j.options->stats, &j.model, &j.stats));
     j.batch.stats = j.stats.engine;
+    j.batch.metrics = j.stats.metrics;
     WEFT_TRY_GOTO(prepare(&j));
     status = wi_batch_run(&j.batch);
     if (speaks && status != WEFT_LOST && status != WEFT_DEADLINE) status = tell(&j, status);

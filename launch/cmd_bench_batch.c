@@ -45,7 +45,7 @@ static const weft_flag flags[] = {
     {.name = "concurrency",
      .kind = WEFT_FLAG_INT,
      .offset = FIELD(concurrency),
-     .help = "requests at once",
+     .help = "requests at once, of each replica",
      .min = 1,
      .max = 4096},
     WI_ENGINE_FLAGS(options_of_batch),
@@ -81,6 +81,7 @@ static const weft_command command = {
         "have come. A percentile stands as - where there are too few samples for it.",
     .examples = "weft bench batch demo --requests 32 --concurrency 8\n"
                 "weft bench batch demo --rate 20 --requests 100 --prompt 16..128 --generate 8..32\n"
+                "weft -n 2 bench batch demo --dp 2\n"
                 "weft -n 2 bench batch demo --lengths lognormal --json -",
     .flags = flags,
     .common = wi_common_flags,
@@ -108,6 +109,9 @@ static weft_status run_batch(weft_job *job, const wi_call *call)
     weft_status status;
     WEFT_TRY_GOTO(wi_model_begin(job, call, &o->model, false, &m));
     WEFT_TRY_GOTO(make_load(o, &m, &load));
+    if (load.count < m.replicas.count)
+        WEFT_TRY_GOTO(weft_fail(WEFT_USAGE, "--dp %d: there are %d requests, and each replica needs one",
+                                m.replicas.count, load.count));
     const int at_once = o->bench.concurrency < load.count ? (int)o->bench.concurrency : load.count;
     const wi_model_needs needs = {.positions = load.longest,
                                   .requests = at_once,
@@ -124,7 +128,8 @@ static weft_status run_batch(weft_job *job, const wi_call *call)
                                         .team = m.team,
                                         .cpu = &m.cpu,
                                         .isa = m.kernels.isa};
-    WEFT_TRY_GOTO(weft_bench_batch(job, &o->bench, &load, &subject, stats.engine, stdout));
+    WEFT_TRY_GOTO(weft_bench_batch(job, &o->bench, &load, &subject, &m.replicas, stats.engine, stdout));
+    if (m.replicas.leads) WEFT_TRY_GOTO(wi_stats_gather(stats.metrics, m.replicas.leads));
     fflush(stdout);
     wi_stats_print(&stats);
 fail:

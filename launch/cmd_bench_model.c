@@ -85,6 +85,7 @@ static weft_status run_bench(weft_job *job, const wi_call *call)
                                   .prompt = b->decode ? 0 : b->tokens,
                                   .tokens = b->decode ? b->steps * b->rounds : 0,
                                   .loaded = true};
+    WEFT_TRY(wi_one_replica(&o->model, b->decode ? "weft bench decode" : "weft bench prefill"));
     WEFT_TRY_GOTO(wi_model_begin(job, call, &o->model, false, &m));
     WEFT_TRY_GOTO(wi_model_load(&m, call, &o->model, &needs));
     const weft_bench_subject subject = {.name = call->operands->operand[0],

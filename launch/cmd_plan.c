@@ -71,10 +71,12 @@ static const weft_command command = {
         "Without starting a job: for every mesh (tp x cp = ranks, --dense tp or mesh) the bytes of weights, cache and "
         "scratch of the fullest rank, the longest context and the largest batch that fit, the bytes sent a token, and "
         "predicted times; the best mesh first. Bytes are those that the loader and the engine then take. Times are "
-        "estimates: prompts of --context tokens for all of --batch, and a step that gives each its next token. MODEL "
-        "is a directory, a config.json or the name of a shape.",
+        "estimates: prompts of --context tokens for all of --batch, and a step that gives each its next token. With "
+        "--dp the ranks are so many replicas, and all of this is of one of them. MODEL is a directory, a config.json "
+        "or the name of a shape.",
     .examples = "weft plan llama-3-70b --ranks 64 --device h100\n"
                 "weft plan llama-3.1-405b --ranks 32 --device h200 --weights int8 --context 32768\n"
+                "weft plan llama-3-8b --ranks 8 --dp 4 --device l40s --batch 32\n"
                 "weft plan demo --ranks 2 --layers",
     .flags = flags,
     .common = wi_common_flags,
@@ -102,6 +104,12 @@ static weft_status set_places(const plan_options *o, wi_plan_case *plan)
     if (plan->ranks % plan->nodes != 0)
         return weft_fail(WEFT_USAGE, "--ranks %d on --nodes %d: each node must have as many", plan->ranks, plan->nodes);
     plan->sizes.node_ranks = plan->ranks / plan->nodes;
+    plan->dp = wi_replicas_of(&o->model);
+    if (plan->ranks % plan->dp != 0)
+        return weft_fail(WEFT_USAGE, "--dp %d: %d ranks cannot be divided into so many replicas", plan->dp,
+                         plan->ranks);
+    plan->ranks /= plan->dp; // all replicas are alike, and beside each other
+    plan->nodes = (plan->ranks + plan->sizes.node_ranks - 1) / plan->sizes.node_ranks;
     return WEFT_OK;
 }
 

@@ -340,6 +340,7 @@ static weft_status run_run(weft_job *job, const wi_call *call)
     run_state r = {.options = o};
     const bool json_out = o->json && strcmp(o->json, "-") == 0;
     weft_status status;
+    WEFT_TRY_GOTO(wi_one_replica(&o->model, "weft run"));
     WEFT_TRY_GOTO(wi_model_begin(job, call, &o->model, true, &r.model));
     WEFT_TRY_GOTO(read_prompt(&r));
     const wi_model_needs needs = {.positions = r.prompt_count + o->max_tokens,

@@ -239,6 +239,7 @@ static weft_status run_score(weft_job *job, const wi_call *call)
     const options_of_score *o = call->options;
     score s = {.options = o};
     weft_status status;
+    WEFT_TRY_GOTO(wi_one_replica(&o->model, "weft score"));
     WEFT_TRY_GOTO(wi_model_begin(job, call, &o->model, !o->tokens, &s.model));
     WEFT_TRY_GOTO(read_input(&s));
     const size_t vocab = (size_t)s.model.config.vocab;

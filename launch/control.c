@@ -7,7 +7,8 @@
 enum { MESSAGE_BYTES = 1 << 14 }; // what is longer follows
 
 struct wi_control {
-    weft_comm *world;
+    weft_comm *world, *own; // own: this replica's ranks
+    weft_mailbox *letters;
     bool speaks;
     weft_channel *channel, *start;
     weft_exchange exchange;
@@ -20,7 +21,7 @@ struct wi_control {
     bool told; // rank 0 knows of this rank's signal
 };
 
-weft_status wi_control_create(weft_comm *world, wi_control **out)
+weft_status wi_control_create(weft_comm *world, const weft_replicas *replicas, wi_control **out)
 {
     const weft_channel_spec step = {.shape = WEFT_BCAST, .name = "control", .bytes = MESSAGE_BYTES};
     const weft_channel_spec start = {.shape = WEFT_BCAST, .name = "start", .bytes = 8, .patient = true};
@@ -28,10 +29,14 @@ weft_status wi_control_create(weft_comm *world, wi_control **out)
     weft_status status = c ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory for messages between ranks");
     WEFT_TRY_GOTO(weft_comm_agree(world, status, NULL));
     c->world = world;
-    c->speaks = weft_comm_rank(world) == 0;
-    WEFT_TRY_GOTO(weft_channel_create(world, &step, &c->channel));
+    c->own = replicas->own;
+    c->speaks = weft_comm_rank(c->own) == 0;
     WEFT_TRY_GOTO(weft_channel_create(world, &start, &c->start));
-    if (weft_comm_size(world) > 1) WEFT_TRY_GOTO(weft_window_create(world, 8, "signals", &c->window));
+    status = weft_channel_create(c->own, &step, &c->channel);
+    if (status == WEFT_OK && weft_comm_size(c->own) > 1) status = weft_window_create(c->own, 8, "signals", &c->window);
+    WEFT_TRY_GOTO(weft_comm_agree(world, status, NULL));
+    if (replicas->leads) status = weft_mailbox_create(replicas->leads, "letters", &c->letters);
+    WEFT_TRY_GOTO(weft_comm_agree(world, status, NULL));
     *out = c;
     return WEFT_OK;
 fail:
@@ -45,9 +50,12 @@ void wi_control_destroy(wi_control *c)
     weft_channel_destroy(c->channel);
     weft_channel_destroy(c->start);
     weft_window_destroy(c->window);
+    weft_mailbox_destroy(c->letters);
     free(c->message);
     free(c);
 }
+
+weft_mailbox *wi_control_letters(wi_control *c) { return c->letters; }
 
 weft_status wi_control_wait(wi_control *c, weft_status own)
 {
@@ -91,7 +99,7 @@ weft_status wi_control_end(wi_control *c, const unsigned char **message, size_t 
     const size_t room = MESSAGE_BYTES - sizeof all, first = all < room ? (size_t)all : room;
     weft_status status = c->speaks ? WEFT_OK : make_room(c, (size_t)all);
     // A rank that has no memory for what is small would leave the others alone.
-    if (all > first) status = weft_comm_agree(c->world, status, NULL);
+    if (all > first) status = weft_comm_agree(c->own, status, NULL);
     if (status == WEFT_OK && !c->speaks && first > 0) memcpy(c->message, from + sizeof all, first);
     weft_exchange_release(&c->exchange);
     WEFT_TRY(status);
@@ -99,10 +107,10 @@ weft_status wi_control_end(wi_control *c, const unsigned char **message, size_t 
         *message = c->given;
         // What is sent is not changed; the call takes what others would receive into.
         if (all > first)
-            WEFT_TRY(weft_comm_bcast(c->world, 0, (unsigned char *)(uintptr_t)c->given + first, (size_t)all - first));
+            WEFT_TRY(weft_comm_bcast(c->own, 0, (unsigned char *)(uintptr_t)c->given + first, (size_t)all - first));
     } else {
         *message = c->message;
-        if (all > first) WEFT_TRY(weft_comm_bcast(c->world, 0, c->message + first, (size_t)all - first));
+        if (all > first) WEFT_TRY(weft_comm_bcast(c->own, 0, c->message + first, (size_t)all - first));
     }
     *bytes = (size_t)all;
     return WEFT_OK;
@@ -117,7 +125,7 @@ int wi_control_signal(wi_control *c)
         if (c->signal && !c->told) c->told = weft_window_flag(c->window, 0) == WEFT_OK;
         return c->signal;
     }
-    for (int rank = 1; rank < weft_comm_size(c->world) && !c->signal; rank++)
+    for (int rank = 1; rank < weft_comm_size(c->own) && !c->signal; rank++)
         if (weft_window_flags(c->window, rank) > 0) c->signal = SIGTERM;
     return c->signal;
 }

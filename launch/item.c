@@ -79,10 +79,3 @@ weft_status wi_item_fail(wi_item *item)
         if (!item->parts[i].ended) finish(&item->parts[i]);
     return wi_request_fail(&item->request, NULL);
 }
-
-bool wi_item_is_free(const wi_item *item)
-{
-    for (int64_t i = 0; item->parts && i < item->request.how.n; i++)
-        if (item->parts[i].id != 0) return false;
-    return true;
-}

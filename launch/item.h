@@ -3,7 +3,6 @@
 #ifndef WEFT_LAUNCH_ITEM_H
 #define WEFT_LAUNCH_ITEM_H
 
-#include "engine/stats.h"
 #include "launch/answer.h"
 #include "launch/draws.h"
 
@@ -13,11 +12,10 @@ typedef struct wi_item wi_item;
 typedef struct {
     wi_item *item;
     int index;
-    int64_t id; // the engine's; 0: not there, or not any more
     wi_answer answer;
     wi_draws draws;
-    weft_request_times times; // for --stats
-    bool ended;               // nothing is added any more, whatever the engine still draws
+    bool away;  // with an engine, or on its way there
+    bool ended; // nothing is added any more, whatever the engine still draws
 } wi_part;
 
 struct wi_item {
@@ -25,10 +23,13 @@ struct wi_item {
     int64_t number; // of requests, from 0
     size_t line_bytes;
     wi_query request;
-    wi_part *parts; // [n]; NULL where the request failed
-    int ended;      // of them
+    wi_part *parts;   // [n]; NULL where the request failed
+    int ended;        // of them
+    int away;         // of them
+    int slot;         // while some are away: what the request is called there
+    int64_t promised; // positions that it may come to there
+    int returned;     // so often by a replica that had not begun it
     bool written;
-    void *owner; // for callbacks
 };
 
 // Takes the request over, also when it fails.
@@ -40,7 +41,6 @@ weft_status wi_part_add(wi_part *part, const wi_drawn *drawn);
 weft_status wi_part_end(wi_part *part, weft_finish finish);
 // The calling thread's error is the item's: nothing of it will be answered otherwise.
 weft_status wi_item_fail(wi_item *item);
-bool wi_item_is_free(const wi_item *item); // the engine has none of its parts
 static inline bool wi_item_has_ended(const wi_item *item)
 {
     return item->request.error || item->ended == item->request.how.n;

@@ -24,3 +24,12 @@ weft_cache_type wi_cache_of(const wi_model_flags *flags, const weft_weights_opti
     const weft_dtype type = weights->as_stored ? stored : weights->type;
     return kv == 0 && type == WEFT_F32 ? WEFT_CACHE_F32 : types[kv];
 }
+
+weft_status wi_one_replica(const wi_model_flags *flags, const char *command)
+{
+    if (flags->dp <= 1) return WEFT_OK;
+    return weft_fail(WEFT_USAGE,
+                     "--dp %d: replicas share the requests of weft batch and weft bench batch, and %s has no such; "
+                     "leave --dp out, and --tp and --cp divide the work among all ranks",
+                     (int)flags->dp, command);
+}

@@ -18,7 +18,7 @@ typedef struct {
     const char *family;
     int64_t cache_bytes; // 0: as much as the command's requests need
     int64_t chunk;
-    int64_t tp, cp;
+    int64_t tp, cp, dp;
     int dense, experts; // choices; 0: open, else 1 + weft_dense; 0: open, 1: whole, 2: columns
     int numerics;       // choice
 } wi_model_flags;
@@ -54,6 +54,11 @@ typedef struct {
          .offset = offsetof(options, model.cache_bytes),                                                               \
          .help = "memory for keys and values; 0: what this command needs",                                             \
          .max = 1e15},                                                                                                 \
+        {.name = "dp",                                                                                                 \
+         .kind = WEFT_FLAG_INT,                                                                                        \
+         .offset = offsetof(options, model.dp),                                                                        \
+         .help = "replicas beside each other that share the requests of a batch, each of tp x cp ranks; 0: one",       \
+         .max = 65536},                                                                                                \
         {.name = "tp",                                                                                                 \
          .kind = WEFT_FLAG_INT,                                                                                        \
          .offset = offsetof(options, model.tp),                                                                        \
@@ -113,6 +118,9 @@ typedef struct {
         .chunk = 256                                                                                                   \
     }
 
+// --dp; and for commands whose work is one replica's, USAGE where it wants more.
+static inline int wi_replicas_of(const wi_model_flags *flags) { return flags->dp > 0 ? (int)flags->dp : 1; }
+weft_status wi_one_replica(const wi_model_flags *flags, const char *command);
 // --weights, --group, --family and --dtype as the loader takes them; USAGE where they cannot be. Local.
 weft_status wi_weights_of(const wi_model_flags *flags, const weft_cpu *cpu, weft_weights_options *out);
 // --kv and --dtype, where tensors that are not converted have the type `stored`.

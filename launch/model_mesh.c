@@ -6,22 +6,25 @@
 #include "launch/model_open.h"
 #include "launch/plan.h"
 
-// This job as weft plan would see it. Where nodes have unlike numbers of ranks, as if each had the most.
+// A replica of this job as weft plan would see it. Where nodes have unlike numbers of ranks, as if each had the most.
 static weft_status plan_here(const wi_model *m, const wi_model_flags *flags, const wi_model_needs *needs,
                              wi_plan_case *out)
 {
     const bool told = needs->prompt > 0 || needs->tokens > 0;
-    wi_plan_case p = {.ranks = weft_comm_size(m->world),
-                      .nodes = weft_comm_nodes(m->world),
+    const int all = weft_comm_size(m->world), nodes = weft_comm_nodes(m->world);
+    const int ranks = all / m->replicas.count, node_ranks = (all + nodes - 1) / nodes;
+    wi_plan_case p = {.ranks = ranks,
+                      .dp = m->replicas.count,
+                      .nodes = (ranks + node_ranks - 1) / node_ranks,
                       .context = needs->positions,
                       .batch = needs->requests,
                       .prompt = told ? needs->prompt : needs->positions,
                       .tokens = told ? needs->tokens : WI_PLAN_TOKENS,
                       .loads = !needs->loaded};
-    p.sizes.node_ranks = (p.ranks + p.nodes - 1) / p.nodes;
+    p.sizes.node_ranks = node_ranks;
     p.sizes.threads = weft_team_threads(m->team);
     WEFT_TRY(wi_plan_flags(flags, &m->config, &m->cpu, &p));
-    WEFT_TRY(wi_machine_find(NULL, NULL, p.sizes.node_ranks, p.sizes.threads, &p.machine));
+    WEFT_TRY(wi_machine_find(NULL, NULL, node_ranks, p.sizes.threads, &p.machine));
     *out = p;
     return WEFT_OK;
 }
@@ -65,19 +68,32 @@ static void print_why(const wi_plan_case *p, const wi_mesh_plan *meshes, int cou
                 wi_plan_mesh_text(p, &next->shape, text), 100 * (next->seconds / best->seconds - 1));
 }
 
-static void print_mesh(weft_comm *world, const wi_plan_case *p, const wi_mesh_plan *meshes, int count, FILE *out)
+// Where the groups stand, when there is more than one node: all are as large, and side by side.
+static void print_places(const wi_plan_case *p, int nodes, int dp, int tp, FILE *out)
+{
+    const int node_ranks = p->sizes.node_ranks, all = p->ranks * dp;
+    const bool even = all % nodes == 0;
+    if (nodes == 1) return;
+    if (dp > 1)
+        fputs(even && node_ranks % p->ranks == 0 ? ", each replica inside a node" : ", replicas span nodes", out);
+    else if (tp > 1)
+        fputs(even && node_ranks % tp == 0 ? ", each tp group inside a node" : ", tp groups span nodes", out);
+}
+
+static void print_mesh(const wi_model *m, const wi_plan_case *p, const wi_mesh_plan *meshes, int count, FILE *out)
 {
     const weft_mesh_shape *shape = &meshes[0].shape;
+    const int nodes = weft_comm_nodes(m->world), dp = m->replicas.count;
     char text[64];
-    fprintf(out, "weft: %d ranks on %d node%s", p->ranks, p->nodes, p->nodes > 1 ? "s (" : "");
-    if (p->nodes > 1) {
-        print_nodes(world, out);
+    fprintf(out, "weft: %d ranks on %d node%s", weft_comm_size(m->world), nodes, nodes > 1 ? "s (" : "");
+    if (nodes > 1) {
+        print_nodes(m->world, out);
         fputc(')', out);
     }
-    fprintf(out, ": %s", wi_plan_mesh_text(p, shape, text));
-    if (p->nodes > 1 && shape->tp > 1)
-        fprintf(out, p->sizes.node_ranks % shape->tp == 0 && p->ranks % p->nodes == 0 ? ", each tp group inside a node"
-                                                                                      : ", tp groups span nodes");
+    fputs(": ", out);
+    if (dp > 1) fprintf(out, "dp %d x ", dp);
+    fputs(wi_plan_mesh_text(p, shape, text), out);
+    print_places(p, nodes, dp, shape->tp, out);
     fputs(": ", out);
     print_why(p, meshes, count, out);
     fputc('\n', out);
@@ -98,7 +114,7 @@ weft_status wi_mesh_choose(wi_model *m, const wi_model_flags *flags, const wi_mo
     status = weft_comm_agree(m->world, status, NULL);
     // One build and one command line on all ranks, but processors and limits may differ: rank 0's figures hold.
     if (status == WEFT_OK) status = weft_comm_bcast(m->world, 0, &shape, sizeof shape);
-    if (status == WEFT_OK && m->speaks && plan.ranks > 1) print_mesh(m->world, &plan, meshes, count, stderr);
+    if (status == WEFT_OK && m->speaks && weft_comm_size(m->world) > 1) print_mesh(m, &plan, meshes, count, stderr);
     free(meshes);
     if (status == WEFT_OK) *out = shape;
     return status;

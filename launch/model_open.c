@@ -112,7 +112,8 @@ weft_status wi_model_begin(weft_job *job, const wi_call *call, const wi_model_fl
     weft_mesh_shape some;
     *out = (wi_model){.cpu = weft_cpu_detect(), .world = weft_job_world(job)};
     out->speaks = weft_comm_rank(out->world) == 0;
-    WEFT_TRY(weft_mesh_shape_for(&wanted, weft_comm_size(out->world), &some));
+    WEFT_TRY(weft_replicas_create(out->world, wi_replicas_of(flags), &out->replicas));
+    WEFT_TRY(weft_mesh_shape_for(&wanted, weft_comm_size(out->replicas.own), &some));
     const weft_status status = open_local(call, call->operands->operand[0], with_tokenizer, out);
     WEFT_TRY(weft_comm_agree(out->world, status, NULL));
     return agree_families(out);
@@ -124,7 +125,9 @@ static void show_progress(void *arg, uint64_t done, uint64_t total)
     if (done >= total) fputs("\r\033[K", stderr);
 }
 
-weft_status wi_model_load(wi_model *m, const wi_call *call, const wi_model_flags *flags, const wi_model_needs *needs)
+// Collective over the replica.
+static weft_status load_replica(wi_model *m, const wi_model_flags *flags, const wi_model_needs *needs,
+                                const weft_mesh_shape *shape)
 {
     weft_model_options model = {.mesh = &m->mesh,
                                 .attention_limit = m->attention_limit,
@@ -138,35 +141,43 @@ weft_status wi_model_load(wi_model *m, const wi_call *call, const wi_model_flags
                                   .unshared = needs->engine.sharing == 1,
                                   .preempts = needs->engine.preempts,
                                   .margin = needs->engine.preempts ? 0.05 : 0};
-    const int64_t start = weft_clock_ns();
-    weft_mesh_shape shape;
     WEFT_TRY(wi_weights_of(flags, &m->cpu, &model.weights));
-    WEFT_TRY(wi_mesh_choose(m, flags, needs, &shape));
-    WEFT_TRY(weft_mesh_create(m->world, &shape, &m->mesh));
+    WEFT_TRY(weft_mesh_create(m->replicas.own, shape, &m->mesh));
     model.weights.has_limit = true;
     model.weights.limit = m->family_limit;
     if (m->speaks && isatty(STDERR_FILENO)) model.weights.progress = show_progress;
     model.cache = wi_cache_of(flags, &model.weights, wi_stored_of(&m->config));
-    if (needs->positions > m->config.positions && m->speaks)
-        weft_log_warn("the model is made for %lld positions, and this takes up to %lld: what it says beyond them may "
-                      "make no sense",
-                      (long long)m->config.positions, (long long)needs->positions);
     if (model.rows < needs->requests) model.rows = engine.chunk = needs->requests;
-    if (model.logit_rows > model.rows * m->mesh.shape.cp) model.logit_rows = model.rows * m->mesh.shape.cp;
+    if (model.logit_rows > model.rows * shape->cp) model.logit_rows = model.rows * shape->cp;
     WEFT_TRY(weft_model_create(&m->op, &m->cpu, m->device, &m->config, m->checkpoint, &model, &m->model));
     engine.cache_bytes = flags->cache_bytes;
     const weft_cache_cut cut = weft_model_cache_cut(m->model, WI_CACHE_BLOCK, NULL, NULL);
-    engine.cache_units = weft_engine_units(&cut, &m->mesh.shape, &engine, needs->positions);
+    engine.cache_units = weft_engine_units(&cut, shape, &engine, needs->positions);
     if (needs->cache_limit > 0) {
         const int64_t least = engine.cache_units / needs->requests, most = needs->cache_limit / (int64_t)cut.unit;
         if (engine.cache_units > most) engine.cache_units = most > least ? most : least;
     }
-    WEFT_TRY(weft_engine_create(&m->op, m->model, m->device, &engine, &m->engine));
+    return weft_engine_create(&m->op, m->model, m->device, &engine, &m->engine);
+}
+
+weft_status wi_model_load(wi_model *m, const wi_call *call, const wi_model_flags *flags, const wi_model_needs *needs)
+{
+    const int64_t start = weft_clock_ns();
+    weft_mesh_shape shape;
+    WEFT_TRY(wi_mesh_choose(m, flags, needs, &shape));
+    if (needs->positions > m->config.positions && m->speaks)
+        weft_log_warn("the model is made for %lld positions, and this takes up to %lld: what it says beyond them may "
+                      "make no sense",
+                      (long long)m->config.positions, (long long)needs->positions);
+    weft_status status = load_replica(m, flags, needs, &shape);
+    // Ranks of a replica fail together; now all do.
+    if (m->replicas.count > 1) status = weft_comm_agree(m->world, status, NULL);
+    WEFT_TRY(status);
     m->load_s = (double)(weft_clock_ns() - start) * 1e-9;
     const int64_t own = (int64_t)weft_model_weights_of(m->model)->bytes;
     int64_t all = own, most = own;
-    WEFT_TRY(weft_comm_sum(m->world, &all, 1));
-    WEFT_TRY(weft_comm_max(m->world, &most, 1));
+    WEFT_TRY(weft_comm_sum(m->replicas.own, &all, 1));
+    WEFT_TRY(weft_comm_max(m->replicas.own, &most, 1));
     m->loaded_all = (uint64_t)all;
     m->loaded_most = (uint64_t)most;
     return WEFT_OK;
@@ -177,6 +188,7 @@ void wi_model_close(wi_model *m)
     weft_engine_destroy(m->engine);
     weft_model_destroy(m->model);
     weft_mesh_free(&m->mesh);
+    weft_replicas_free(&m->replicas);
     weft_model_config_fini(&m->config);
     weft_checkpoint_close(m->checkpoint);
     weft_tokenizer_destroy(m->tokenizer);

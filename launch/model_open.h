@@ -23,7 +23,8 @@ typedef struct {
 typedef struct {
     weft_comm *world;
     bool speaks; // this rank writes for all
-    weft_mesh mesh;
+    weft_replicas replicas;
+    weft_mesh mesh;           // of this rank's replica
     weft_family family_limit; // what the processors of all ranks can do
     weft_attention_family attention_limit;
     weft_cpu cpu;
@@ -38,7 +39,7 @@ typedef struct {
     weft_model *model;
     weft_engine *engine;
     double load_s;
-    uint64_t loaded_all, loaded_most; // bytes of weights, of all ranks and of the fullest
+    uint64_t loaded_all, loaded_most; // bytes of weights, of all ranks of a replica and of the fullest
 } wi_model;
 
 // Collective over the job: each step succeeds on all ranks or on none, and every rank then makes the same calls of the
@@ -50,8 +51,8 @@ weft_status wi_model_load(wi_model *model, const wi_call *call, const wi_model_f
                           const wi_model_needs *needs);
 void wi_model_close(wi_model *model);
 
-// The mesh of the job: what flags leave open is chosen as weft plan does, by rank 0 for all; with several ranks a line
-// on stderr tells it. Between begin and load, for load. Collective.
+// The mesh of each replica: what flags leave open is chosen as weft plan does, by rank 0 for all; with several ranks a
+// line on stderr tells it. Between begin and load, for load. Collective.
 weft_status wi_mesh_choose(wi_model *model, const wi_model_flags *flags, const wi_model_needs *needs,
                            weft_mesh_shape *out);
 

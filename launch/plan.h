@@ -30,7 +30,8 @@ typedef struct {
     const weft_model_config *config;
     weft_sizes_options sizes; // rows and logit rows by chunk and batch
     wi_machine machine;
-    int ranks, nodes;
+    int ranks, nodes; // of a replica
+    int dp;           // replicas
     int64_t context;
     int batch, chunk;
     uint64_t cache_most;    // bytes; 0: what context and batch need

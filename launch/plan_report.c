@@ -83,7 +83,9 @@ static void print_best(const wi_plan_case *p, const wi_mesh_plan *m, int count, 
         return;
     }
     const bool mesh = best->shape.dense == WEFT_DENSE_MESH;
-    fprintf(out, "best: --tp %d --cp %d%s%s: ", best->shape.tp, best->shape.cp,
+    fputs("best: ", out);
+    if (p->dp > 1) fprintf(out, "--dp %d ", p->dp);
+    fprintf(out, "--tp %d --cp %d%s%s: ", best->shape.tp, best->shape.cp,
             best->shape.cp == 1 ? ""
             : mesh              ? " --dense mesh"
                                 : " --dense tp",
@@ -100,9 +102,10 @@ static void print_best(const wi_plan_case *p, const wi_mesh_plan *m, int count, 
 void wi_plan_print(const wi_plan_case *p, const char *model, const wi_mesh_plan *meshes, int count, FILE *out)
 {
     char a[24], b[24], c[24], d[24], e[24];
-    fprintf(out, "%s, weights %s, cache %s, on %d rank%s of %d node%s; %" PRId64 " positions, batch %d, chunk %d\n",
-            model, weights_name(p), cache_name(p->sizes.model.cache), p->ranks, p->ranks > 1 ? "s" : "", p->nodes,
-            p->nodes > 1 ? "s" : "", p->context, p->batch, p->chunk);
+    fprintf(out, "%s, weights %s, cache %s, on %d rank%s of %d node%s", model, weights_name(p),
+            cache_name(p->sizes.model.cache), p->ranks, p->ranks > 1 ? "s" : "", p->nodes, p->nodes > 1 ? "s" : "");
+    if (p->dp > 1) fprintf(out, " (of %d replicas, each with as many)", p->dp);
+    fprintf(out, "; %" PRId64 " positions, batch %d, chunk %d\n", p->context, p->batch, p->chunk);
     fprintf(out, "a rank: %s with %s, %s, reads %s, sends %s in a node and %s beyond (%s)\n\n", p->machine.name,
             short_text(p->machine.memory, "B", a), short_text(p->machine.operations, "FLOP/s", b),
             short_text(p->machine.bandwidth, "B/s", c), short_text(p->machine.near, "B/s", d),
@@ -199,6 +202,7 @@ weft_status wi_plan_write(const wi_plan_case *p, const char *model, const wi_mes
     weft_json_write_int(&w, "batch", p->batch);
     weft_json_write_int(&w, "chunk", p->chunk);
     weft_json_write_int(&w, "nodes", p->nodes);
+    weft_json_write_int(&w, "replicas", p->dp);
     write_machine(&w, &p->machine);
     write_mesh(&w, "mesh", &meshes[0].shape);
     weft_status status = write_ranks(&w, p, &meshes[0].shape);

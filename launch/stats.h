@@ -9,7 +9,9 @@
 #define WI_STATS_FLAG(options)                                                                                         \
     {                                                                                                                  \
         .name = "stats", .kind = WEFT_FLAG_BOOL, .offset = offsetof(options, stats),                                   \
-        .help = "print counters and latencies of rank 0 to stderr at the end, in the text form of Prometheus"          \
+        .help = "print counters and latencies to stderr at the end, in the text form of Prometheus: of rank 0, and "   \
+                "summed over the "                                                                                     \
+                "first ranks of the replicas"                                                                          \
     }
 
 typedef struct {
@@ -20,6 +22,9 @@ typedef struct {
 
 // Of a model that was loaded. `out` is zeroed; close it also when this fails.
 weft_status wi_stats_open(bool wanted, const wi_model *model, wi_stats *out);
+// Adds up what rank 0 of each replica has, on the first of them. `metrics` is NULL where they are not wanted.
+// Collective over `leads`.
+weft_status wi_stats_gather(weft_metrics *metrics, weft_comm *leads);
 void wi_stats_print(const wi_stats *stats); // on rank 0, if wanted
 void wi_stats_close(wi_stats *stats);
 

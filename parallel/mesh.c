@@ -63,6 +63,38 @@ static weft_status split(weft_comm *all, int color, int key, int size, const cha
     return size > 1 ? weft_comm_split(all, color, key, name, out) : WEFT_OK;
 }
 
+weft_status weft_replicas_create(weft_comm *world, int count, weft_replicas *out)
+{
+    const int ranks = weft_comm_size(world), rank = weft_comm_rank(world);
+    weft_replicas r = {.count = count, .own = world};
+    int64_t number = 0;
+    weft_status status;
+    if (count < 1 || ranks % count != 0)
+        return weft_fail(WEFT_USAGE, "--dp %d: %d ranks cannot be divided into so many replicas", count, ranks);
+    if (count > 1) {
+        r.own = NULL;
+        r.split = true;
+        WEFT_TRY_GOTO(weft_comm_split(world, by_node(world) / (ranks / count), rank, "replica", &r.own));
+        const bool leads = weft_comm_rank(r.own) == 0;
+        WEFT_TRY_GOTO(weft_comm_split(world, leads ? 0 : -1, rank, "leads", &r.leads));
+        if (leads) number = weft_comm_rank(r.leads);
+        WEFT_TRY_GOTO(weft_comm_bcast(r.own, 0, &number, sizeof number));
+    }
+    r.number = (int)number;
+    *out = r;
+    return WEFT_OK;
+fail:
+    weft_replicas_free(&r);
+    return status;
+}
+
+void weft_replicas_free(weft_replicas *r)
+{
+    weft_comm_destroy(r->leads);
+    if (r->split) weft_comm_destroy(r->own);
+    *r = (weft_replicas){0};
+}
+
 weft_status weft_mesh_create(weft_comm *world, const weft_mesh_shape *shape, weft_mesh *out)
 {
     const int number = by_node(world);

@@ -5,6 +5,7 @@
 //   dense  they share the linear layers: tp, or all of them (--dense mesh)
 //   leaf   they share a leaf, where the dense group has more ranks than there are leaves
 // Ranks of one tp group stand side by side in the order of nodes, so that they share a node where that is possible.
+// Beside each other may stand several replicas (dp), each with a mesh of its own, which share nothing.
 #ifndef WEFT_PARALLEL_MESH_H
 #define WEFT_PARALLEL_MESH_H
 
@@ -57,7 +58,19 @@ typedef struct {
 } weft_mesh_near;
 weft_mesh_near weft_mesh_near_of(const weft_mesh *mesh, int node_ranks);
 
-// Collective over `world`, blocking. Rank 0 of the world need not be rank 0 of the mesh.
+// The world's ranks in replicas of equally many, side by side in the order of nodes.
+typedef struct {
+    int count, number; // number 0 has rank 0 of the world
+    weft_comm *own;    // this replica's ranks in the order of the world; the world itself where there is one
+    weft_comm *leads;  // rank 0 of each, by number; NULL on other ranks, and where there is one
+    bool split;        // `own` is not the world
+} weft_replicas;
+
+// Collective over `world`, blocking. USAGE where `count` does not divide the ranks.
+weft_status weft_replicas_create(weft_comm *world, int count, weft_replicas *out);
+void weft_replicas_free(weft_replicas *replicas); // Local; what uses its groups first. Accepts a zeroed one
+
+// Collective over `world`, a replica's ranks, blocking. Rank 0 of the world need not be rank 0 of the mesh.
 weft_status weft_mesh_create(weft_comm *world, const weft_mesh_shape *shape, weft_mesh *out);
 void weft_mesh_free(weft_mesh *mesh);      // Local; what uses its groups first. Accepts a zeroed one
 int weft_mesh_rank(const weft_mesh *mesh); // in `all`: cp_rank * tp + tp_rank

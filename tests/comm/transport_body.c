@@ -334,6 +334,44 @@ static void run_window(trial *t)
     }
 }
 
+// Everybody writes letters to everybody, himself too, and takes what comes, at its own speed.
+static void run_mailbox(trial *t)
+{
+    enum { LETTERS = 12, RANKS = 8 };
+    static const size_t sizes[] = {1, 8, 500, 16368, 16376, 16377, 40000, 70000}; // with slots of 16384 bytes
+    const int me = weft_comm_rank(t->comm), size = weft_comm_size(t->comm);
+    unsigned char *letter = malloc(70000);
+    uint32_t taken[RANKS] = {0}, all = 0;
+    weft_mailbox *box;
+    CHECK(letter != NULL && size <= RANKS);
+    CHECK_OK(weft_mailbox_create(t->comm, "letters", &box));
+    for (uint32_t n = 0; all < LETTERS * (uint32_t)size || weft_mailbox_unsent(box) > 0; n++) {
+        for (int to = 0; n < LETTERS && to < size; to++) {
+            const size_t bytes = sizes[(n + (uint32_t)(me + to)) % 8];
+            fill(t, letter, bytes, me, to, n);
+            CHECK_OK(weft_mailbox_send(box, to, letter, bytes));
+            memset(letter, 0, bytes); // it was copied
+        }
+        dawdle(t);
+        for (int from = 0; from < size; from++) {
+            const unsigned char *data;
+            size_t bytes;
+            CHECK_OK(weft_mailbox_keep(box, from));
+            CHECK_OK(weft_mailbox_take(box, from, &data, &bytes));
+            if (!data) continue;
+            CHECK_INT(bytes, sizes[(taken[from] + (uint32_t)(from + me)) % 8]);
+            expect(t, data, bytes, from, me, taken[from]++);
+            all++;
+        }
+    }
+    for (int from = 0; from < size; from++) CHECK_INT(taken[from], LETTERS);
+    CHECK_FAILS(weft_mailbox_send(box, size, letter, 1), WEFT_INVALID, "letter");
+    CHECK_FAILS(weft_mailbox_send(box, 0, letter, 0), WEFT_INVALID, "empty");
+    CHECK_OK(weft_comm_barrier(t->comm));
+    weft_mailbox_destroy(box);
+    free(letter);
+}
+
 static void run_group(trial *t, weft_comm *comm, uint64_t seed)
 {
     t->comm = comm;
@@ -344,6 +382,7 @@ static void run_group(trial *t, weft_comm *comm, uint64_t seed)
     run_host(t);
     run_agreement(t);
     run_window(t);
+    run_mailbox(t);
 }
 
 // World, halves, odd and even, reversed, and a split of a split.

@@ -175,6 +175,36 @@ static void test_threads(weft_metrics *metrics)
     CHECK_REAL(s.sum, (double)WRITERS * UPDATES * (UPDATES + 1) / 2);
 }
 
+// What another process has counted is added.
+static void test_join(void)
+{
+    weft_metrics *metrics[2];
+    weft_counter *counter[2];
+    weft_histogram *histogram[2];
+    for (int i = 0; i < 2; i++) {
+        CHECK_OK(weft_metrics_create(&metrics[i]));
+        CHECK_OK(weft_counter_create(metrics[i], "weft_events", "", &counter[i]));
+        CHECK_OK(weft_histogram_create(metrics[i], "weft_values", "", 1, &histogram[i]));
+        weft_counter_add(counter[i], 10 + i);
+        for (int j = 0; j < 50; j++) weft_histogram_add(histogram[i], 50 * i + j);
+    }
+    const size_t bytes = weft_metrics_bytes(metrics[1]);
+    void *saved = malloc(bytes);
+    CHECK(saved != NULL);
+    weft_metrics_save(metrics[1], saved);
+    CHECK_OK(weft_metrics_join(metrics[0], saved, bytes));
+    CHECK_FAILS(weft_metrics_join(metrics[0], saved, bytes - 8), WEFT_MISMATCH, "bytes of metrics");
+    free(saved);
+    weft_counter_add(counter[0], 1);
+    CHECK_INT(weft_metrics_total(metrics[0], "weft_events"), 22);
+    const weft_histogram_summary s = summary(metrics[0], "weft_values");
+    CHECK_INT(s.count, 100);
+    CHECK_INT(s.min, 0);
+    CHECK_INT(s.max, 99);
+    CHECK_REAL(s.sum, 99 * 50);
+    for (int i = 0; i < 2; i++) weft_metrics_destroy(metrics[i]);
+}
+
 int main(void)
 {
     weft_metrics *metrics = NULL;
@@ -186,6 +216,7 @@ int main(void)
     test_print(metrics);
     test_every_octave();
     test_threads(metrics);
+    test_join();
     weft_metrics_destroy(metrics);
     weft_metrics_destroy(NULL);
     return 0;
