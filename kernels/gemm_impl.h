@@ -50,6 +50,15 @@ typedef struct {
 
 wi_gemm_cut wi_gemm_cut_of(const weft_gemm_weight *weight, int64_t m, int threads);
 
+static inline const float *wi_gemm_row(const weft_gemm_args *args, int64_t row)
+{
+    const weft_gemm_rows *rows = args->rows;
+    int piece = 0;
+    if (!rows) return args->a + (size_t)row * args->a_stride;
+    while (rows->begin[piece + 1] <= row) piece++;
+    return rows->piece[piece] + (size_t)(row - rows->begin[piece]) * args->a_stride;
+}
+
 // Checks, and all of the weight but its memory. `leaves` may be NULL.
 weft_status wi_gemm_layout(weft_family family, const weft_gemm_source *sources, int count, weft_fuse fuse,
                            const weft_gemm_leaves *leaves, weft_gemm_weight *out, size_t *bytes);

@@ -16,27 +16,6 @@ enum { ONE_BUFFER_BYTES = 1 << 20 };
 // So many floats of a slice are worth waking the team for.
 enum { TEAM_FLOATS = 16384 };
 
-struct weft_sum {
-    weft_kernels kernels;
-    weft_comm *comm;
-    weft_mesh_times *times;
-    weft_sum_places *places;             // [size]
-    int tree;                            // places in all
-    int arrays;                          // the most that one rank gives
-    weft_channel *small;                 // ALLGATHER of all arrays of a rank: one-shot
-    int depth;                           // of the channels below
-    weft_channel *give[WEFT_SUM_ARRAYS]; // ALLTOALL of slices of the i-th array of each rank
-    weft_channel *share;                 // ALLGATHER of the slices' sums
-    // of the sum under way
-    bool two_shot;
-    size_t count;
-    weft_exchange given[WEFT_SUM_ARRAYS], shared;
-    float *result;          // one-shot: the sum
-    const float **in;       // [tree] pointers for tree_add
-    const float **part;     // [size] of the result
-    size_t *begin;          // [size + 1]
-    size_t *offset, *bytes; // [size] of each rank's slice
-};
 
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
@@ -193,91 +172,6 @@ weft_sum_kind weft_sum_kind_of(const weft_sum *sum, size_t count)
 {
     const bool one_shot = !sum->share || (sum->small && count <= ONE_SHOT_BYTES / sizeof(float));
     return one_shot ? WEFT_SUM_ONE_SHOT : WEFT_SUM_TWO_SHOT;
-}
-
-// ---- adding ----
-
-typedef struct {
-    weft_sum *sum;
-    const weft_sum_finish *finish;
-    float *out;
-    size_t begin, end;  // of the sum's floats
-    const float **from; // [tree] the arrays at `begin`
-} addition;
-
-// What was added is to lie in both places: in `kept` because it is wanted there, in the slot for the others.
-static void leave(float *kept, float *slot, bool in_kept, bool shared, size_t bytes)
-{
-    if (!in_kept)
-        memcpy(kept, slot, bytes);
-    else if (shared)
-        memcpy(slot, kept, bytes);
-}
-
-// A block at a time, so that what follows the tree finds it in the cache.
-static void add_range(const addition *a, const float **in, size_t begin, size_t end)
-{
-    enum { BLOCK = 2048 };
-    const weft_sum *sum = a->sum;
-    const weft_sum_finish *f = a->finish;
-    const weft_op alone = {.table = &sum->kernels};
-    for (size_t at = begin, next; at < end; at = next) {
-        float *out = a->out + (at - a->begin);
-        next = smaller(end, at + BLOCK);
-        // Biases begin anew with each row.
-        if (f->bias) next = smaller(next, (at / f->width + 1) * f->width);
-        for (int i = 0; i < sum->tree; i++) in[i] = a->from[i] ? a->from[i] + (at - a->begin) : NULL;
-        sum->kernels.tree_add(out, in, sum->tree, next - at);
-        if (f->bias) sum->kernels.rows.add(&alone, out, out, f->bias + at % f->width, next - at);
-        float *kept = f->out ? f->out + at : out;
-        if (f->residual) sum->kernels.rows.add(&alone, kept, out, f->residual + at, next - at);
-        if (kept != out) leave(kept, out, f->residual != NULL, sum->two_shot, (next - at) * sizeof *out);
-    }
-}
-
-static void add_share(void *arg, int thread, int threads)
-{
-    const addition *a = arg;
-    const float *in[WEFT_TREE_MAX];
-    int64_t begin, end;
-    weft_team_share((int64_t)(a->end - a->begin), LINE_FLOATS, thread, threads, &begin, &end);
-    if (begin < end) add_range(a, in, a->begin + (size_t)begin, a->begin + (size_t)end);
-}
-
-// By the team, where there is one and so many floats are worth waking it for.
-static void share_out(addition *a, size_t floats, weft_job_fn *job)
-{
-    const weft_op *op = a->finish->op;
-    if (op && op->team && floats >= TEAM_FLOATS)
-        weft_team_run(op->team, job, a);
-    else
-        job(a, 0, 1);
-}
-
-static void add(weft_sum *sum, const weft_sum_finish *finish, size_t begin, size_t end, float *out)
-{
-    addition a = {.sum = sum, .finish = finish, .out = out, .begin = begin, .end = end, .from = sum->in};
-    share_out(&a, end - begin, add_share);
-}
-
-// The other ranks' slices, to where the whole sum is wanted.
-static void copy_share(void *arg, int thread, int threads)
-{
-    const addition *a = arg;
-    const weft_sum *sum = a->sum;
-    for (int p = 0; p < weft_comm_size(sum->comm); p++) {
-        int64_t begin, end;
-        if (p == weft_comm_rank(sum->comm)) continue;
-        weft_team_share((int64_t)(sum->begin[p + 1] - sum->begin[p]), LINE_FLOATS, thread, threads, &begin, &end);
-        if (begin < end)
-            memcpy(a->finish->out + sum->begin[p] + begin, sum->part[p] + begin, (size_t)(end - begin) * sizeof(float));
-    }
-}
-
-static void copy_parts(weft_sum *sum, const weft_sum_finish *finish)
-{
-    addition a = {.sum = sum, .finish = finish};
-    share_out(&a, sum->count, copy_share);
 }
 
 // ---- a sum ----

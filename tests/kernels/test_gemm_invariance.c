@@ -41,6 +41,36 @@ static matrix random_rows(size_t rows, size_t columns)
     return m;
 }
 
+// The rows of `a` in pieces of their own, of which one is empty, as different ranks leave them.
+static void check_pieces(const where *w, const weight_case *c, const packed *p, const matrix *a, const matrix *all)
+{
+    static const int64_t begin[] = {0, 1, 20, 20, 53, 67};
+    enum { PIECES = sizeof begin / sizeof *begin - 1 };
+    matrix pieces[PIECES];
+    const float *at[PIECES];
+    const weft_gemm_rows rows = {.count = PIECES, .begin = begin, .piece = at};
+    for (int i = 0; i < PIECES; i++) {
+        const size_t count = (size_t)(begin[i + 1] - begin[i]);
+        pieces[i] = matrix_make(count + 1, a->columns, true);
+        CHECK_INT(pieces[i].stride, a->stride);
+        memcpy(pieces[i].at, a->at + (size_t)begin[i] * a->stride, count * a->stride * sizeof(float));
+        at[i] = pieces[i].at;
+    }
+    for (int threads = 0; threads <= 2; threads++) {
+        matrix out = matrix_make(all->rows, all->columns, true);
+        const weft_gemm_args args = {.m = (int64_t)all->rows,
+                                     .rows = &rows,
+                                     .a_stride = a->stride,
+                                     .out = {out.at},
+                                     .out_stride = out.stride};
+        run_weight(&w->table, threads ? w->team[threads] : NULL, p, &args);
+        expect_rows("rows in pieces", w, c, out.at, out.stride, all->at, all->stride, all->rows, all->columns);
+        matrix_check(&out);
+        matrix_free(&out);
+    }
+    for (int i = 0; i < PIECES; i++) matrix_free(&pieces[i]);
+}
+
 // One row alone, rows at another place, other counts of rows, threads.
 static void check_rows(const where *w, const weight_case *c)
 {
@@ -60,6 +90,7 @@ static void check_rows(const where *w, const weight_case *c)
         expect_rows("threads", w, c, again.at, again.stride, all.at, all.stride, ROWS, all.columns);
         matrix_free(&again);
     }
+    check_pieces(w, c, &p, &a, &all);
     matrix_free(&a);
     matrix_free(&all);
     free_packed(&p);

@@ -155,7 +155,7 @@ static float leaf_by_tiles(packed_row r, const float *a, int64_t begin, int64_t 
 static void run_row(const ref_run *run, int64_t row, int64_t panel)
 {
     const weft_gemm_weight *w = run->w;
-    const float *a = run->args->a + (size_t)row * run->args->a_stride;
+    const float *a = wi_gemm_row(run->args, row);
     packed_row r = {.w = w, .panel = w->data + (size_t)panel * w->panel_bytes};
     float stack[WEFT_LEAVES][WI_PANEL] = {0};
     for (int l = 0; l < w->leaves; l++) {
