@@ -63,35 +63,20 @@ static weft_status embed(weft_model *m, const weft_batch *b)
 // The width of a row of qkv: queries, keys, values.
 static size_t qkv_width(const weft_model *m) { return (size_t)weft_layout_qkv_width(&m->config, &m->layout); }
 
-// Norms `heads` pieces of `width` in each row, every one on its own.
-static void norm_pieces(weft_model *m, float *out, const float *in, const float *weight, int rows, size_t stride,
-                        int64_t heads, int64_t width)
-{
-    const weft_norm args = {.out = out,
-                            .in = in,
-                            .weight = weight,
-                            .out_stride = stride,
-                            .in_stride = stride,
-                            .head_stride = (size_t)width,
-                            .rows = (size_t)rows,
-                            .heads = (size_t)heads,
-                            .width = (size_t)width,
-                            .eps = (float)m->config.eps,
-                            .one_plus = m->config.norm == WEFT_NORM_ONE_PLUS,
-                            .before = WEFT_F32,
-                            .after = WEFT_F32};
-    m->op.table->rows.norm(&m->op, &args);
-}
-
-static void norm(weft_model *m, float *out, const float *in, const float *weight, int rows)
-{
-    norm_pieces(m, out, in, weight, rows, (size_t)m->config.hidden, 1, m->config.hidden);
-}
-
 // Norms each head of `heads` that stand at x in rows of qkv.
 static void norm_heads(weft_model *m, float *x, const float *weight, int rows, int64_t heads)
 {
-    norm_pieces(m, x, x, weight, rows, qkv_width(m), heads, m->config.head_dim);
+    const size_t stride = qkv_width(m), width = (size_t)m->config.head_dim;
+    const weft_norm what = {.out = x,
+                            .in = x,
+                            .weight = weight,
+                            .out_stride = stride,
+                            .in_stride = stride,
+                            .head_stride = width,
+                            .rows = (size_t)rows,
+                            .heads = (size_t)heads,
+                            .width = width};
+    wi_norm(m, &m->op, &what);
 }
 
 // Queries and keys stand side by side, so one call turns both. Neighbouring requests with one key are turned together.
@@ -161,8 +146,9 @@ void wi_column(weft_model *m, const weft_gemm_weight *weight, const float *bias,
                float *out, weft_act act)
 {
     const weft_linear_call call = {.m = rows,
-                                   .a = in,
+                                   .a = in ? in : m->normed,
                                    .a_stride = (size_t)weight->k,
+                                   .rows = !in && m->gathered.count ? &m->gathered : NULL,
                                    .out = out,
                                    .out_stride = (size_t)weight->columns,
                                    .bias = bias,
@@ -177,11 +163,13 @@ static weft_status project(weft_model *m, const weft_layer_weights *w, int rows)
     const size_t width = qkv_width(m), own = (size_t)weft_range_size(m->layout.qkv);
     float *slot;
     if (!m->projected) {
-        wi_column(m, &w->qkv, w->qkv_bias, rows, m->normed, m->qkv, WEFT_ACT_NONE);
+        wi_column(m, &w->qkv, w->qkv_bias, rows, NULL, m->qkv, WEFT_ACT_NONE);
+        wi_release(m);
         return WEFT_OK;
     }
     WEFT_TRY(weft_transfer_acquire(m->projected, &slot));
-    wi_column(m, &w->qkv, w->qkv_bias, rows, m->normed, slot, WEFT_ACT_NONE);
+    wi_column(m, &w->qkv, w->qkv_bias, rows, NULL, slot, WEFT_ACT_NONE);
+    wi_release(m);
     WEFT_TRY(weft_transfer_gather(m->projected, (size_t)rows * own));
     size_t at = 0;
     for (int r = 0; r < mesh->shape.cp && width > 0; r++) {
@@ -192,25 +180,6 @@ static weft_status project(weft_model *m, const weft_layer_weights *w, int rows)
         at += part;
     }
     weft_transfer_release(m->projected);
-    return WEFT_OK;
-}
-
-// x = x + linear(in), or x = x + norm(linear(in)) between the norms of a sandwich. `in` are the columns of this rank.
-static weft_status row_and_add(weft_model *m, weft_row_sum *sum, const weft_gemm_weight *weight, const float *bias,
-                               int rows, const float *in, int64_t in_width, const float *after)
-{
-    const size_t width = (size_t)m->config.hidden;
-    weft_linear_call call = {
-        .m = rows, .a = in, .a_stride = (size_t)in_width, .out = m->x, .out_stride = width, .bias = bias};
-    if (!after) {
-        call.residual = m->x;
-        call.residual_stride = width;
-        return weft_linear_row(sum, &m->op, weight, &call);
-    }
-    call.out = m->branch;
-    WEFT_TRY(weft_linear_row(sum, &m->op, weight, &call));
-    norm(m, m->branch, m->branch, after, rows);
-    m->op.table->rows.add(&m->op, m->x, m->x, m->branch, (size_t)rows * width);
     return WEFT_OK;
 }
 
@@ -258,7 +227,6 @@ static weft_status run_layer(weft_model *m, const weft_batch *b, int64_t layer)
     const weft_layout *have = &m->layout;
     const weft_layer_config *l = &c->layer[layer];
     const weft_layer_weights *w = &m->weights.layer[layer];
-    norm(m, m->normed, m->x, w->input_norm, b->rows);
     WEFT_TRY(project(m, w, b->rows));
     if (c->qk_norm) {
         const int64_t heads = weft_range_size(have->heads);
@@ -267,13 +235,15 @@ static weft_status run_layer(weft_model *m, const weft_batch *b, int64_t layer)
     }
     rotate(m, b, l->rope);
     WEFT_TRY(attend(m, b, l, w, &b->layers[layer], &b->tables[b->group_of[layer]]));
-    WEFT_TRY(row_and_add(m, m->o_sum, &w->o, w->o_bias, b->rows, m->attended,
-                         weft_range_size(have->finished) * c->head_dim, w->after_attention_norm));
-    norm(m, m->normed, m->x, w->ffn_norm, b->rows);
-    if (l->moe) return wi_mix_experts(m, w, b->rows);
-    const int64_t own = weft_range_size(have->ffn);
-    wi_gate(m, &w->ffn, b->rows, (size_t)own, m->normed, m->stacked, m->gated);
-    return row_and_add(m, m->down_sum, &w->ffn.down, w->ffn.down_bias, b->rows, m->gated, own, w->after_ffn_norm);
+    const wi_row o = {&w->o, w->o_bias, b->rows, m->attended, weft_range_size(have->finished) * c->head_dim};
+    WEFT_TRY(wi_row_and_add(m->o_sum, &o, &(wi_next){m, w->after_attention_norm, w->ffn_norm}));
+    const wi_next next = {m, l->moe ? NULL : w->after_ffn_norm,
+                          layer + 1 < c->layers ? m->weights.layer[layer + 1].input_norm : NULL};
+    if (l->moe) return wi_mix_experts(m, w, b->rows, &next);
+    const wi_row down = {&w->ffn.down, w->ffn.down_bias, b->rows, m->gated, weft_range_size(have->ffn)};
+    wi_gate(m, &w->ffn, b->rows, (size_t)down.in_width, NULL, m->stacked, m->gated);
+    wi_release(m);
+    return wi_row_and_add(m->down_sum, &down, &next);
 }
 
 // The logits of this rank's rows and of its part of the vocabulary.
@@ -288,7 +258,7 @@ static void find_own_logits(weft_model *m, const weft_batch *b, int count, float
                                                   .index = b->logit_row,
                                                   .rows = (size_t)count,
                                                   .bytes = bytes});
-    norm(m, m->last, m->last, m->weights.final_norm, count);
+    wi_norm_rows(m, &m->op, m->last, m->last, m->weights.final_norm, (size_t)count);
     wi_column(m, &m->weights.head, NULL, count, m->last, out, WEFT_ACT_NONE);
 }
 
@@ -335,6 +305,7 @@ static weft_status find_logits(weft_model *m, const weft_batch *b)
 weft_status weft_model_forward(weft_model *m, const weft_batch *b)
 {
     WEFT_TRY(embed(m, b));
+    wi_norm_rows(m, &m->op, m->normed, m->x, m->weights.layer[0].input_norm, (size_t)b->rows);
     for (int64_t layer = 0; layer < m->config.layers; layer++) WEFT_TRY(run_layer(m, b, layer));
     return find_logits(m, b);
 }

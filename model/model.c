@@ -110,10 +110,10 @@ static weft_status make_groups(weft_model *m)
     if (g.embedded)
         WEFT_TRY(
             weft_transfer_create(mesh->dense, WEFT_TRANSFER_GATHER, "embedded", g.embedded, mesh->times, &m->embedded));
-    if (g.said) {
+    if (g.said)
         WEFT_TRY(weft_transfer_create(mesh->dense, WEFT_TRANSFER_DEAL, "experts", g.said, mesh->times, &m->said));
+    if (g.joined)
         WEFT_TRY(weft_transfer_create(mesh->dense, WEFT_TRANSFER_GATHER, "joined", g.joined, mesh->times, &m->joined));
-    }
     if (g.found)
         WEFT_TRY(weft_transfer_create(mesh->all, WEFT_TRANSFER_GATHER, "logits", g.found, mesh->times, &m->found));
     if (g.projected)

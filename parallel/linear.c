@@ -6,7 +6,6 @@
 
 #include "core/checked.h"
 #include "core/clock.h"
-#include "parallel/sum.h"
 #include "parallel/transfer.h"
 
 enum { GRAIN = 16 }; // floats: outputs of ranks that share a leaf are cut at whole lines
@@ -32,7 +31,9 @@ struct weft_row_sum {
     weft_range *own;       // [its ranks] the inputs that each computes
     weft_range held;
     float *whole;           // (rows, inputs of the leaf)
-    weft_transfer *outputs; // over the dense group: roots
+    weft_transfer *outputs; // over the dense group: roots, of few rows to all
+    weft_transfer *dealt;   // of many rows to who adds them
+    size_t *at, *count;     // [dense ranks] what each gets of them
     segment *segments;
     int segment_count;
 };
@@ -41,7 +42,8 @@ struct weft_row_sum {
 
 static weft_gemm_args args_of(const weft_linear_call *call)
 {
-    return (weft_gemm_args){.m = call->m, .a = call->a, .a_stride = call->a_stride, .out_stride = call->out_stride};
+    return (weft_gemm_args){
+        .m = call->m, .a = call->a, .a_stride = call->a_stride, .rows = call->rows, .out_stride = call->out_stride};
 }
 
 static void run_whole(const weft_op *op, const weft_gemm_weight *weight, const weft_linear_call *call)
@@ -121,8 +123,11 @@ static weft_sum_spec spec_of(const weft_mesh *mesh, const char *name, const weft
         if (!mesh->shape.fast || places[i].count == 0) continue;
         places[i] = (weft_sum_places){.count = 1, .place = {i}}; // one chain a rank
     }
-    return (weft_sum_spec){
-        .name = name, .times = mesh->times, .count = shape->rows * (size_t)shape->width, .places = places};
+    return (weft_sum_spec){.name = name,
+                           .times = mesh->times,
+                           .count = shape->rows * (size_t)shape->width,
+                           .places = places,
+                           .width = shape->deals ? (size_t)shape->width : 0};
 }
 
 // A library adds for us where it can.
@@ -150,7 +155,32 @@ static size_t leaf_floats(const weft_mesh *mesh, const weft_row_shape *shape)
     return shape->rows * (size_t)weft_range_size(weft_row_inputs(mesh, shape));
 }
 
-static size_t output_floats(const weft_row_shape *shape) { return shape->rows * (size_t)shape->width; }
+static bool has_dealt(const weft_mesh *mesh, const weft_row_shape *shape)
+{
+    return shape->deals && (int64_t)shape->rows >= weft_rows_dealt_from(mesh->dense_ranks);
+}
+
+static size_t widest(const weft_mesh *mesh, const weft_row_shape *shape)
+{
+    int64_t most = 0;
+    for (int i = 0; i < mesh->dense_ranks; i++) {
+        const weft_shard shard = weft_shard_of(i, mesh->dense_ranks);
+        const int64_t width = weft_range_size(outputs_of(&shard, shape));
+        if (width > most) most = width;
+    }
+    return (size_t)most;
+}
+
+static size_t output_floats(const weft_mesh *mesh, const weft_row_shape *shape)
+{
+    const size_t few = (size_t)weft_rows_dealt_from(mesh->dense_ranks) - 1;
+    return (has_dealt(mesh, shape) ? few : shape->rows) * widest(mesh, shape);
+}
+
+static size_t dealt_floats(const weft_mesh *mesh, const weft_row_shape *shape)
+{
+    return (size_t)weft_rows_most((int64_t)shape->rows, shape->width, mesh->dense_ranks) * widest(mesh, shape);
+}
 
 static size_t whole_bytes(size_t floats) { return weft_align_up(floats * sizeof(float), 64) + 64; }
 
@@ -166,7 +196,10 @@ size_t weft_row_sum_bytes(const weft_mesh *mesh, const weft_row_shape *shape, co
     size_t bytes = whole_bytes(leaf);
     if (mesh->shard.slices > 1)
         bytes += weft_transfer_bytes(WEFT_TRANSFER_GATHER, leaf, mesh->shard.slices, near->leaf);
-    return bytes + weft_transfer_bytes(WEFT_TRANSFER_GATHER, output_floats(shape), mesh->dense_ranks, near->dense);
+    if (has_dealt(mesh, shape))
+        bytes += weft_transfer_bytes(WEFT_TRANSFER_DEAL, dealt_floats(mesh, shape), mesh->dense_ranks, near->dense);
+    return bytes +
+           weft_transfer_bytes(WEFT_TRANSFER_GATHER, output_floats(mesh, shape), mesh->dense_ranks, near->dense);
 }
 
 // The next column behind `at` where some leaf passes from one rank to another.
@@ -208,7 +241,10 @@ static weft_status make_shared(weft_row_sum *r, const weft_mesh *mesh, const cha
     r->own = calloc((size_t)sharers, sizeof *r->own);
     r->whole = aligned_alloc(64, whole_bytes(leaf));
     r->segments = calloc((size_t)mesh->dense_ranks * WEFT_LEAVES, sizeof *r->segments);
-    if (!r->own || !r->whole || !r->segments) status = weft_fail(WEFT_NO_MEMORY, "no memory for sum %s", name);
+    r->at = calloc((size_t)mesh->dense_ranks, sizeof *r->at);
+    r->count = calloc((size_t)mesh->dense_ranks, sizeof *r->count);
+    if (!r->own || !r->whole || !r->segments || !r->at || !r->count)
+        status = weft_fail(WEFT_NO_MEMORY, "no memory for sum %s", name);
     WEFT_TRY(weft_comm_agree(mesh->dense, status, NULL));
     for (int i = 0; i < sharers; i++) {
         weft_shard shard = mesh->shard;
@@ -218,7 +254,10 @@ static weft_status make_shared(weft_row_sum *r, const weft_mesh *mesh, const cha
     cut_segments(r, mesh);
     if (sharers > 1)
         WEFT_TRY(weft_transfer_create(mesh->leaf, WEFT_TRANSFER_GATHER, name, leaf, mesh->times, &r->inputs));
-    return weft_transfer_create(mesh->dense, WEFT_TRANSFER_GATHER, name, output_floats(&r->shape), mesh->times,
+    if (has_dealt(mesh, &r->shape))
+        WEFT_TRY(weft_transfer_create(mesh->dense, WEFT_TRANSFER_DEAL, name, dealt_floats(mesh, &r->shape), mesh->times,
+                                      &r->dealt));
+    return weft_transfer_create(mesh->dense, WEFT_TRANSFER_GATHER, name, output_floats(mesh, &r->shape), mesh->times,
                                 &r->outputs);
 }
 
@@ -249,12 +288,20 @@ void weft_row_sum_destroy(weft_row_sum *r)
     weft_sum_destroy(r->sum);
     weft_transfer_destroy(r->inputs);
     weft_transfer_destroy(r->outputs);
+    weft_transfer_destroy(r->dealt);
+    free(r->at);
+    free(r->count);
     free(r->partial);
     free(r->total);
     free(r->own);
     free(r->whole);
     free(r->segments);
     free(r);
+}
+
+bool weft_row_sum_deals(const weft_row_sum *r, int64_t m)
+{
+    return r && !r->partial && has_dealt(&r->mesh, &r->shape) && m >= weft_rows_dealt_from(r->mesh.dense_ranks);
 }
 
 // ---- row ----
@@ -264,7 +311,7 @@ static weft_status row_by_sum(weft_row_sum *r, const weft_op *op, const weft_gem
 {
     const size_t width = (size_t)r->shape.width, count = (size_t)call->m * width;
     const weft_sum_finish finish = {
-        .op = op, .width = width, .bias = call->bias, .residual = call->residual, .out = call->out};
+        .op = op, .width = width, .bias = call->bias, .residual = call->residual, .out = call->out, .then = call->then};
     weft_gemm_args args = args_of(call);
     args.out_stride = width;
     WEFT_TRY(weft_sum_acquire(r->sum, count, args.out));
@@ -319,26 +366,105 @@ static weft_status gather_inputs(weft_row_sum *r, weft_linear_call *call)
     return WEFT_OK;
 }
 
-static void add_segment(const weft_row_sum *r, const weft_linear_call *call, const segment *s, size_t m)
+// Row m of what was given, by the tree, with bias and residual where there are any.
+static void add_row(const weft_row_sum *r, const weft_transfer *from, size_t m, const float *bias,
+                    const float *residual, float *out)
 {
     const weft_op alone = {.table = &r->kernels};
-    const size_t at = m * call->out_stride + (size_t)s->begin, count = (size_t)(s->end - s->begin);
-    const float *in[WEFT_LEAVES];
-    float *out = call->out + at;
-    for (int l = 0; l < WEFT_LEAVES; l++)
-        in[l] = s->leaf[l].rank < 0 ? NULL
-                                    : weft_transfer_view(r->outputs, s->leaf[l].rank) + m * (size_t)s->leaf[l].width +
-                                          (size_t)(s->begin - s->leaf[l].begin);
-    float sum[1024];
-    for (size_t done = 0, now; done < count; done += now) {
-        now = count - done < sizeof sum / sizeof *sum ? count - done : sizeof sum / sizeof *sum;
-        r->kernels.tree_add(sum, in, WEFT_LEAVES, now);
-        if (call->bias) r->kernels.rows.add(&alone, sum, sum, call->bias + (size_t)s->begin + done, now);
-        if (call->residual) r->kernels.rows.add(&alone, sum, sum, call->residual + at + done, now);
-        memcpy(out + done, sum, now * sizeof *sum);
+    for (int i = 0; i < r->segment_count; i++) {
+        const segment *s = &r->segments[i];
+        const size_t begin = (size_t)s->begin, count = (size_t)(s->end - s->begin);
+        const float *in[WEFT_LEAVES];
         for (int l = 0; l < WEFT_LEAVES; l++)
-            if (in[l]) in[l] += now;
+            in[l] = s->leaf[l].rank < 0 ? NULL
+                                        : weft_transfer_view(from, s->leaf[l].rank) + m * (size_t)s->leaf[l].width +
+                                              (size_t)(s->begin - s->leaf[l].begin);
+        float sum[1024];
+        for (size_t done = 0, now; done < count; done += now) {
+            now = count - done < sizeof sum / sizeof *sum ? count - done : sizeof sum / sizeof *sum;
+            r->kernels.tree_add(sum, in, WEFT_LEAVES, now);
+            if (bias) r->kernels.rows.add(&alone, sum, sum, bias + begin + done, now);
+            if (residual) r->kernels.rows.add(&alone, sum, sum, residual + begin + done, now);
+            memcpy(out + begin + done, sum, now * sizeof *sum);
+            for (int l = 0; l < WEFT_LEAVES; l++)
+                if (in[l]) in[l] += now;
+        }
     }
+}
+
+// What this rank is given, of all rows or of those that it finishes.
+typedef struct {
+    const weft_row_sum *r;
+    const weft_linear_call *call;
+    weft_range rows;
+    float *slot;
+} finishing;
+
+static void add_rows(void *arg, int thread, int threads)
+{
+    const finishing *f = arg;
+    const weft_linear_call *call = f->call;
+    int64_t begin, end;
+    weft_team_share(call->m, 1, thread, threads, &begin, &end);
+    for (size_t m = (size_t)begin; m < (size_t)end; m++)
+        add_row(f->r, f->r->outputs, m, call->bias, call->residual ? call->residual + m * call->residual_stride : NULL,
+                call->out + m * call->out_stride);
+}
+
+static void finish_rows(void *arg, int thread, int threads)
+{
+    enum { ROWS = 4 }; // as in sum_add.c
+    const finishing *f = arg;
+    const weft_sum_then *then = f->call->then;
+    const size_t width = (size_t)f->r->shape.width;
+    int64_t begin, end;
+    weft_team_share(weft_range_size(f->rows), 1, thread, threads, &begin, &end);
+    float *room = then->room + (size_t)begin * width;
+    for (int64_t m = begin, next; m < end; m = next) {
+        next = end - m < ROWS ? end : m + ROWS;
+        for (int64_t i = m; i < next; i++)
+            add_row(f->r, f->r->dealt, (size_t)i, f->call->bias, NULL, room + (size_t)(i - m) * width);
+        then->run(then->arg, (weft_range){f->rows.begin + m, f->rows.begin + next}, room, f->slot + (size_t)m * width);
+    }
+}
+
+static void share_out(const weft_op *op, finishing *f, weft_job_fn *job)
+{
+    if (op->team)
+        weft_team_run(op->team, job, f);
+    else
+        job(f, 0, 1);
+}
+
+static void multiply(const weft_op *op, const weft_gemm_weight *weight, const weft_linear_call *call, float *slot)
+{
+    weft_gemm_args args = args_of(call);
+    args.out[0] = slot;
+    args.out_stride = (size_t)weight->columns;
+    if (weight->roots > 0) weft_gemm_run(op, weight, &args);
+}
+
+// Many rows: the roots of each go to one rank.
+static weft_status row_dealt(weft_row_sum *r, const weft_op *op, const weft_gemm_weight *weight,
+                             const weft_linear_call *call)
+{
+    const int ranks = r->mesh.dense_ranks;
+    const int64_t width = r->shape.width;
+    const weft_sum_then *then = call->then;
+    finishing f = {.r = r, .call = call, .rows = weft_rows_of(call->m, width, r->mesh.dense_rank, ranks)};
+    float *slot;
+    WEFT_TRY(weft_transfer_acquire(r->dealt, &slot));
+    multiply(op, weight, call, slot);
+    for (int i = 0; i < ranks; i++) {
+        const weft_range rows = weft_rows_of(call->m, width, i, ranks);
+        r->count[i] = (size_t)(weft_range_size(rows) * weight->columns);
+        r->at[i] = r->count[i] ? (size_t)(rows.begin * weight->columns) : 0;
+    }
+    WEFT_TRY(weft_transfer_deal(r->dealt, r->at, r->count));
+    WEFT_TRY(weft_transfer_acquire(then->to, &f.slot));
+    share_out(op, &f, finish_rows);
+    weft_transfer_release(r->dealt);
+    return weft_transfer_gather(then->to, (size_t)(weft_range_size(f.rows) * width));
 }
 
 static weft_status row_shared(weft_row_sum *r, const weft_op *op, const weft_gemm_weight *weight,
@@ -347,14 +473,11 @@ static weft_status row_shared(weft_row_sum *r, const weft_op *op, const weft_gem
     weft_linear_call call = *given;
     float *slot;
     WEFT_TRY(gather_inputs(r, &call));
+    if (call.then) return row_dealt(r, op, weight, &call);
     WEFT_TRY(weft_transfer_acquire(r->outputs, &slot));
-    weft_gemm_args args = args_of(&call);
-    args.out[0] = slot;
-    args.out_stride = (size_t)weight->columns;
-    if (weight->roots > 0) weft_gemm_run(op, weight, &args);
+    multiply(op, weight, &call, slot);
     WEFT_TRY(weft_transfer_gather(r->outputs, (size_t)call.m * (size_t)weight->columns));
-    for (size_t m = 0; m < (size_t)call.m; m++)
-        for (int i = 0; i < r->segment_count; i++) add_segment(r, &call, &r->segments[i], m);
+    share_out(op, &(finishing){.r = r, .call = &call}, add_rows);
     weft_transfer_release(r->outputs);
     return WEFT_OK;
 }
@@ -368,6 +491,7 @@ weft_status weft_linear_row(weft_row_sum *r, const weft_op *op, const weft_gemm_
         run_whole(op, weight, call);
         return WEFT_OK;
     }
+    assert(weft_row_sum_deals(r, call->m) == (call->then != NULL));
     if (r->partial) return row_fast(r, op, weight, call);
     return r->sum ? row_by_sum(r, op, weight, call) : row_shared(r, op, weight, call);
 }
