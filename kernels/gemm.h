@@ -138,8 +138,9 @@ typedef enum { WEFT_ACT_NONE, WEFT_ACT_SILU, WEFT_ACT_GELU_TANH, WEFT_ACT_GELU_E
 // Activation rows where they were made, in pieces that follow each other.
 typedef struct {
     int count;
-    const int64_t *begin;      // [count + 1] the first row of each, from 0 to m
-    const float *const *piece; // [count] its rows, a_stride apart
+    const int64_t *begin;     // [count + 1] the first row of each, from 0 to m
+    const void *const *piece; // [count] its rows, a_stride apart
+    bool halves;              // they are rounded already, as weft_norm.halves says; families dot and AMX
 } weft_gemm_rows;
 
 // After the tree, once, in this order, each where it is given: + bias, + addend, act (behind a gate: act(gate) * up),

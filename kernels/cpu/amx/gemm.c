@@ -87,16 +87,15 @@ static void pack_tile(const run *r, int64_t row, int64_t rows, int64_t begin, in
 {
     const weft_gemm_weight *w = r->w;
     const int64_t columns = tile_columns(r);
-    const float *from[TILE];
-    for (int i = 0; i < rows; i++) from[i] = wi_gemm_row(r->args, r->chunk_row + row + i);
+    wi_gemm_row from[TILE];
+    for (int i = 0; i < rows; i++) from[i] = wi_gemm_row_of(r->args, r->chunk_row + row + i);
     for (int64_t k = begin; k < end; k += WI_STEP, to += TILE * columns * 4) {
         const int count = end - k < WI_STEP ? (int)(end - k) : WI_STEP;
         __m512i pairs[TILE];
         for (int i = 0; i < TILE; i++) {
             pairs[i] = _mm512_setzero_si512();
             if (i >= rows) continue;
-            pairs[i] =
-                w->permutation ? gathered_pairs(from[i], w->permutation + k, count) : row_pairs(from[i] + k, count);
+            pairs[i] = activation_pairs(from[i], w->permutation, k, count);
         }
         if (columns < TILE) {
             store_few(to, pairs, (int)columns);
