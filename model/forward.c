@@ -145,10 +145,11 @@ static weft_status attend(weft_model *m, const weft_batch *b, const weft_layer_c
 void wi_column(weft_model *m, const weft_gemm_weight *weight, const float *bias, int64_t rows, const float *in,
                float *out, weft_act act)
 {
+    const bool gathered = !in && m->gathered.count > 0;
     const weft_linear_call call = {.m = rows,
                                    .a = in ? in : m->normed,
-                                   .a_stride = (size_t)weight->k,
-                                   .rows = !in && m->gathered.count ? &m->gathered : NULL,
+                                   .a_stride = gathered ? m->gathered_stride : (size_t)weight->k,
+                                   .rows = gathered ? &m->gathered : NULL,
                                    .out = out,
                                    .out_stride = (size_t)weight->columns,
                                    .bias = bias,
@@ -227,6 +228,7 @@ static weft_status run_layer(weft_model *m, const weft_batch *b, int64_t layer)
     const weft_layout *have = &m->layout;
     const weft_layer_config *l = &c->layer[layer];
     const weft_layer_weights *w = &m->weights.layer[layer];
+    const bool last = layer + 1 == c->layers, rounds = m->weights.linears != WEFT_FAMILY_FMA;
     WEFT_TRY(project(m, w, b->rows));
     if (c->qk_norm) {
         const int64_t heads = weft_range_size(have->heads);
@@ -236,9 +238,8 @@ static weft_status run_layer(weft_model *m, const weft_batch *b, int64_t layer)
     rotate(m, b, l->rope);
     WEFT_TRY(attend(m, b, l, w, &b->layers[layer], &b->tables[b->group_of[layer]]));
     const wi_row o = {&w->o, w->o_bias, b->rows, m->attended, weft_range_size(have->finished) * c->head_dim};
-    WEFT_TRY(wi_row_and_add(m->o_sum, &o, &(wi_next){m, w->after_attention_norm, w->ffn_norm}));
-    const wi_next next = {m, l->moe ? NULL : w->after_ffn_norm,
-                          layer + 1 < c->layers ? m->weights.layer[layer + 1].input_norm : NULL};
+    WEFT_TRY(wi_row_and_add(m->o_sum, &o, &(wi_next){m, w->after_attention_norm, w->ffn_norm, rounds && !l->moe}));
+    const wi_next next = {m, l->moe ? NULL : w->after_ffn_norm, last ? NULL : w[1].input_norm, rounds && !last};
     if (l->moe) return wi_mix_experts(m, w, b->rows, &next);
     const wi_row down = {&w->ffn.down, w->ffn.down_bias, b->rows, m->gated, weft_range_size(have->ffn)};
     wi_gate(m, &w->ffn, b->rows, (size_t)down.in_width, NULL, m->stacked, m->gated);

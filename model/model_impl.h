@@ -34,12 +34,13 @@ struct weft_model {
     weft_transfer *found;                        // logits
     weft_transfer *said;                         // whole experts on each rank: what they say, to the rows' owners
     weft_transfer *joined;                       // rows that are dealt: what their owners made of them
-    const float **piece;                         // (dense ranks) and where they are
+    const void **piece;                          // (dense ranks) and where they are
     int64_t *piece_begin;                        // (dense ranks + 1)
     weft_gemm_rows gathered;                     // the normed rows, until they are released; of no pieces: at `normed`
-    size_t *said_offset, *said_count;            // (dense ranks)
-    weft_dealt *dealt;                           // attention
-    int *first_head;                             // (local KV heads + 1) for weft_attention
+    size_t gathered_stride;
+    size_t *said_offset, *said_count; // (dense ranks)
+    weft_dealt *dealt;                // attention
+    int *first_head;                  // (local KV heads + 1) for weft_attention
     // T rows at most, all f32; A, K, F by what this rank has
     float *x;        // (T, H) hidden states
     float *normed;   // (T, H)
@@ -99,6 +100,7 @@ void wi_gate(weft_model *m, const weft_ffn_weights *w, int64_t rows, size_t widt
 typedef struct {
     weft_model *model;
     const float *after, *norm;
+    bool halves; // only GEMMs read them that round them first, so that they may travel rounded
 } wi_next;
 void wi_norm(const weft_model *m, const weft_op *op, const weft_norm *what); // with the model's settings
 void wi_norm_rows(const weft_model *m, const weft_op *op, float *out, const float *in, const float *weight,

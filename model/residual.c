@@ -1,6 +1,7 @@
 // What follows the second half of a layer: what it says joins the hidden states, and the next norm makes of them what
 // the next linears read. Where many rows are dealt over the dense group, each rank keeps the hidden states of its own
 // rows alone, norms them, and all gather the outcome.
+#include <assert.h>
 #include <string.h>
 
 #include "model/model_impl.h"
@@ -39,6 +40,13 @@ void wi_norm_rows(const weft_model *m, const weft_op *op, float *out, const floa
 
 bool wi_deals(const weft_model *m, int rows) { return weft_row_sum_deals(m->o_sum, rows); }
 
+// What is gathered of a row.
+static size_t row_floats(const wi_next *next)
+{
+    const size_t width = (size_t)next->model->config.hidden;
+    return next->halves ? (width + 1) / 2 : width;
+}
+
 static void finish_rows(const wi_next *next, const weft_op *op, weft_range rows, float *branch, float *out)
 {
     const weft_model *m = next->model;
@@ -53,6 +61,10 @@ static void finish_rows(const wi_next *next, const weft_op *op, weft_range rows,
     weft_norm what = whole_rows(m, out, branch, next->norm, count);
     what.add = x;
     what.sum = x;
+    if (next->halves) {
+        what.halves = (uint16_t *)(void *)out;
+        what.out_stride = 2 * row_floats(next);
+    }
     wi_norm(m, op, &what);
 }
 
@@ -71,7 +83,8 @@ static void take(weft_model *m, const wi_next *next, int rows)
         m->piece[r] = weft_transfer_view(m->joined, r);
     }
     m->piece_begin[ranks] = rows;
-    m->gathered = (weft_gemm_rows){.count = ranks, .begin = m->piece_begin, .piece = m->piece};
+    m->gathered = (weft_gemm_rows){.count = ranks, .begin = m->piece_begin, .piece = m->piece, .halves = next->halves};
+    m->gathered_stride = (next->halves ? 2 : 1) * row_floats(next);
     if (!next->norm) wi_unite(m, m->x);
 }
 
@@ -86,6 +99,7 @@ void wi_unite(weft_model *m, float *out)
     const size_t width = (size_t)m->config.hidden;
     for (int r = 0; r < m->gathered.count; r++) {
         const size_t begin = (size_t)m->piece_begin[r], count = (size_t)m->piece_begin[r + 1] - begin;
+        assert(!m->gathered.halves);
         if (count > 0) memcpy(out + begin * width, m->piece[r], count * width * sizeof *out);
     }
     wi_release(m);
@@ -97,7 +111,7 @@ weft_status wi_finish_own(weft_model *m, const wi_next *next, int rows, float *b
     float *slot;
     WEFT_TRY(weft_transfer_acquire(m->joined, &slot));
     if (weft_range_size(own) > 0) finish_rows(next, &m->op, own, branch, slot);
-    WEFT_TRY(weft_transfer_gather(m->joined, (size_t)(weft_range_size(own) * m->config.hidden)));
+    WEFT_TRY(weft_transfer_gather(m->joined, (size_t)weft_range_size(own) * row_floats(next)));
     take(m, next, rows);
     return WEFT_OK;
 }
@@ -121,7 +135,8 @@ weft_status wi_row_and_add(weft_row_sum *sum, const wi_row *row, const wi_next *
                              .bias = row->bias};
     if (wi_deals(m, row->rows)) {
         wi_next with = *next;
-        const weft_sum_then then = {.run = finish_alone, .arg = &with, .room = m->branch, .to = m->joined};
+        const weft_sum_then then = {
+            .run = finish_alone, .arg = &with, .room = m->branch, .row_floats = row_floats(next), .to = m->joined};
         call.then = &then;
         WEFT_TRY(weft_linear_row(sum, &m->op, row->weight, &call));
         take(m, next, row->rows);

@@ -51,6 +51,7 @@ typedef struct {
     weft_gemm_weight head;              // (V, H), column form; never quantized
     weft_dtype type;                    // of the other matrices
     weft_family family;                 // that multiplies the head
+    weft_family linears;                // and the matrices of that type; of all ranks alike
     uint64_t bytes;                     // all of it
     struct weft_weights_memory *memory; // who owns what; for model/ alone
 } weft_weights;

@@ -348,6 +348,7 @@ weft_status wi_plan_make(wi_planner *p)
     WEFT_TRY(add_vector(p, WEFT_PART_FINAL_NORM, -1, &w->final_norm));
     WEFT_TRY(add_matrix(p, &w->head, WEFT_FUSE_STACK, false, &m));
     w->family = m->family;
+    w->linears = family_of(p, w->type);
     set_inputs(m, c->hidden);
     add_rows(m, head ? head : embedding, p->layout->vocab);
     WEFT_TRY(measure(p->plan));

@@ -192,7 +192,8 @@ static void finish_rows(void *arg, int thread, int threads)
         next = end - m < ROWS ? end : m + ROWS;
         for (int64_t i = m; i < next; i++)
             add_row(f->r, f->r->dealt, (size_t)i, f->call->bias, NULL, room + (size_t)(i - m) * width);
-        then->run(then->arg, (weft_range){f->rows.begin + m, f->rows.begin + next}, room, f->slot + (size_t)m * width);
+        then->run(then->arg, (weft_range){f->rows.begin + m, f->rows.begin + next}, room,
+                  f->slot + (size_t)m * then->row_floats);
     }
 }
 
@@ -232,7 +233,7 @@ static weft_status row_dealt(weft_row_sum *r, const weft_op *op, const weft_gemm
     WEFT_TRY(weft_transfer_acquire(then->to, &f.slot));
     share_out(op, &f, finish_rows);
     weft_transfer_release(r->dealt);
-    return weft_transfer_gather(then->to, (size_t)(weft_range_size(f.rows) * width));
+    return weft_transfer_gather(then->to, (size_t)weft_range_size(f.rows) * then->row_floats);
 }
 
 weft_status wi_shared_run(weft_row_sum *r, const weft_op *op, const weft_gemm_weight *weight,

@@ -315,7 +315,7 @@ static weft_status run_dealt(weft_sum *sum, const weft_sum_finish *finish)
     const weft_range rows = {(int64_t)(sum->begin[rank] / sum->width), (int64_t)(sum->begin[rank + 1] / sum->width)};
     wi_sum_add_rows(sum, finish, rows, slot);
     for (int i = 0; i < sum->arrays; i++) weft_exchange_release(&sum->given[i]);
-    return weft_transfer_gather(then->to, sum->bytes[rank] / sizeof(float));
+    return weft_transfer_gather(then->to, (size_t)weft_range_size(rows) * then->row_floats);
 }
 
 weft_status weft_sum_run(weft_sum *sum, const weft_sum_finish *finish, weft_sum_result *out)

@@ -50,12 +50,13 @@ typedef struct {
 } weft_sum_spec;
 
 // What becomes of rows that are dealt. Threads call `run` at once, each with rows of its own: `sum` are those of
-// [rows.begin, rows.end), with their bias, to be written over; it leaves (rows, width) floats at `out`. Then all ranks
-// have what `to` has gathered, from the ranks in their order, until they release it.
+// [rows.begin, rows.end), with their bias, to be written over; it leaves (rows, row_floats) floats at `out`. Then all
+// ranks have what `to` has gathered, from the ranks in their order, until they release it.
 typedef struct {
     void (*run)(void *arg, weft_range rows, float *sum, float *out);
     void *arg;
-    float *room; // (count / width, width): for sums on their way
+    float *room;       // (count / width, width): for sums on their way
+    size_t row_floats; // at most width
     weft_transfer *to;
 } weft_sum_then;
 

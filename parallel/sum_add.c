@@ -110,7 +110,8 @@ static void add_rows(const addition *a, int64_t begin, int64_t end, bool first_t
         for (size_t i = 0; a->finish->bias && i < count; i += width)
             sum->kernels.rows.add(&(weft_op){.table = &sum->kernels}, room + i, room + i, a->finish->bias, width);
         const uint64_t began = weft_clock_ticks();
-        then->run(then->arg, (weft_range){(int64_t)first + row, (int64_t)first + next}, room, a->out + at);
+        then->run(then->arg, (weft_range){(int64_t)first + row, (int64_t)first + next}, room,
+                  a->out + (size_t)row * then->row_floats);
         if (first_thread) a->sum->aside += weft_clock_ticks() - began;
     }
 }

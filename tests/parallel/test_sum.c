@@ -188,7 +188,7 @@ static void run_dealt(weft_comm *world, const plan *p, size_t width, size_t rows
     for (int round = 0; dealt && round < ROUNDS; round++) {
         const size_t few = (size_t)weft_rows_dealt_from(ranks) - 1, now = round % 2 ? few : rows - (size_t)round / 4;
         if ((int64_t)now < weft_rows_dealt_from(ranks) && now != few) continue;
-        const weft_sum_then then = {negate, d, room, to};
+        const weft_sum_then then = {negate, d, room, width, to};
         const weft_sum_finish finish = {.op = &op,
                                         .width = width,
                                         .bias = bias,
