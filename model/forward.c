@@ -2,6 +2,7 @@
 // U experts used by a row, V vocabulary: of each, what this rank has (layout.h).
 #include <string.h>
 
+#include "core/checked.h"
 #include "model/model_impl.h"
 
 static void embed_rows(weft_model *m, const int32_t *ids, size_t rows, float *out)
@@ -34,28 +35,63 @@ static int owner_of(const weft_model *m, int32_t token)
     return low;
 }
 
+// Rows of the pass from what the ranks looked up, each in the order of the rows.
+static void take_embedded(weft_model *m, const weft_batch *b, const weft_transfer *from, weft_range rows)
+{
+    const size_t width = (size_t)m->config.hidden;
+    memset(m->taken, 0, (size_t)m->layout.mesh.dense_ranks * sizeof *m->taken);
+    for (size_t i = (size_t)rows.begin; i < (size_t)rows.end; i++) {
+        const int owner = owner_of(m, b->tokens[i]);
+        memcpy(m->x + i * width, weft_transfer_view(from, owner) + m->taken[owner]++ * width, width * sizeof(float));
+    }
+}
+
+// This rank's numbers of the tokens of these rows that it has.
+static size_t find_own(weft_model *m, const weft_batch *b, weft_range rows)
+{
+    const weft_range own = m->layout.vocab;
+    size_t count = 0;
+    for (int64_t i = rows.begin; i < rows.end; i++)
+        if (b->tokens[i] >= own.begin && b->tokens[i] < own.end) m->ids[count++] = b->tokens[i] - (int32_t)own.begin;
+    return count;
+}
+
+// Where rows are dealt each goes to the rank that finishes it.
+static weft_status embed_dealt(weft_model *m, const weft_batch *b)
+{
+    const weft_mesh *mesh = &m->layout.mesh;
+    const int64_t width = m->config.hidden;
+    size_t at = 0;
+    float *slot;
+    WEFT_TRY(weft_transfer_acquire(m->looked, &slot));
+    for (int r = 0; r < mesh->dense_ranks; r++) {
+        const size_t count = find_own(m, b, weft_rows_of(b->rows, width, r, mesh->dense_ranks));
+        embed_rows(m, m->ids, count, slot + at);
+        m->said_offset[r] = at;
+        m->said_count[r] = count * (size_t)width;
+        at += weft_align_up(m->said_count[r], 16);
+    }
+    WEFT_TRY(weft_transfer_deal(m->looked, m->said_offset, m->said_count));
+    take_embedded(m, b, m->looked, weft_rows_of(b->rows, width, mesh->dense_rank, mesh->dense_ranks));
+    weft_transfer_release(m->looked);
+    return WEFT_OK;
+}
+
 // Each rank looks up the tokens whose rows it has, and all give theirs to all.
 static weft_status embed(weft_model *m, const weft_batch *b)
 {
     const size_t width = (size_t)m->config.hidden;
-    const weft_range own = m->layout.vocab;
-    size_t count = 0;
+    const weft_range all = {0, b->rows};
     float *slot;
     if (!m->embedded) {
         embed_rows(m, b->tokens, (size_t)b->rows, m->x);
         return WEFT_OK;
     }
-    for (int i = 0; i < b->rows; i++)
-        if (b->tokens[i] >= own.begin && b->tokens[i] < own.end) m->ids[count++] = b->tokens[i] - (int32_t)own.begin;
+    const size_t count = find_own(m, b, all);
     WEFT_TRY(weft_transfer_acquire(m->embedded, &slot));
     embed_rows(m, m->ids, count, slot);
     WEFT_TRY(weft_transfer_gather(m->embedded, count * width));
-    memset(m->taken, 0, (size_t)m->layout.mesh.dense_ranks * sizeof *m->taken);
-    for (int i = 0; i < b->rows; i++) {
-        const int owner = owner_of(m, b->tokens[i]);
-        memcpy(m->x + (size_t)i * width, weft_transfer_view(m->embedded, owner) + m->taken[owner]++ * width,
-               width * sizeof(float));
-    }
+    take_embedded(m, b, m->embedded, all);
     weft_transfer_release(m->embedded);
     return WEFT_OK;
 }
@@ -305,8 +341,14 @@ static weft_status find_logits(weft_model *m, const weft_batch *b)
 
 weft_status weft_model_forward(weft_model *m, const weft_batch *b)
 {
-    WEFT_TRY(embed(m, b));
-    wi_norm_rows(m, &m->op, m->normed, m->x, m->weights.layer[0].input_norm, (size_t)b->rows);
+    const wi_next first = {m, NULL, m->weights.layer[0].input_norm, m->weights.linears != WEFT_FAMILY_FMA};
+    if (wi_deals(m, b->rows)) {
+        WEFT_TRY(embed_dealt(m, b));
+        WEFT_TRY(wi_finish_own(m, &first, b->rows, NULL));
+    } else {
+        WEFT_TRY(embed(m, b));
+        wi_finish_all(m, &first, b->rows);
+    }
     for (int64_t layer = 0; layer < m->config.layers; layer++) WEFT_TRY(run_layer(m, b, layer));
     return find_logits(m, b);
 }

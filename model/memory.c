@@ -195,7 +195,11 @@ void wi_groups_of(const weft_model_config *c, const weft_layout *l, const weft_m
     if (ranks > 1 && exchanged) g->said = most * (size_t)c->experts_used;
     if (ranks > 1 && (exchanged || options->rows >= weft_rows_dealt_from(ranks))) g->joined = most;
     if (g->has_experts) g->experts = of_rows(l->expert_down, rows * (size_t)c->experts_used, false);
-    if (l->mesh.dense_ranks > 1) g->embedded = rows * (size_t)c->hidden;
+    const int64_t from = weft_rows_dealt_from(ranks);
+    const bool deals = options->rows >= from;
+    if (ranks > 1 && deals) g->looked = most;
+    // All rows of a pass where MPI adds for us, which a plan does not know.
+    if (ranks > 1) g->embedded = (deals && !shape->fast ? (size_t)from - 1 : rows) * (size_t)c->hidden;
     if (shape->tp * shape->cp > 1) g->found = (size_t)options->logit_rows * (size_t)weft_layout_vocab_most(c, &l->mesh);
     if (shape->cp == 1) return;
     if (shape->dense == WEFT_DENSE_MESH) g->projected = rows * (size_t)weft_layout_qkv_width(c, l);
@@ -211,6 +215,7 @@ uint64_t wi_groups_bytes(const weft_layout *l, const wi_groups *g, int node_rank
     if (g->has_down) bytes += weft_row_sum_bytes(mesh, &g->down, &near);
     if (g->has_experts) bytes += weft_row_sum_bytes(mesh, &g->experts, &near);
     if (g->embedded) bytes += weft_transfer_bytes(WEFT_TRANSFER_GATHER, g->embedded, mesh->dense_ranks, near.dense);
+    if (g->looked) bytes += weft_transfer_bytes(WEFT_TRANSFER_DEAL, g->looked, mesh->dense_ranks, near.dense);
     if (g->said) bytes += weft_transfer_bytes(WEFT_TRANSFER_DEAL, g->said, mesh->dense_ranks, near.dense);
     if (g->joined) bytes += weft_transfer_bytes(WEFT_TRANSFER_GATHER, g->joined, mesh->dense_ranks, near.dense);
     if (g->found) bytes += weft_transfer_bytes(WEFT_TRANSFER_GATHER, g->found, ranks, near.all);

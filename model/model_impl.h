@@ -29,7 +29,7 @@ struct weft_model {
     int rotations;
     // How ranks talk; NULL where one rank has it all.
     weft_row_sum *o_sum, *down_sum, *expert_sum; // those of equal places are one
-    weft_transfer *embedded;                     // rows of the embedding
+    weft_transfer *embedded, *looked;            // rows of the embedding, to all; to those that finish them
     weft_transfer *projected;                    // --dense mesh: columns of q, k and v
     weft_transfer *found;                        // logits
     weft_transfer *said;                         // whole experts on each rank: what they say, to the rows' owners
@@ -76,6 +76,7 @@ typedef struct {
     weft_row_shape o, down, experts;   // rows set
     bool has_down, has_experts;        // without `down` its sums are those of `o`
     size_t embedded, found, projected; // floats that one rank gives
+    size_t looked;                     // likewise, to one other
     size_t said, joined;               // of experts, where each rank has whole ones
     bool has_dealt;
     weft_dealt_shape dealt; // may point into heads_of
@@ -117,7 +118,8 @@ typedef struct {
     int64_t in_width;
 } wi_row;
 weft_status wi_row_and_add(weft_row_sum *sum, const wi_row *row, const wi_next *next);
-// The same from rows that are there: this rank's own, where they are dealt; behind x, where they are not.
+// The same from rows that are there: this rank's own, where they are dealt, with what joins them or NULL; behind x,
+// where they are not.
 weft_status wi_finish_own(weft_model *m, const wi_next *next, int rows, float *branch);
 void wi_finish_all(weft_model *m, const wi_next *next, int rows);
 

@@ -221,7 +221,14 @@ static void send_ends(const pricing *p)
 {
     const weft_mesh *m = &p->l->mesh;
     const int ranks = m->shape.tp * m->shape.cp;
-    send(p, peers_of(p, m->dense_ranks, of_dense), p->s->rows * (double)p->c->hidden / m->dense_ranks * FLOAT, 1);
+    const peers dense = peers_of(p, m->dense_ranks, of_dense);
+    const double found = p->s->rows * (double)p->c->hidden / m->dense_ranks; // of each rank
+    if (deals(p)) { // to who finishes them, then the normed rows to all
+        send(p, dense, found / m->dense_ranks * FLOAT, 1);
+        send(p, dense, found * gathered(p, false), 1);
+    } else {
+        send(p, dense, found * FLOAT, 1);
+    }
     if (p->s->logits > 0) send(p, peers_of(p, ranks, of_all), p->s->logits * size(p->l->vocab) * FLOAT, 1);
 }
 

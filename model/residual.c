@@ -58,9 +58,8 @@ static void finish_rows(const wi_next *next, const weft_op *op, weft_range rows,
         memcpy(out, x, count * width * sizeof *out);
         return;
     }
-    weft_norm what = whole_rows(m, out, branch, next->norm, count);
-    what.add = x;
-    what.sum = x;
+    weft_norm what = whole_rows(m, out, branch ? branch : x, next->norm, count);
+    if (branch) what.add = what.sum = x;
     if (next->halves) {
         what.halves = (uint16_t *)(void *)out;
         what.out_stride = 2 * row_floats(next);
