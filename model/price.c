@@ -223,9 +223,11 @@ static void send_ends(const pricing *p)
     const int ranks = m->shape.tp * m->shape.cp;
     const peers dense = peers_of(p, m->dense_ranks, of_dense);
     const double found = p->s->rows * (double)p->c->hidden / m->dense_ranks; // of each rank
-    if (deals(p)) { // to who finishes them, then the normed rows to all
+    if (deals(p)) { // to who finishes them, then the normed rows to all; behind the last layer in f32
+        const double element = gathered(p, false);
         send(p, dense, found / m->dense_ranks * FLOAT, 1);
-        send(p, dense, found * gathered(p, false), 1);
+        send(p, dense, found * element, 1);
+        send(p, dense, found * (FLOAT - element), 0);
     } else {
         send(p, dense, found * FLOAT, 1);
     }

@@ -173,7 +173,7 @@ static void run_dealt(weft_comm *world, const plan *p, size_t width, size_t rows
 {
     const int ranks = weft_comm_size(world), rank = weft_comm_rank(world);
     const size_t most = (size_t)weft_rows_most((int64_t)rows, (int64_t)width, ranks) * width;
-    const bool dealt = ranks > 1 && (int64_t)rows >= weft_rows_dealt_from(ranks);
+    const bool dealt = width > 0 && ranks > 1 && (int64_t)rows >= weft_rows_dealt_from(ranks);
     const weft_op op = {.team = team};
     weft_transfer *to;
     weft_sum *sum;

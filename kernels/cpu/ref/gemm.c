@@ -83,7 +83,7 @@ static float flush(float value)
 static float activation(const weft_gemm_weight *w, wi_gemm_row a, int64_t k)
 {
     const int64_t at = w->permutation ? w->permutation[k] : k;
-    if (a.halves) return flush(wi_float_of_bf16(a.halves[at]));
+    if (!a.floats) return flush(wi_float_of_bf16(a.halves[at]));
     return w->family == WEFT_FAMILY_FMA ? a.floats[at] : wi_float_of_bf16(wi_bf16_of_float(flush(a.floats[at])));
 }
 
