@@ -83,8 +83,9 @@ static float flush(float value)
 static float activation(const weft_gemm_weight *w, wi_gemm_row a, int64_t k)
 {
     const int64_t at = w->permutation ? w->permutation[k] : k;
-    if (!a.floats) return flush(wi_float_of_bf16(a.halves[at]));
-    return w->family == WEFT_FAMILY_FMA ? a.floats[at] : wi_float_of_bf16(wi_bf16_of_float(flush(a.floats[at])));
+    if (a.halves) return flush(wi_float_of_bf16(((const uint16_t *)a.at)[at]));
+    const float value = ((const float *)a.at)[at];
+    return w->family == WEFT_FAMILY_FMA ? value : wi_float_of_bf16(wi_bf16_of_float(flush(value)));
 }
 
 static float fma_flushed(float a, float b, float c) { return flush(__builtin_fmaf(flush(a), flush(b), flush(c))); }
