@@ -41,10 +41,10 @@ typedef struct round {
     double *arrivals; // seconds
     int32_t *tokens;  // room for a prompt
     int number, submitted, ended, ended_in_step;
-    int64_t start, idle, steps, computing, forward_end; // ns, but for the steps
-    int64_t rows, running, queued;                      // sums over steps
-    double held;                                        // likewise
-    char failure[512];                                  // of the last request that failed
+    int64_t start, idle, steps;    // ns, but for the steps
+    int64_t rows, running, queued; // sums over steps
+    double held;                   // likewise
+    char failure[512];             // of the last request that failed
 } round_state;
 
 static double ms(int64_t ns) { return (double)ns * 1e-6; }
@@ -62,13 +62,6 @@ static void on_token(void *arg, const weft_drawn *drawn)
     q->last = now;
 }
 
-// The first one in a step tells that the model is done with it.
-static void on_logits(void *arg, int64_t position, int rows, const float *logits, size_t vocab)
-{
-    round_state *r = ((request *)arg)->round;
-    if (r->forward_end == 0) r->forward_end = weft_clock_ns();
-}
-
 static void on_end(void *arg, weft_finish finish)
 {
     request *q = arg;
@@ -80,7 +73,7 @@ static void on_end(void *arg, weft_finish finish)
     q->round->ended_in_step++;
 }
 
-static const weft_request_calls calls = {.token = on_token, .logits = on_logits, .end = on_end};
+static const weft_request_calls calls = {.token = on_token, .end = on_end};
 
 static weft_request_sampling without_stops(void)
 {
@@ -140,11 +133,10 @@ static weft_status submit_due(round_state *r)
     return WEFT_OK;
 }
 
-static void note_step(round_state *r, int rows, int64_t begin)
+static void note_step(round_state *r, int rows)
 {
     const weft_engine_state now = weft_engine_state_of(r->subject->engine);
     r->steps++;
-    r->computing += (r->forward_end ? r->forward_end : weft_clock_ns()) - begin;
     r->rows += rows;
     r->running += now.running + r->ended_in_step;
     r->queued += now.waiting;
@@ -159,11 +151,10 @@ static weft_status run_all(round_state *r)
         WEFT_TRY(submit_due(r));
         const int64_t begin = weft_clock_ns();
         r->ended_in_step = 0;
-        r->forward_end = 0;
         WEFT_TRY(weft_engine_stats_step(r->stats, r->subject->engine, &rows));
         if (r->failure[0]) return weft_fail(WEFT_FAILED, "%s", r->failure);
         if (rows > 0) {
-            note_step(r, rows, begin);
+            note_step(r, rows);
             continue;
         }
         const int64_t left = r->start + (int64_t)(r->arrivals[r->submitted] * 1e9) - weft_clock_ns();
@@ -191,7 +182,7 @@ static void note_round(round_state *r, const weft_engine_state *before, const we
     out->queued[n] = (double)r->queued / steps;
     out->held[n] = 100 * r->held / steps;
     out->found[n] = 100 * found / (found + (double)(now.computed - before->computed));
-    out->host[n] = 100 * (1 - (double)r->computing * 1e-9 / busy);
+    out->host[n] = 100 * (1 - (double)(now.computing_ns - before->computing_ns) * 1e-9 / busy);
     out->preempted += now.preempted - before->preempted;
     if (!times) return;
     out->exchange[n] = (double)(times->exchange - times_before->exchange) * share;
@@ -220,7 +211,7 @@ static weft_status run_round(round_state *r, int number)
     const weft_mesh_times times_before = times ? *times : (weft_mesh_times){0};
     r->number = number;
     r->submitted = r->ended = 0;
-    r->idle = r->steps = r->computing = r->rows = r->running = r->queued = 0;
+    r->idle = r->steps = r->rows = r->running = r->queued = 0;
     r->held = 0;
     if (r->options->rate > 0) weft_bench_arrivals(r->options, number, r->arrivals, r->load->count);
     WEFT_TRY(weft_comm_barrier(r->world));

@@ -39,12 +39,11 @@ static double operations_of(const weft_model *model)
 // Of one step, on this rank: all weights but the embedding's rows, and the keys and values of all requests.
 static double bytes_of(const weft_bench_generate_options *o, const weft_bench_subject *s, double positions)
 {
-    const weft_model_config *c = weft_model_config_of(s->model);
     const weft_weights *w = weft_model_weights_of(s->model);
     const weft_pool *pool = weft_engine_pool(s->engine);
     const weft_layout *l = weft_model_layout_of(s->model);
-    const double embedding =
-        (double)weft_range_size(l->vocab) * (double)c->hidden * weft_dtype_bits(w->embedding_type) / 8;
+    const bool apart = w->embedding.data != w->head.data;
+    const double embedding = apart ? (double)w->embedding.panels * (double)w->embedding.panel_bytes : 0;
     const weft_cache_cut *cut = weft_pool_cut(pool);
     double cached = 0; // positions of each group of layers
     for (int k = 0; k < cut->kinds; k++) {

@@ -113,7 +113,7 @@ static void detect(weft_cpu *cpu)
 static weft_isa best_isa(uint32_t features)
 {
     const uint32_t avx2 = WEFT_CPU_AVX2 | WEFT_CPU_FMA | WEFT_CPU_F16C,
-                   amx = WEFT_CPU_AMX_TILE | WEFT_CPU_AMX_BF16 | WEFT_CPU_AVX512_VNNI;
+                   amx = WEFT_CPU_AMX_TILE | WEFT_CPU_AMX_BF16 | WEFT_CPU_AVX512_VNNI | WEFT_CPU_AVX512_FP16;
     if ((features & avx2) != avx2) return WEFT_ISA_REF;
     if (!(features & WEFT_CPU_AVX512)) return WEFT_ISA_AVX2;
     return (features & amx) == amx ? WEFT_ISA_AMX : WEFT_ISA_AVX512;

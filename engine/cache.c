@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "core/sha256.h"
-#include "kernels/fold.h"
+#include "engine/demand.h"
 
 struct wi_kv {
     wi_kv_shape shape;
@@ -19,11 +19,6 @@ struct wi_kv {
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-
-static int64_t blocks_for(const wi_kv_shape *shape, int64_t positions)
-{
-    return (positions + shape->block - 1) / shape->block;
-}
 
 static int owner_of(const wi_kv *c, int64_t block, int key)
 {
@@ -78,7 +73,7 @@ int64_t wi_kv_freed(const wi_kv *c) { return c->freed; }
 
 weft_status wi_sequence_create(const wi_kv *c, int64_t positions, wi_sequence *out)
 {
-    const size_t room = (size_t)blocks_for(&c->shape, positions), ranks = (size_t)c->shape.ranks;
+    const size_t room = (size_t)wi_blocks_for(&c->shape, positions), ranks = (size_t)c->shape.ranks;
     *out = (wi_sequence){.borrowed = -1, .room = (int)room};
     out->heads = malloc((size_t)c->shape.kind_count * room * sizeof *out->heads);
     out->units = malloc((size_t)c->groups * room * sizeof *out->units);
@@ -118,76 +113,13 @@ void wi_kv_hash(const wi_kv *c, wi_sequence *s, int turned, const int32_t *token
 
 // ---- what a sequence will come to ----
 
-// The most blocks of a kind that a sequence has at once, wherever its window stands.
-static int64_t most_at_once(const wi_kv_shape *shape, int kind, int64_t blocks)
-{
-    const int64_t window = shape->kinds[kind].window, block = shape->block;
-    return window > 0 ? smaller(blocks, (window + shape->rows + block - 2) / block + 1) : blocks;
-}
-
-// Of that, how much lies in the chunks of one fold class, at most.
-static int64_t most_of_class(const wi_kv_shape *shape, int fold_class, int64_t blocks, int64_t at_once)
-{
-    const int64_t a_chunk = WEFT_FOLD_CHUNK / shape->block, chunks = blocks / a_chunk, rest = blocks % a_chunk;
-    const int64_t turn = 2 * WEFT_FOLD_PLACES; // in which each class comes twice
-    int64_t all = chunks / turn * 2 * a_chunk;
-    for (int64_t i = chunks / turn * turn; i < chunks; i++)
-        if (weft_fold_class(i) == fold_class) all += a_chunk;
-    if (rest > 0 && weft_fold_class(chunks) == fold_class) all += rest;
-    if (at_once == blocks) return all;
-    return smaller(all, ((at_once / a_chunk + 2) / turn + 1) * 2 * a_chunk);
-}
-
-// What a sequence may take, before it is known which rank has which class.
-typedef struct {
-    int64_t at_once[WI_KINDS_MAX], of_class[WI_KINDS_MAX][WEFT_FOLD_PLACES]; // blocks
-} demand;
-
-static demand demand_of(const wi_kv_shape *shape, int64_t positions)
-{
-    const int64_t blocks = blocks_for(shape, positions);
-    demand d = {0};
-    for (int k = 0; k < shape->kind_count; k++) {
-        d.at_once[k] = most_at_once(shape, k, blocks);
-        for (int i = 0; i < WEFT_FOLD_PLACES && shape->ranks > 1; i++)
-            d.of_class[k][i] = most_of_class(shape, i, blocks, d.at_once[k]);
-    }
-    return d;
-}
-
-// Units of each rank under a key.
-static void demand_under(const wi_kv_shape *shape, const demand *d, int key, int64_t *units)
-{
-    int owner[WEFT_FOLD_PLACES] = {0};
-    memset(units, 0, (size_t)shape->ranks * sizeof *units);
-    for (int i = 0; i < WEFT_FOLD_PLACES && shape->ranks > 1; i++) owner[i] = weft_fold_owner(i, shape->ranks, key);
-    for (int k = 0; k < shape->kind_count; k++) {
-        int64_t of[WEFT_FOLD_PLACES] = {shape->ranks == 1 ? d->at_once[k] : 0};
-        for (int i = 0; i < WEFT_FOLD_PLACES; i++) of[owner[i]] += d->of_class[k][i];
-        for (int r = 0; r < shape->ranks; r++) units[r] += smaller(of[r], d->at_once[k]) * shape->kinds[k].units;
-    }
-}
-
-static int keys_of(const wi_kv_shape *shape) { return shape->ranks > 1 ? WEFT_FOLD_PLACES : 1; }
-
-int64_t wi_kv_demand(const wi_kv_shape *shape, int64_t positions)
-{
-    const demand d = demand_of(shape, positions);
-    int64_t most = 0, units[WEFT_FOLD_PLACES];
-    for (int key = 0; key < keys_of(shape); key++) {
-        demand_under(shape, &d, key, units);
-        for (int r = 0; r < shape->ranks; r++) most = larger(most, units[r]);
-    }
-    return most;
-}
-
 bool wi_kv_fits(const wi_kv *c, int64_t positions)
 {
-    const demand d = demand_of(&c->shape, positions);
+    const wi_demand d = wi_demand_of(&c->shape, positions);
     int64_t units[WEFT_FOLD_PLACES];
-    for (int key = 0; key < keys_of(&c->shape); key++) {
+    for (int key = 0; key < wi_demand_keys(&c->shape); key++) {
         bool fits = true;
-        demand_under(&c->shape, &d, key, units);
+        wi_demand_under(&c->shape, &d, key, units);
         for (int r = 0; r < c->shape.ranks; r++) fits = fits && units[r] <= c->shape.units;
         if (fits) return true;
     }
@@ -217,13 +149,13 @@ static void set_bound(wi_kv *c, wi_sequence *s, const int64_t *bound)
 static int64_t spare(const wi_kv *c, int rank) { return wi_blocks_room(c->blocks, rank) - c->promised[rank]; }
 
 // The key that leaves the fullest rank with the most room.
-static int emptiest_key(wi_kv *c, const demand *d)
+static int emptiest_key(wi_kv *c, const wi_demand *d)
 {
     int64_t best = INT64_MIN;
     int found = 0;
-    for (int key = 0; key < keys_of(&c->shape); key++) {
+    for (int key = 0; key < wi_demand_keys(&c->shape); key++) {
         int64_t least = INT64_MAX;
-        demand_under(&c->shape, d, key, c->wanted);
+        wi_demand_under(&c->shape, d, key, c->wanted);
         for (int r = 0; r < c->shape.ranks; r++) least = smaller(least, spare(c, r) - c->wanted[r]);
         if (least <= best) continue;
         best = least;
@@ -233,9 +165,9 @@ static int emptiest_key(wi_kv *c, const demand *d)
 }
 
 // Promises what the sequence may come to; it may hold some of that. False: there is not so much.
-static bool reserve(wi_kv *c, wi_sequence *s, const demand *d, int64_t margin)
+static bool reserve(wi_kv *c, wi_sequence *s, const wi_demand *d, int64_t margin)
 {
-    demand_under(&c->shape, d, s->key, c->wanted);
+    wi_demand_under(&c->shape, d, s->key, c->wanted);
     for (int r = 0; r < c->shape.ranks; r++)
         if (spare(c, r) - larger(c->wanted[r] - s->held[r], 0) < margin) return false;
     set_bound(c, s, c->wanted);
@@ -326,7 +258,7 @@ static void own_borrowed(wi_kv *c, wi_sequence *s)
 
 bool wi_kv_extend(wi_kv *c, wi_sequence *s, int64_t positions)
 {
-    const int64_t blocks = blocks_for(&c->shape, positions);
+    const int64_t blocks = wi_blocks_for(&c->shape, positions);
     if (blocks <= s->count && s->borrowed < 0) return true;
     memset(c->wanted, 0, (size_t)c->shape.ranks * sizeof *c->wanted);
     for (int k = 0; k < c->shape.kind_count; k++) {
@@ -400,7 +332,7 @@ static void undo(wi_kv *c, wi_sequence *s)
 
 int64_t wi_kv_admit(wi_kv *c, wi_sequence *s, int64_t share, int64_t positions, int64_t margin)
 {
-    const demand d = demand_of(&c->shape, positions);
+    const wi_demand d = wi_demand_of(&c->shape, positions);
     int64_t blocks = unbroken(c, s, smaller(share / c->shape.block, s->hashed));
     uint32_t keys = 0;
     while (blocks > 0 && !(keys = keys_for(c, s, blocks))) blocks--;
@@ -418,11 +350,11 @@ int64_t wi_kv_admit(wi_kv *c, wi_sequence *s, int64_t share, int64_t positions, 
 int64_t wi_kv_fork(wi_kv *c, const wi_sequence *parent, wi_sequence *s, int64_t share, int64_t positions,
                    int64_t margin)
 {
-    const int64_t blocks = blocks_for(&c->shape, share), whole = share / c->shape.block;
+    const int64_t blocks = wi_blocks_for(&c->shape, share), whole = share / c->shape.block;
     for (int k = 0; k < c->shape.kind_count; k++)
         if (parent->behind[k] > first_seen(c, k, share)) return -1;
     if (blocks > parent->count || (parent->borrowed >= 0 && parent->borrowed < blocks)) return -1;
-    const demand d = demand_of(&c->shape, positions);
+    const wi_demand d = wi_demand_of(&c->shape, positions);
     s->key = parent->key;
     s->borrowed = blocks > whole ? (int)whole : -1;
     s->joined = (int)blocks;
@@ -466,7 +398,7 @@ void wi_kv_computed(wi_kv *c, wi_sequence *s, int64_t positions)
 
 bool wi_kv_truncate(wi_kv *c, wi_sequence *s, int64_t positions)
 {
-    const int64_t blocks = blocks_for(&c->shape, positions), whole = positions / c->shape.block;
+    const int64_t blocks = wi_blocks_for(&c->shape, positions), whole = positions / c->shape.block;
     for (int k = 0; k < c->shape.kind_count; k++)
         if (s->behind[k] > first_seen(c, k, positions)) return false;
     let_go_from(c, s, blocks);

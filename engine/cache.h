@@ -64,8 +64,6 @@ void wi_sequence_free(wi_sequence *sequence); // it holds nothing by then
 // `hashed` is set back to 0.
 void wi_kv_hash(const wi_kv *cache, wi_sequence *sequence, int turned, const int32_t *tokens, int count);
 
-// Units of one rank that a sequence of so many positions takes at most, whatever its key.
-int64_t wi_kv_demand(const wi_kv_shape *shape, int64_t positions);
 // Whether a sequence of so many positions fits where there is no other.
 bool wi_kv_fits(const wi_kv *cache, int64_t positions);
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/clock.h"
 #include "engine/engine_impl.h"
 #include "engine/sampler.h"
 
@@ -28,6 +29,7 @@ struct weft_engine {
     wi_draw *draws;     // (requests) of one step
     active **drawers;   // (requests)
     bool has_cancelled; // somebody
+    int64_t computing_ns;
 };
 
 static active *active_of(wi_work *work) { return (active *)work; }
@@ -233,7 +235,9 @@ static weft_status deliver(weft_engine *e, const wi_slice *slices, int count, fl
         e->drawers[draws] = a;
         e->draws[draws++] = (wi_draw){.sampler = a->sampler, .logits = first + (size_t)(s->logits - 1) * vocab};
     }
+    const int64_t begin = weft_clock_ns();
     if (draws > 0) wi_drawing_run(e->drawing, &e->op, e->draws, draws);
+    e->computing_ns += weft_clock_ns() - begin;
     for (int i = 0; i < draws; i++) WEFT_TRY(take(e, e->drawers[i], &e->draws[i]));
     return WEFT_OK;
 }
@@ -259,7 +263,9 @@ weft_status weft_engine_step(weft_engine *e, int *rows)
     weft_batch b = *wi_rows_batch(e->rows);
     b.layers = weft_pool_layers(e->pool);
     b.group_of = weft_pool_group_of(e->pool);
+    const int64_t begin = weft_clock_ns();
     WEFT_TRY(weft_model_forward(e->model, &b));
+    e->computing_ns += weft_clock_ns() - begin;
     WEFT_TRY(deliver(e, slices, count, b.logits));
     *rows = (int)wi_rows_count(e->rows);
     return WEFT_OK;
@@ -289,6 +295,7 @@ weft_engine_state weft_engine_state_of(const weft_engine *e)
                                .units = wi_blocks_units(b),
                                .held = -1,
                                .evicted = wi_blocks_evicted(b),
+                               .computing_ns = e->computing_ns,
                                .decisions = s.decisions};
     for (int r = 0; r < wi_cache_shape_of(e->cache)->ranks; r++) {
         const int64_t held = state.units - wi_blocks_room(b, r);

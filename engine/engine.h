@@ -91,13 +91,14 @@ weft_status weft_engine_step(weft_engine *engine, int *rows);
 const weft_pool *weft_engine_pool(const weft_engine *engine);
 int64_t weft_engine_longest(const weft_engine *engine); // positions of a request that would fit where there is no other
 
-// What the engine is doing; the same on every rank.
+// What the engine is doing; the same on every rank but for times.
 typedef struct {
     int running, waiting;        // requests
     int64_t steps, preempted;    // so far
     int64_t found, computed;     // positions, so far: taken from the cache at the beginning of requests; computed
     int64_t units, held, cached; // of the fullest rank's pool: in all; in use; free but still found
     int64_t evicted;             // blocks, so far
+    int64_t computing_ns;        // so far, in the model and in drawing; this rank's own
     uint64_t decisions;          // a hash of all decisions so far: ranks that differ have gone astray
 } weft_engine_state;
 weft_engine_state weft_engine_state_of(const weft_engine *engine);

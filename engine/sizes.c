@@ -1,4 +1,5 @@
 // How much memory an engine needs, by its numbers alone; and the shapes of its parts, by which it takes it.
+#include "engine/demand.h"
 #include "engine/engine.h"
 #include "engine/engine_impl.h"
 
@@ -31,7 +32,7 @@ int64_t weft_engine_units(const weft_cache_cut *cut, const weft_mesh_shape *mesh
                           int64_t positions)
 {
     const wi_kv_shape shape = wi_engine_kv(cut, mesh, options);
-    return wi_kv_demand(&shape, positions) * options->requests;
+    return wi_demand_most(&shape, positions) * options->requests;
 }
 
 uint64_t weft_engine_bytes(const weft_model_config *config, const weft_cache_cut *cut, const weft_mesh_shape *mesh,

@@ -12,7 +12,10 @@
 //        added to acc. Dot and AMX read denormals as zero and flush them; a leaf is padded with zeros to whole steps.
 // Quantized weights. A code stands for a level (int8: itself; int4: codebook[code], by default code - 8), a level for
 // the value (level - zero) * scale.
-//   AMX  w = bf16((level - zero) * scale), each operation rounded to f32 first.
+//   AMX  w = bf16((level - zero) * scale), each operation rounded to f32 first. But int8 with a scale a row and no
+//   zeros
+//        is multiplied as it is: the tiles take level * 2^-104, which is exact, and activations bf16(a * 2^64), and the
+//        root of a leaf is acc * (scale * 2^40). So activations from 2^64 on are infinite there.
 //   FMA and dot: the chain of a group runs over its levels (in the dot family rounded to bf16, which is exact for
 //        integers) from +0 to s; then acc = fma(scale, t, acc), where t = s without a zero, else fma(-zero, sum, s),
 //        and sum is that of the group's rounded activations, added in ascending order from +0. A group that a leaf cuts
@@ -109,6 +112,7 @@ typedef struct {
     const int32_t *permutation;
     weft_dtype scale_type, zero_type;
     bool scaled, has_zero;
+    bool exact;          // AMX multiplies the levels, and scales the roots of leaves
     int group;           // 0: none, or a row's
     int64_t group_first; // number of the first group held
     int64_t k_first;     // begin[first]
@@ -140,7 +144,7 @@ typedef struct {
     int count;
     const int64_t *begin;     // [count + 1] the first row of each, from 0 to m
     const void *const *piece; // [count] its rows, a_stride apart
-    bool halves;              // they are rounded already, as weft_norm.halves says; families dot and AMX
+    bool halves;              // they are rounded already, as weft_norm.halves says; dot and AMX, not `exact`
 } weft_gemm_rows;
 
 // After the tree, once, in this order, each where it is given: + bias, + addend, act (behind a gate: act(gate) * up),

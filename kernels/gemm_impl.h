@@ -10,7 +10,9 @@
 //             ascending; code of level nearest 0 behind the end
 // AMX has the weight on the left, so that a row's codes lie side by side and one table per row serves a permute:
 //   BF16      [step][row][32], a step being 32 columns of a leaf, padded with zeros
-//   I8        [step][row/2][16] words of 32 bits: columns j and 16 + j of the even row, then those of the odd row
+//   I8        exact: [step][row/2][32] words of 16 bits: a column of the even row in the low byte, of the odd row in
+//   the
+//             high one; else [step][row/2][16] words of 32 bits: columns j and 16 + j of the even row, then of the odd
 //   I4        [4 steps][row][32] words of 16 bits: column j of the 4 steps in the 4 nibbles of word j, ascending
 // Scales and zeros: [group][row], the groups that hold a column, or one for the row.
 #ifndef WEFT_KERNELS_GEMM_IMPL_H
@@ -29,11 +31,18 @@ enum {
 };
 
 // The place of a code of I8 in the layout of AMX, from a padded column.
-static inline int64_t wi_gemm_tile_i8(int row, int64_t at)
+static inline int64_t wi_gemm_tile_i8(const weft_gemm_weight *w, int row, int64_t at)
 {
     const int64_t column = at % WI_STEP, half = WI_STEP / 2;
-    return at / WI_STEP * WI_STEP * WI_PANEL + row / 2 * WI_LINE + column % half * 4 + row % 2 * 2 + column / half;
+    const int64_t in_line = w->exact ? column * 2 + row % 2 : column % half * 4 + row % 2 * 2 + column / half;
+    return at / WI_STEP * WI_STEP * WI_PANEL + row / 2 * WI_LINE + in_line;
 }
+
+// Levels that AMX multiplies as they are, and what meets them: f16 to bf16 by a shift leaves the exponent where it is,
+// 2^112 too small, and a code comes in the high byte of its word.
+#define WI_EXACT_LEVEL 0x1p-104F
+#define WI_EXACT_ACTIVATION 0x1p64F
+#define WI_EXACT_SCALE 0x1p40F
 
 // How a run is cut: what a thread holds in its caches.
 typedef struct {

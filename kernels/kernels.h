@@ -62,7 +62,7 @@ void weft_gemm_run(const weft_op *op, const weft_gemm_weight *weight, const weft
 enum { WEFT_TREE_MAX = 1024 };
 
 // Of the canonical order of all sums: it changes when a bit of any result does.
-enum { WEFT_CONTRACT_VERSION = 1 };
+enum { WEFT_CONTRACT_VERSION = 2 };
 
 // The table for a level of the processor; weft_isa_choose says which level to ask for.
 weft_kernels weft_kernels_for(weft_isa isa);

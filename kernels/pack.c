@@ -160,7 +160,7 @@ static void place_tile_order(const packer *p, unsigned char *codes, int lane, in
         return;
     }
     if (p->w->type == WEFT_I8) {
-        for (int i = 0; i < count; i++) codes[wi_gemm_tile_i8(lane, at + i)] = in->u8[i];
+        for (int i = 0; i < count; i++) codes[wi_gemm_tile_i8(p->w, lane, at + i)] = in->u8[i];
         return;
     }
     const size_t size = (size_t)weft_dtype_bits(p->w->type) / 8;

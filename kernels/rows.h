@@ -20,18 +20,18 @@ extern "C" {
 
 typedef struct weft_op weft_op;
 
-// out[i] = in[ids[i]] * scale. The table's rows are first .. first + count - 1 of the vocabulary; an id outside leaves
-// its row of `out` as it is.
+// out[i] = in[ids[i]] * scale, where `in` is a packed stack of rows in f32, bf16, f16, or int8 with a scale a row: its
+// elements as they are packed, as level * the row's scale. Its rows are first, first + 1, ... of the vocabulary; an id
+// outside leaves its row of `out` as it is.
 typedef struct {
-    const void *table; // (count, width)
-    weft_dtype type;   // f32, bf16 or f16
-    int32_t first, count;
+    const weft_gemm_weight *in; // of one leaf
+    int32_t first;
     const int32_t *ids; // (rows)
     float scale;
-    float *out; // (rows, width)
+    float *out; // (rows, in->k)
     size_t out_stride;
     uint8_t *held; // (rows): 1 where the row was written, 0 where not; may be NULL
-    size_t rows, width;
+    size_t rows;
 } weft_embed;
 
 // gather: out[i] = in[index[i]]; scatter: out[index[i]] = in[i]. A negative index leaves the row out. What a scatter

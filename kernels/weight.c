@@ -141,6 +141,7 @@ static weft_status place_panel(weft_gemm_weight *w, const weft_gemm_source *s, s
         w->group = s->group;
         w->scale_type = s->scale_type;
         w->has_zero = s->zeros != NULL;
+        w->exact = w->family == WEFT_FAMILY_AMX && w->type == WEFT_I8 && !s->group && !s->zeros;
         w->zero_type = s->zero_type;
         if (w->group) {
             w->group_first = w->k_first / w->group;

@@ -60,6 +60,7 @@ const wi_entry *const wi_entries[] = {
     &wi_bench_prefill_entry,
     &wi_bench_decode_entry,
     &wi_bench_batch_entry,
+    &wi_bench_compare_entry,
     NULL,
 };
 // clang-format on

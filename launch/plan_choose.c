@@ -123,7 +123,8 @@ static weft_step step_of(const wi_plan_case *plan)
                        .cache_type = plan->sizes.model.cache,
                        .room = options_for(plan, plan->context, plan->batch).model.rows,
                        .weight = bits_of(type, w->group) / 8,
-                       .unchanged = bits_of(code ? plan->sizes.stored : type, 0) / 8};
+                       .unchanged = bits_of(code ? plan->sizes.stored : type, 0) / 8,
+                       .head = bits_of(code ? WEFT_I8 : type, 0) / 8};
 }
 
 static double ceil_of(double a, double b) { return (double)(int64_t)((a + b - 1) / b); }

@@ -7,17 +7,13 @@
 
 static void embed_rows(weft_model *m, const int32_t *ids, size_t rows, float *out)
 {
-    const weft_model_config *c = &m->config;
-    const weft_embed args = {.table = m->weights.embedding,
-                             .type = m->weights.embedding_type,
-                             .count = (int32_t)weft_range_size(m->layout.vocab),
+    const weft_embed args = {.in = &m->weights.embedding,
                              .ids = ids,
-                             .scale = (float)c->embedding_scale,
+                             .scale = (float)m->config.embedding_scale,
                              .out = out,
-                             .out_stride = (size_t)c->hidden,
-                             .rows = rows,
-                             .width = (size_t)c->hidden};
-    if (rows > 0) m->op.table->rows.embed(&m->op, &args);
+                             .out_stride = (size_t)m->config.hidden,
+                             .rows = rows};
+    m->op.table->rows.embed(&m->op, &args);
 }
 
 // Which rank of the dense group has the row of a token.
@@ -264,7 +260,7 @@ static weft_status run_layer(weft_model *m, const weft_batch *b, int64_t layer)
     const weft_layout *have = &m->layout;
     const weft_layer_config *l = &c->layer[layer];
     const weft_layer_weights *w = &m->weights.layer[layer];
-    const bool last = layer + 1 == c->layers, rounds = m->weights.linears != WEFT_FAMILY_FMA;
+    const bool last = layer + 1 == c->layers, rounds = m->weights.rounds;
     WEFT_TRY(project(m, w, b->rows));
     if (c->qk_norm) {
         const int64_t heads = weft_range_size(have->heads);
@@ -341,7 +337,7 @@ static weft_status find_logits(weft_model *m, const weft_batch *b)
 
 weft_status weft_model_forward(weft_model *m, const weft_batch *b)
 {
-    const wi_next first = {m, NULL, m->weights.layer[0].input_norm, m->weights.linears != WEFT_FAMILY_FMA};
+    const wi_next first = {m, NULL, m->weights.layer[0].input_norm, m->weights.rounds};
     if (wi_deals(m, b->rows)) {
         WEFT_TRY(embed_dealt(m, b));
         WEFT_TRY(wi_finish_own(m, &first, b->rows, NULL));

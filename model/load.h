@@ -51,9 +51,7 @@ typedef struct {
     size_t vectors, vector_room;
     size_t floats; // of all vectors, each rounded up to 16
     float *floats_at;
-    weft_read embedding;
-    int embedding_reader;
-    uint64_t bytes; // of all packed matrices, vectors and the embedding
+    uint64_t bytes; // of all packed matrices and vectors
 } wi_plan;
 
 // Without a checkpoint the plan only tells sizes: it is made of the tensors that there would be, and of layers and of

@@ -108,7 +108,7 @@ static void compute(const pricing *p)
         compute_ffn(p, p->c->layer[i].moe);
         compute_attention(p, p->c->layer[i].window);
     }
-    multiply(p, size(l->vocab) * h, p->s->logits, p->s->unchanged);
+    multiply(p, size(l->vocab) * h, p->s->logits, p->s->head);
 }
 
 // ---- what is sent ----

@@ -22,6 +22,7 @@ typedef struct {
     int room;         // rows of a pass that a rank has memory for
     double weight;    // bytes of an element of a weight
     double unchanged; // bytes of an element of what is never quantized
+    double head;      // of the head and the embedding
 } weft_step;
 
 // Bytes and exchanges, to peers of this node and of others.

@@ -90,7 +90,6 @@ static weft_status prepare(wi_planner *p, weft_device *device)
 {
     weft_weights *w = p->weights;
     const weft_model_config *c = p->config;
-    void *embedding = NULL;
     WEFT_TRY(weft_checkpoint_check(p->checkpoint, c, &p->style));
     w->memory = calloc(1, sizeof *w->memory);
     if (!w->memory) return weft_fail(WEFT_NO_MEMORY, "no memory for weights");
@@ -98,13 +97,11 @@ static weft_status prepare(wi_planner *p, weft_device *device)
     w->memory->layers = c->layers;
     WEFT_TRY(wi_plan_make(p));
     WEFT_TRY(check_room(p, device));
-    w->memory->block = calloc(p->plan->matrices + 2, sizeof *w->memory->block);
+    w->memory->block = calloc(p->plan->matrices + 1, sizeof *w->memory->block);
     if (!w->memory->block) return weft_fail(WEFT_NO_MEMORY, "no memory for weights");
-    const size_t row_bytes = (size_t)c->hidden * (size_t)weft_dtype_bits(w->embedding_type) / 8;
-    if (p->plan->embedding.rows > 0) WEFT_TRY(take(w, (size_t)p->plan->embedding.rows * row_bytes, &embedding));
-    w->embedding = embedding;
     WEFT_TRY(place_vectors(p));
     WEFT_TRY(place_matrices(p));
+    if (c->tied) w->embedding = w->head;
     w->bytes = p->plan->bytes;
     return WEFT_OK;
 }

@@ -1,8 +1,8 @@
-// The weights of a model as the forward pass reads them: packed matrices, vectors in f32, the embedding's rows. They go
-// from file to packed form in one pass, each thread the panels that it will read, and nothing is held twice: beside the
-// packed weights there is a panel or two a thread.
-// Letters: H hidden, D head_dim, A heads, K kv_heads, F ffn, E experts, I expert_ffn, V vocab, all of them by what this
-// rank has of them (layout.h). Row linears have all H outputs, but where ranks share a leaf.
+// The weights of a model as the forward pass reads them: packed matrices and vectors in f32. They go from file to
+// packed form in one pass, each thread the panels that it will read, and nothing is held twice: beside the packed
+// weights there is a panel or two a thread. Letters: H hidden, D head_dim, A heads, K kv_heads, F ffn, E experts, I
+// expert_ffn, V vocab, all of them by what this rank has of them (layout.h). Row linears have all H outputs, but where
+// ranks share a leaf.
 #ifndef WEFT_MODEL_WEIGHTS_H
 #define WEFT_MODEL_WEIGHTS_H
 
@@ -44,15 +44,15 @@ typedef struct {
 } weft_layer_weights;
 
 typedef struct {
-    const void *embedding; // (V, H), as weft_embed takes it; raw, without embedding_scale
-    weft_dtype embedding_type;
-    weft_layer_weights *layer;          // [layers]
-    const float *final_norm;            // (H)
-    weft_gemm_weight head;              // (V, H), column form; never quantized
-    weft_dtype type;                    // of the other matrices
-    weft_family family;                 // that multiplies the head
-    weft_family linears;                // and the matrices of that type; of all ranks alike
-    uint64_t bytes;                     // all of it
+    weft_gemm_weight embedding; // (V, H), for weft_embed, without embedding_scale; a tied head's is the head itself
+    weft_layer_weights *layer;  // [layers]
+    const float *final_norm;    // (H)
+    weft_gemm_weight head;      // (V, H), column form
+    weft_dtype type;            // of the matrices; beside int4 embedding and head are int8
+    weft_dtype plain;           // of what is never quantized
+    weft_family family;         // that multiplies the head
+    bool rounds;                // the GEMMs of the layers read f32 as bf16; so of all ranks alike
+    uint64_t bytes;             // all of it
     struct weft_weights_memory *memory; // who owns what; for model/ alone
 } weft_weights;
 

@@ -72,11 +72,10 @@ static weft_family family_of(const wi_planner *p, weft_dtype type)
 
 static bool is_code(weft_dtype type) { return type == WEFT_I8 || type == WEFT_I4; }
 
-// A matrix without sources. What is never quantized keeps the type of the embedding.
-static weft_status add_matrix(wi_planner *p, weft_gemm_weight *weight, weft_fuse fuse, bool quantized, wi_matrix **out)
+// A matrix without sources.
+static weft_status add_matrix(wi_planner *p, weft_gemm_weight *weight, weft_fuse fuse, weft_dtype type, wi_matrix **out)
 {
     wi_plan *plan = p->plan;
-    const weft_dtype type = quantized || !is_code(p->weights->type) ? p->weights->type : p->weights->embedding_type;
     WEFT_TRY(grow((void **)&plan->matrix, &plan->matrix_room, plan->matrices, sizeof *plan->matrix));
     *out = &plan->matrix[plan->matrices++];
     **out = (wi_matrix){.weight = weight, .family = family_of(p, type), .type = type, .fuse = fuse, .times = p->times};
@@ -155,7 +154,7 @@ static weft_status plan_qkv(wi_planner *p, int64_t layer)
     weft_range rows[3];
     wi_matrix *m;
     weft_layout_qkv_rows(c, p->layout, rows);
-    WEFT_TRY(add_matrix(p, &w->qkv, WEFT_FUSE_STACK, true, &m));
+    WEFT_TRY(add_matrix(p, &w->qkv, WEFT_FUSE_STACK, p->weights->type, &m));
     set_inputs(m, c->hidden);
     for (int i = 0; i < 3; i++) {
         const weft_range of_all = {before + rows[i].begin, before + rows[i].end};
@@ -176,7 +175,7 @@ static weft_status plan_attention(wi_planner *p, int64_t layer)
     weft_layer_weights *w = &p->weights->layer[layer];
     wi_matrix *m;
     WEFT_TRY(plan_qkv(p, layer));
-    WEFT_TRY(add_matrix(p, &w->o, WEFT_FUSE_STACK, true, &m));
+    WEFT_TRY(add_matrix(p, &w->o, WEFT_FUSE_STACK, p->weights->type, &m));
     set_leaves(m, &l->mesh, &l->o, l->o_inputs);
     share_scales(m, &l->mesh, l->o_inputs, find(p, WEFT_PART_O, layer, -1));
     add_rows(m, find(p, WEFT_PART_O, layer, -1), l->outputs);
@@ -198,11 +197,11 @@ static weft_status plan_dense(wi_planner *p, int64_t layer)
     const int64_t ffn = p->config->ffn;
     const weft_range up = both ? (weft_range){ffn + l->ffn.begin, ffn + l->ffn.end} : l->ffn;
     wi_matrix *m;
-    WEFT_TRY(add_matrix(p, &w->gate_up, WEFT_FUSE_GATE, true, &m));
+    WEFT_TRY(add_matrix(p, &w->gate_up, WEFT_FUSE_GATE, p->weights->type, &m));
     set_inputs(m, p->config->hidden);
     add_rows(m, both ? both : find(p, WEFT_PART_GATE, layer, -1), l->ffn);
     add_rows(m, both ? both : find(p, WEFT_PART_UP, layer, -1), up);
-    WEFT_TRY(add_matrix(p, &w->down, WEFT_FUSE_STACK, true, &m));
+    WEFT_TRY(add_matrix(p, &w->down, WEFT_FUSE_STACK, p->weights->type, &m));
     set_leaves(m, &l->mesh, &l->down, l->down_inputs);
     share_scales(m, &l->mesh, l->down_inputs, find(p, WEFT_PART_DOWN, layer, -1));
     add_rows(m, find(p, WEFT_PART_DOWN, layer, -1), l->outputs);
@@ -215,11 +214,11 @@ static weft_status plan_expert(wi_planner *p, int64_t layer, int64_t expert, wef
 {
     const weft_layout *l = p->layout;
     wi_matrix *m;
-    WEFT_TRY(add_matrix(p, &w->gate_up, WEFT_FUSE_GATE, true, &m));
+    WEFT_TRY(add_matrix(p, &w->gate_up, WEFT_FUSE_GATE, p->weights->type, &m));
     set_inputs(m, p->config->hidden);
     add_rows(m, find(p, WEFT_PART_EXPERT_GATE, layer, expert), l->expert_ffn);
     add_rows(m, find(p, WEFT_PART_EXPERT_UP, layer, expert), l->expert_ffn);
-    WEFT_TRY(add_matrix(p, &w->down, WEFT_FUSE_STACK, true, &m));
+    WEFT_TRY(add_matrix(p, &w->down, WEFT_FUSE_STACK, p->weights->type, &m));
     set_leaves(m, &l->expert_mesh, &l->expert_down, l->expert_inputs);
     share_scales(m, &l->expert_mesh, l->expert_inputs, find(p, WEFT_PART_EXPERT_DOWN, layer, expert));
     add_rows(m, find(p, WEFT_PART_EXPERT_DOWN, layer, expert), l->expert_outputs);
@@ -236,11 +235,11 @@ static weft_status plan_stacked_expert(wi_planner *p, int64_t layer, int64_t exp
     const weft_layout *l = p->layout;
     const int64_t first = 2 * l->expert_ffn.begin, ffn = weft_range_size(l->expert_ffn);
     wi_matrix *m;
-    WEFT_TRY(add_matrix(p, &w->gate_up, WEFT_FUSE_STACK, true, &m));
+    WEFT_TRY(add_matrix(p, &w->gate_up, WEFT_FUSE_STACK, p->weights->type, &m));
     set_inputs(m, p->config->hidden);
     add_columns(m, gate_up, expert, 0, 2, l->expert_ffn);
     add_columns(m, gate_up, expert, 1, 2, l->expert_ffn);
-    WEFT_TRY(add_matrix(p, &w->down, WEFT_FUSE_STACK, true, &m));
+    WEFT_TRY(add_matrix(p, &w->down, WEFT_FUSE_STACK, p->weights->type, &m));
     set_leaves(m, &l->expert_mesh, &l->expert_down, l->expert_inputs);
     add_columns(m, down, expert, 0, 1, l->expert_outputs);
     if (ffn > 0) {
@@ -256,7 +255,7 @@ static weft_status plan_experts(wi_planner *p, int64_t layer)
     const weft_tensor_entry *router = find(p, WEFT_PART_ROUTER, layer, -1);
     const bool stacked = find(p, WEFT_PART_EXPERTS_DOWN, layer, -1) != NULL;
     wi_matrix *m;
-    WEFT_TRY(add_matrix(p, &w->router, WEFT_FUSE_STACK, false, &m));
+    WEFT_TRY(add_matrix(p, &w->router, WEFT_FUSE_STACK, p->weights->plain, &m));
     set_inputs(m, p->config->hidden);
     add_rows(m, router, (weft_range){0, router->shape[0]});
     WEFT_TRY(add_vector(p, WEFT_PART_ROUTER_BIAS, layer, &w->router_bias));
@@ -321,19 +320,28 @@ static int64_t alike(const wi_planner *p, int64_t layer)
     return count;
 }
 
+// The rows of this rank's part of the vocabulary. Their codes have eight bits and a scale a row.
+static weft_status plan_vocab(wi_planner *p, weft_gemm_weight *weight, const weft_tensor_entry *tensor)
+{
+    wi_matrix *m;
+    WEFT_TRY(add_matrix(p, weight, WEFT_FUSE_STACK, is_code(p->weights->type) ? WEFT_I8 : p->weights->type, &m));
+    m->group = 0;
+    set_inputs(m, p->config->hidden);
+    add_rows(m, tensor, p->layout->vocab);
+    p->weights->family = m->family;
+    p->layer++;
+    return WEFT_OK;
+}
+
 weft_status wi_plan_make(wi_planner *p)
 {
     const weft_model_config *c = p->config;
     const weft_tensor_entry *embedding = find(p, WEFT_PART_EMBEDDING, -1, -1), *head = find(p, WEFT_PART_HEAD, -1, -1);
-    const int64_t vocab = weft_range_size(p->layout->vocab);
     weft_weights *w = p->weights;
-    wi_matrix *m;
     w->type = p->options->as_stored ? embedding->type : p->options->type;
-    w->embedding_type = is_code(w->type) ? embedding->type : w->type;
+    w->plain = is_code(w->type) ? embedding->type : w->type;
     w->layer = calloc((size_t)c->layers, sizeof *w->layer);
     if (!w->layer) return weft_fail(WEFT_NO_MEMORY, "no memory for %" PRId64 " layers", c->layers);
-    p->plan->embedding =
-        (weft_read){.tensor = embedding, .row = p->layout->vocab.begin, .rows = vocab, .columns = c->hidden};
     for (int64_t i = 0; i < c->layers; i++) {
         p->times = alike(p, i);
         p->layer = i;
@@ -343,16 +351,12 @@ weft_status wi_plan_make(wi_planner *p)
     }
     p->times = 1;
     p->layer = c->layers;
-    if (p->replicas > 1)
-        p->plan->embedding_reader = (int)((c->layers + (head != NULL)) % p->replicas); // a tied head is packed from it
     WEFT_TRY(add_vector(p, WEFT_PART_FINAL_NORM, -1, &w->final_norm));
-    WEFT_TRY(add_matrix(p, &w->head, WEFT_FUSE_STACK, false, &m));
-    w->family = m->family;
-    w->linears = family_of(p, w->type);
-    set_inputs(m, c->hidden);
-    add_rows(m, head ? head : embedding, p->layout->vocab);
+    WEFT_TRY(plan_vocab(p, &w->head, head ? head : embedding));
+    if (head) WEFT_TRY(plan_vocab(p, &w->embedding, embedding));
+    // int8 may be multiplied as it is, of activations that are scaled before they are rounded.
+    w->rounds = family_of(p, w->type) != WEFT_FAMILY_FMA && w->type != WEFT_I8;
     WEFT_TRY(measure(p->plan));
-    p->plan->bytes += (uint64_t)vocab * (uint64_t)c->hidden * (uint64_t)weft_dtype_bits(w->embedding_type) / 8;
     return WEFT_OK;
 }
 

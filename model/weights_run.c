@@ -17,8 +17,7 @@ typedef struct {
 
 typedef struct {
     const wi_planner *p;
-    staging *thread; // [threads]
-    unsigned char *embedding;
+    staging *thread;            // [threads]
     atomic_uint_least64_t done; // packed bytes
     atomic_int error;           // errno of the first failure
     _Atomic(const weft_read *) failed;
@@ -37,13 +36,6 @@ static void note_failure(loading *l, const weft_read *range)
 
 // ---- a panel ----
 
-// A head that is tied: its rows lie in memory as they are stored.
-static bool is_embedding(const loading *l, const wi_source *source)
-{
-    const weft_tensor_entry *t = l->p->plan->embedding.tensor;
-    return source->range.tensor == t && l->p->weights->embedding_type == t->type;
-}
-
 // `rows` rows from row `begin` of a source to `to`, as stored; from s->raw where the source stands the other way round.
 static bool fetch(const loading *l, staging *s, const wi_source *source, int64_t begin, int64_t rows, int64_t k,
                   void *to)
@@ -52,11 +44,6 @@ static bool fetch(const loading *l, staging *s, const wi_source *source, int64_t
     weft_read range = source->range;
     if (l->slice) {
         memcpy(to, l->slice + (size_t)(begin * k) * size, (size_t)(rows * k) * size);
-        return true;
-    }
-    if (is_embedding(l, source)) {
-        const size_t row = (size_t)k * size;
-        memcpy(to, l->embedding + (size_t)(range.row - l->p->plan->embedding.row + begin) * row, (size_t)rows * row);
         return true;
     }
     if (source->step == 0) {
@@ -212,31 +199,6 @@ static bool pack_share(loading *l, const wi_matrix *m, int thread, int threads)
         if (!pack_panel(l, &l->thread[thread], m, panel)) return false;
     report(l, thread, m->bytes / (uint64_t)panels * (uint64_t)(end - begin));
     return true;
-}
-
-static void read_embedding(void *arg, int thread, int threads)
-{
-    loading *l = arg;
-    const wi_planner *p = l->p;
-    const weft_op op = {.table = p->op->table};
-    const weft_dtype stored = p->plan->embedding.tensor->type, type = p->weights->embedding_type;
-    const size_t width = (size_t)p->config->hidden, row = width * size_of(type);
-    weft_read range = p->plan->embedding;
-    int64_t begin, end;
-    weft_team_share(p->plan->embedding.rows, 1, thread, threads, &begin, &end);
-    for (int64_t at = begin; at < end; at += WEFT_GEMM_PANEL) {
-        void *to = l->embedding + (size_t)at * row;
-        range.row = p->plan->embedding.row + at;
-        range.rows = end - at < WEFT_GEMM_PANEL ? end - at : WEFT_GEMM_PANEL;
-        range.to = stored == type ? to : l->thread[thread].raw;
-        range.to_stride = width * size_of(stored);
-        if (!weft_checkpoint_read_range(p->checkpoint, &range)) {
-            note_failure(l, &p->plan->embedding);
-            return;
-        }
-        if (stored != type) op.table->rows.convert(&op, to, type, range.to, stored, (size_t)range.rows * width);
-    }
-    report(l, thread, (uint64_t)(end - begin) * row);
 }
 
 static bool reads(const wi_planner *p, int reader) { return p->replicas <= 1 || reader == p->replica; }
@@ -424,11 +386,10 @@ static weft_status make_staging(const wi_planner *p, int threads, staging **out)
 weft_status wi_plan_run(const wi_planner *p)
 {
     const int threads = p->op->team ? weft_team_threads(p->op->team) : 1;
-    loading l = {.p = p, .embedding = (unsigned char *)(uintptr_t)p->weights->embedding};
+    loading l = {.p = p};
     weft_status status;
     WEFT_TRY_GOTO(make_staging(p, threads, &l.thread));
     if (reads(p, 0)) WEFT_TRY_GOTO(read_vectors(p, &l.thread[0]));
-    if (reads(p, p->plan->embedding_reader)) on_team(&l, read_embedding, &l);
     on_team(&l, load_share, &l);
     for (size_t i = 0; i < p->plan->matrices; i++) {
         const wi_matrix *m = &p->plan->matrix[i];

@@ -29,19 +29,14 @@ typedef struct {
     int reader;
 } part;
 
-// What there is, in one order on all ranks: vectors, embedding, matrices. False behind the last.
+// What there is, in one order on all ranks: vectors, matrices. False behind the last.
 static bool part_at(const wi_planner *p, size_t index, part *out)
 {
     const wi_plan *plan = p->plan;
-    const weft_weights *w = p->weights;
     if (index == 0) {
         *out = (part){(unsigned char *)plan->floats_at, plan->floats * sizeof(float), 0};
-    } else if (index == 1) {
-        const size_t row = (size_t)p->config->hidden * (size_t)weft_dtype_bits(w->embedding_type) / 8;
-        *out = (part){(unsigned char *)(uintptr_t)w->embedding, (size_t)plan->embedding.rows * row,
-                      plan->embedding_reader};
-    } else if (index - 2 < plan->matrices) {
-        const wi_matrix *m = &plan->matrix[index - 2];
+    } else if (index - 1 < plan->matrices) {
+        const wi_matrix *m = &plan->matrix[index - 1];
         *out = (part){m->memory, m->count > 0 ? m->bytes : 0, m->reader};
     } else {
         return false;

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "core/philox.h"
+#include "engine/demand.h"
 #include "engine/schedule.h"
 #include "tests/check.h"
 #include "tests/engine/allocations.h"
@@ -83,7 +84,7 @@ static void make_shapes(world *w)
     for (int k = 0; k < c->kind_count; k++) w->rows.groups += c->kinds[k].units;
     c->rows = w->rows.room * w->rows.ranks;
     c->units = 1;
-    const int64_t most = wi_kv_demand(c, LENGTH_MAX);
+    const int64_t most = wi_demand_most(c, LENGTH_MAX);
     c->units = most / 3 + 2 + roll(w, (uint32_t)(2 * most));
     w->schedule = (wi_schedule_options){.order = (weft_schedule)roll(w, 2),
                                         .requests = c->requests,

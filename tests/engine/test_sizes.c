@@ -23,7 +23,7 @@ static void check_rank(const trial *t, const weft_mesh *mesh)
     o.cache_units = 77;
     rig_open(&r, t->model, &o);
     weft_sizes_options own = {.model = *weft_model_options_of(r.model),
-                              .stored = weft_model_weights_of(r.model)->embedding_type,
+                              .stored = weft_model_weights_of(r.model)->plain,
                               .isa = o.isa,
                               .threads = o.threads,
                               .node_ranks = t->shape.tp * t->shape.cp,

@@ -239,7 +239,7 @@ double value_of(const sources *s, weft_family family, int64_t row, int64_t k)
         const double scale =
             get((const char *)w->scales + (size_t)scale_row * w->scale_row_bytes, w->scale_type, group);
         if (w->zeros) level -= get((const char *)w->zeros + (size_t)scale_row * w->zero_row_bytes, w->zero_type, group);
-        if (family != WEFT_FAMILY_AMX) return level * scale;
+        if (family != WEFT_FAMILY_AMX || (w->type == WEFT_I8 && !w->group && !w->zeros)) return level * scale;
         level = (float)level * (float)scale;
     }
     return family == WEFT_FAMILY_FMA ? level : float_of_bf16(bf16_of((float)level));

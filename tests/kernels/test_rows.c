@@ -122,21 +122,33 @@ static void test_convert_shapes(weft_walk *walk)
     }
 }
 
-static void test_embed(weft_walk *walk, weft_dtype type, size_t rows, size_t width)
+// Rows of a packed weight, of each family that packs the type as it is.
+static void test_embed(weft_walk *walk, weft_dtype type, weft_family family, size_t rows, size_t width)
 {
-    enum { FIRST = 40, COUNT = 23 };
-    weft_walk_case(walk, "embed %s (%zu, %zu)", weft_dtype_name(type), rows, width);
-    const size_t size = type == WEFT_F32 ? 4 : 2, stride = width + 3;
+    enum { FIRST = 40, COUNT = 53 };
+    weft_walk_case(walk, "embed %s, packed for %s (%zu, %zu)", weft_dtype_name(type), weft_family_name(family), rows,
+                   width);
+    const size_t size = (size_t)weft_dtype_bits(type) / 8, stride = width + 3;
     float *wide = weft_walk_memory(walk, COUNT * width * sizeof *wide, 0);
-    void *table = weft_walk_memory(walk, COUNT * width * size, 4);
+    unsigned char *table = weft_walk_memory(walk, COUNT * width * size, 4);
+    float *scales = weft_walk_memory(walk, COUNT * sizeof *scales, 4);
     int32_t *ids = weft_walk_memory(walk, rows * sizeof *ids, 4);
     uint8_t *held = weft_walk_memory(walk, rows, 1);
     float *out = weft_walk_memory(walk, rows * stride * sizeof *out, 8),
           *expected = weft_walk_memory(walk, rows * stride * sizeof *out, 0);
-    weft_walk_fill(wide, COUNT * width, WEFT_VALUES_EXTREME, width);
     const weft_op *ref = weft_walk_way(walk, 0);
-    ref->table->rows.convert(ref, table, type, wide, WEFT_F32, COUNT * width);
-    ref->table->rows.convert(ref, wide, WEFT_F32, table, type, COUNT * width);
+    weft_walk_fill(wide, COUNT * width, WEFT_VALUES_EXTREME, width);
+    if (type == WEFT_I8) {
+        for (size_t i = 0; i < COUNT; i++) scales[i] = 0.01F * (float)(i + 1);
+        for (size_t i = 0; i < COUNT * width; i++) {
+            const int level = (int)(weft_walk_random(width, i) % 255) - 127;
+            table[i] = (unsigned char)level;
+            wide[i] = (float)level * scales[i / width];
+        }
+    } else {
+        ref->table->rows.convert(ref, table, type, wide, WEFT_F32, COUNT * width);
+        ref->table->rows.convert(ref, wide, WEFT_F32, table, type, COUNT * width);
+    }
     for (size_t i = 0; i < rows; i++) {
         ids[i] = (int32_t)(weft_walk_random(rows, i) % (COUNT + 8)) + FIRST - 4;
         if (i == 3) ids[i] = INT32_MIN;
@@ -145,7 +157,20 @@ static void test_embed(weft_walk *walk, weft_dtype type, size_t rows, size_t wid
         if (at >= 0 && at < COUNT)
             for (size_t j = 0; j < width; j++) expected[i * stride + j] = wide[(size_t)at * width + j] * 1.5F;
     }
-    weft_embed args = {table, type, FIRST, COUNT, ids, 1.5F, out, stride, held, rows, width};
+    const weft_gemm_source source = {.type = type,
+                                     .data = table,
+                                     .n = COUNT,
+                                     .k = (int64_t)width,
+                                     .row_bytes = width * size,
+                                     .scales = type == WEFT_I8 ? scales : NULL,
+                                     .scale_type = WEFT_F32,
+                                     .scale_row_bytes = sizeof *scales};
+    weft_gemm_weight packed;
+    size_t bytes;
+    CHECK_OK(weft_gemm_pack_bytes(family, &source, 1, WEFT_FUSE_STACK, NULL, &bytes));
+    void *memory = weft_walk_memory(walk, bytes, 0);
+    CHECK_OK(weft_gemm_pack(ref, family, &source, 1, WEFT_FUSE_STACK, NULL, memory, &packed));
+    weft_embed args = {&packed, FIRST, ids, 1.5F, out, stride, held, rows};
     for (int way = 0; way < weft_walk_ways(walk); way++) {
         const weft_op *op = weft_walk_way(walk, way);
         weft_walk_again(walk, out);
@@ -155,6 +180,20 @@ static void test_embed(weft_walk *walk, weft_dtype type, size_t rows, size_t wid
         for (size_t i = 0; i < rows && args.held; i++) CHECK_INT(held[i], ids[i] >= FIRST && ids[i] < FIRST + COUNT);
     }
     weft_walk_release(walk);
+}
+
+static void test_embeds(weft_walk *walk, size_t width)
+{
+    static const struct {
+        weft_dtype type;
+        weft_family family;
+    } packs[] = {{WEFT_F32, WEFT_FAMILY_FMA},  {WEFT_F16, WEFT_FAMILY_FMA},       {WEFT_BF16, WEFT_FAMILY_FMA},
+                 {WEFT_BF16, WEFT_FAMILY_AMX}, {WEFT_BF16, WEFT_FAMILY_BF16_DOT}, {WEFT_I8, WEFT_FAMILY_FMA},
+                 {WEFT_I8, WEFT_FAMILY_AMX},   {WEFT_I8, WEFT_FAMILY_BF16_DOT}};
+    for (size_t i = 0; i < sizeof packs / sizeof *packs; i++) {
+        test_embed(walk, packs[i].type, packs[i].family, 1, width);
+        test_embed(walk, packs[i].type, packs[i].family, 19, width);
+    }
 }
 
 static void test_move(weft_walk *walk, size_t rows, size_t bytes)
@@ -378,10 +417,7 @@ int main(void)
     test_convert_shapes(walk);
     const size_t widths[] = {1, 15, 16, 17, 40, 2048};
     for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
-        for (weft_dtype type = WEFT_F32; type <= WEFT_BF16; type++) {
-            test_embed(walk, type, 1, widths[w]);
-            test_embed(walk, type, 19, widths[w]);
-        }
+        test_embeds(walk, widths[w]);
         test_move(walk, 1, widths[w]);
         test_move(walk, 70, widths[w]);
     }

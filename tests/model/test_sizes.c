@@ -271,7 +271,8 @@ static void check_sent(void)
                             .logits = 1,
                             .cache = 512,
                             .weight = 2,
-                            .unchanged = 2};
+                            .unchanged = 2,
+                            .head = 2};
     const double rows = (7. / 8) * 100 * 8192, sums = 80 * 2 * rows * (4 + 2) + rows * 2,
                  embedding = rows / 8 * 4 + rows * 2, logits = 7 * 16032. * 4;
     const weft_step_price near = weft_price_step(&config, &layout, &step, 8);
@@ -308,7 +309,8 @@ static void check_sent_by_attention(void)
                       .room = 512,
                       .cache = 512,
                       .weight = 2,
-                      .unchanged = 2};
+                      .unchanged = 2,
+                      .head = 2};
     step.cache_type = WEFT_CACHE_BF16;
     const double linear = sent_of(&config, &other, &step), of_prompt = sent_of(&config, &layout, &step) - linear;
     CHECK_REAL(of_prompt, 80. * 3 * 1280 * 512);

@@ -183,13 +183,12 @@ static void check_elements(const char *name, weft_device *device, const weft_cpu
     const weft_layout layout = weft_layout_of(config, NULL, 0);
     const weft_weights_options options = {.type = WEFT_F32, .cpu = cpu, .progress = note, .progress_arg = &told};
     CHECK_OK(weft_weights_load(checkpoint, config, &layout, &options, &op, device, &w));
-    CHECK(told > 0 && w.bytes > 0 && w.embedding_type == WEFT_F32);
+    CHECK(told > 0 && w.bytes > 0 && w.plain == WEFT_F32);
     for (int64_t i = 0; i < config->layers; i++) check_layer(&w.layer[i], i);
     check_vector(w.final_norm, WEFT_PART_FINAL_NORM, -1);
     check_stack(&w.head, config->tied ? tied : head, 1, -1, -1);
-    float *embedding = read_tensor(find(WEFT_PART_EMBEDDING, -1, -1));
-    CHECK_BYTES(w.embedding, embedding, (size_t)(config->vocab * config->hidden) * sizeof(float));
-    free(embedding);
+    check_stack(&w.embedding, tied, 1, -1, -1);
+    CHECK((w.embedding.data == w.head.data) == config->tied); // one copy for both
     weft_weights_free(&w);
     CHECK(!w.layer && !w.memory);
     CHECK_INT(device->allocated, 0);

@@ -10,10 +10,10 @@
 #include "kernels/cpu/gemm_groups.inc"
 #include "kernels/cpu/levels.h"
 
+enum { ROW_BLOCK = 32, TILE = 16, STEP_BYTES = WI_PANEL * WI_STEP * 2 };
+
 #include "kernels/cpu/amx/expand.inc"
 #include "kernels/cpu/amx/turn.inc"
-
-enum { ROW_BLOCK = 32, TILE = 16, STEP_BYTES = WI_PANEL * WI_STEP * 2 };
 
 // A run of fewer rows than a tile has narrower tiles, so that less is read and written.
 static int64_t tile_columns(const run *r) { return r->chunk_rows < TILE ? r->chunk_rows : TILE; }
@@ -56,19 +56,19 @@ static unsigned char *packed_at(const run *r, int64_t row, int64_t at, int64_t s
 
 static int64_t steps_of(int64_t begin, int64_t end) { return (end - begin + WI_STEP - 1) / WI_STEP; }
 
-// A tile of rows or less: codes expand step by step, beside the tiles at work.
-static bool expands_beside(const run *r) { return r->w->type != WEFT_BF16 && r->chunk_rows <= TILE; }
-
 static const unsigned char *prepare(const run *r, const span *s, unsigned char *room)
 {
     if (r->w->type == WEFT_BF16) return s->codes;
-    if (expands_beside(r)) return room;
-    if (r->w->type == WEFT_I8)
+    if (r->w->exact)
+        expand_exact(r->w, s, room);
+    else if (r->w->type == WEFT_I8)
         expand_i8(r->w, s, room);
     else
         expand_i4(r->w, s, room);
     return room;
 }
+
+static void finish(const run *r, int root, const float *tile, int64_t row, int64_t rows, int64_t panel);
 
 #include "kernels/cpu/amx/few.inc"
 
@@ -77,10 +77,18 @@ static void multiply(const run *r, const span *s, unsigned char *room, const uns
                      int64_t rows, float *tile)
 {
     const int64_t steps = steps_of(s->begin, s->end);
-    multiply_few(r, s, room, codes, packed_at(r, row, s->at, steps), steps, tile);
+    multiply_few(r, s, codes, packed_at(r, row, s->at, steps), steps, tile);
 }
 
-static void end_leaf(const run *r, const span *s, int64_t row, int64_t rows, float *tile) {}
+static void end_leaf(const run *r, const span *s, int64_t row, int64_t rows, float *tile)
+{
+    const int64_t columns = tile_columns(r);
+    float scale[WI_PANEL];
+    if (!r->w->exact) return;
+    exact_scales(r->w, s->panel, scale);
+    for (int64_t i = 0; i < WI_PANEL; i++)
+        for (int64_t j = 0; j < columns; j++) tile[i * columns + j] *= scale[i];
+}
 
 // Sixteen rows and the columns of a span, in pairs; rows and columns that are not there are zeros.
 static void pack_tile(const run *r, int64_t row, int64_t rows, int64_t begin, int64_t end, unsigned char *to)
@@ -89,13 +97,14 @@ static void pack_tile(const run *r, int64_t row, int64_t rows, int64_t begin, in
     const int64_t columns = tile_columns(r);
     wi_gemm_row from[TILE];
     for (int i = 0; i < rows; i++) from[i] = wi_gemm_row_of(r->args, r->chunk_row + row + i);
+    const vec factor = v_set(w->exact ? WI_EXACT_ACTIVATION : 1);
     for (int64_t k = begin; k < end; k += WI_STEP, to += TILE * columns * 4) {
         const int count = end - k < WI_STEP ? (int)(end - k) : WI_STEP;
         __m512i pairs[TILE];
         for (int i = 0; i < TILE; i++) {
             pairs[i] = _mm512_setzero_si512();
             if (i >= rows) continue;
-            pairs[i] = activation_pairs(from[i], w->permutation, k, count);
+            pairs[i] = activation_pairs(from[i], w->permutation, k, count, factor);
         }
         if (columns < TILE) {
             store_few(to, pairs, (int)columns);
@@ -138,8 +147,11 @@ static inline bool is_streamed(const run *r, int64_t panel)
     return whole && is_bare(r, panel);
 }
 
-static void finish(const run *r, int root, const float *tile, int64_t row, int64_t rows, int64_t panel)
+// `scale`: of the panel's rows, or NULL. Tiles narrower than sixteen columns have theirs from end_leaf().
+static void finish_scaled(const run *r, int root, const float *tile, int64_t row, int64_t rows, int64_t panel,
+                          const float *scale)
 {
+    const float *scale_down = scale ? scale + TILE : NULL;
     const int64_t columns = tile_columns(r);
     const bool bare = columns == TILE && is_bare(r, panel), past = is_streamed(r, panel);
     float sums[TILE][WI_PANEL] __attribute__((aligned(64)));
@@ -147,19 +159,24 @@ static void finish(const run *r, int root, const float *tile, int64_t row, int64
         const float *from = tile + i * WI_PANEL;
         if (bare && rows - i >= TILE) {
             float *out = r->args->out[root] + (size_t)(r->chunk_row + row + i) * r->args->out_stride + panel * WI_PANEL;
-            turn_sums(from, out, r->args->out_stride, past);
-            turn_sums(from + TILE * TILE, out + TILE, r->args->out_stride, past);
+            turn_sums(from, scale, out, r->args->out_stride, past);
+            turn_sums(from + TILE * TILE, scale_down, out + TILE, r->args->out_stride, past);
             continue;
         }
         for (int half = 0; half < 2; half++) {
             if (columns < TILE)
                 turn_few(from + half * TILE * columns, (int)columns, &sums[0][half * TILE], WI_PANEL);
             else
-                turn_sums(from + half * TILE * TILE, &sums[0][half * TILE], WI_PANEL, false);
+                turn_sums(from + half * TILE * TILE, half ? scale_down : scale, &sums[0][half * TILE], WI_PANEL, false);
         }
         const int64_t left = rows - i < TILE ? rows - i : TILE;
         for (int64_t j = 0; j < left; j++) finish_row(r->w, r->args, root, sums[j], r->chunk_row + row + i + j, panel);
     }
+}
+
+static void finish(const run *r, int root, const float *tile, int64_t row, int64_t rows, int64_t panel)
+{
+    finish_scaled(r, root, tile, row, rows, panel, NULL);
 }
 
 static float *tile_at(const run *r, int thread, int slot, int64_t panel_in_group, int64_t row);

@@ -44,7 +44,7 @@ static float level_at(packed_row r, int64_t at)
     case WEFT_BF16:
         return read_as(WEFT_BF16, codes, tiles ? in_step : (at / 2 * WI_PANEL + r.lane) * 2 + at % 2);
     case WEFT_I8:
-        return read_as(WEFT_I8, codes, tiles ? wi_gemm_tile_i8(r.lane, at) : at * WI_PANEL + r.lane);
+        return read_as(WEFT_I8, codes, tiles ? wi_gemm_tile_i8(r.w, r.lane, at) : at * WI_PANEL + r.lane);
     case WEFT_I4:
         if (tiles) {
             const int64_t four = at / (WI_STEP * WI_STEPS_I4), inside = at % (WI_STEP * WI_STEPS_I4);
@@ -84,7 +84,7 @@ static float activation(const weft_gemm_weight *w, wi_gemm_row a, int64_t k)
 {
     const int64_t at = w->permutation ? w->permutation[k] : k;
     if (a.halves) return flush(wi_float_of_bf16(((const uint16_t *)a.at)[at]));
-    const float value = ((const float *)a.at)[at];
+    const float value = ((const float *)a.at)[at] * (w->exact ? WI_EXACT_ACTIVATION : 1);
     return w->family == WEFT_FAMILY_FMA ? value : wi_float_of_bf16(wi_bf16_of_float(flush(value)));
 }
 
@@ -134,6 +134,7 @@ static float weight_of_tile(packed_row r, int64_t k, int64_t at)
 {
     float value = level_at(r, at);
     if (!r.w->scaled) return value;
+    if (r.w->exact) return value * WI_EXACT_LEVEL;
     if (r.w->has_zero) value -= zero_at(r, group_at(r.w, k));
     return wi_float_of_bf16(wi_bf16_of_float(value * scale_at(r, group_at(r.w, k))));
 }
@@ -152,7 +153,7 @@ static float leaf_by_tiles(packed_row r, wi_gemm_row a, int64_t begin, int64_t e
         }
         acc = flush(acc + flush(chains[0] + chains[1]));
     }
-    return acc;
+    return r.w->exact ? acc * (scale_at(r, 0) * WI_EXACT_SCALE) : acc;
 }
 
 static void run_row(const ref_run *run, int64_t row, int64_t panel)
