@@ -56,12 +56,14 @@ static double bytes_of(const weft_bench_generate_options *o, const weft_bench_su
 
 static const weft_request_calls no_calls;
 
-static weft_status submit(const weft_bench_generate_options *o, const weft_bench_subject *s, int32_t *tokens)
+// Prompts of other tokens each turn, so that none finds in the cache what the one before has left there.
+static weft_status submit(const weft_bench_generate_options *o, const weft_bench_subject *s, int64_t turn,
+                          int32_t *tokens)
 {
     int64_t id;
     const int64_t vocab = weft_model_config_of(s->model)->vocab;
     for (int64_t b = 0; b < o->batch; b++) {
-        for (int64_t i = 0; i < o->tokens; i++) tokens[i] = (int32_t)((i * 7919 + b * 104729 + 1) % vocab);
+        for (int64_t i = 0; i < o->tokens; i++) tokens[i] = (int32_t)((i * 7919 + b * 104729 + turn * 31 + 1) % vocab);
         weft_request_sampling sampling = weft_request_sampling_default();
         sampling.ignore_stops = true;
         const weft_request request = {.tokens = tokens,
@@ -81,10 +83,18 @@ static weft_status run_steps(const weft_bench_subject *s, int64_t steps)
     return WEFT_OK;
 }
 
-// Prompts are computed, and every request has drawn its first tokens.
-static weft_status warm_up(const weft_bench_generate_options *o, const weft_bench_subject *s)
+// Steps: prompts are computed, and every request has drawn its first tokens. Prompts: all memory of a pass was met.
+static weft_status warm_up(const weft_bench_generate_options *o, const weft_bench_subject *s, int32_t *tokens)
 {
+    enum { WARM_TOKENS = 512 };
+    weft_bench_generate_options first = *o;
     int rows;
+    if (!o->decode) {
+        if (first.tokens > WARM_TOKENS) first.tokens = WARM_TOKENS;
+        WEFT_TRY(submit(&first, s, o->rounds, tokens));
+        return run_steps(s, INT64_MAX);
+    }
+    WEFT_TRY(submit(o, s, 0, tokens));
     do WEFT_TRY(weft_engine_step(s->engine, &rows));
     while (rows > o->batch);
     return run_steps(s, WARM_STEPS - 1);
@@ -125,15 +135,12 @@ static weft_status measure(weft_comm *world, const weft_bench_generate_options *
     const weft_ceiling ceiling = ceiling_of(o, s);
     const weft_mesh_times *times = weft_model_layout_of(s->model)->mesh.times;
     const double tick = weft_clock_tick_seconds();
-    if (o->decode) {
-        WEFT_TRY(submit(o, s, tokens));
-        WEFT_TRY(warm_up(o, s));
-    }
+    WEFT_TRY(warm_up(o, s, tokens));
     for (int64_t round = 0; round < o->rounds; round++) {
         WEFT_TRY(weft_comm_barrier(world));
         double work, rate = weft_ceiling_measure(ceilings, ceiling, threads, CEILING_SECONDS);
         WEFT_TRY(of_all(world, &rate));
-        if (!o->decode) WEFT_TRY(submit(o, s, tokens));
+        if (!o->decode) WEFT_TRY(submit(o, s, round, tokens));
         const weft_mesh_times before = times ? *times : (weft_mesh_times){0};
         const int64_t began = weft_clock_ns();
         WEFT_TRY(run_steps(s, o->decode ? o->steps : INT64_MAX));

@@ -139,12 +139,21 @@ int64_t weft_gemm_panels(const weft_gemm_weight *weight);
 
 typedef enum { WEFT_ACT_NONE, WEFT_ACT_SILU, WEFT_ACT_GELU_TANH, WEFT_ACT_GELU_ERF } weft_act;
 
+// Activation rows where they were made, in pieces that follow each other.
+typedef struct {
+    int count;
+    const int64_t *begin;     // [count + 1] the first row of each, from 0 to m
+    const void *const *piece; // [count] its rows, a_stride apart
+    bool halves;              // they are rounded already, as weft_norm.halves says; dot and AMX, not `exact`
+} weft_gemm_rows;
+
 // After the tree, once, in this order, each where it is given: + bias, + addend, act (behind a gate: act(gate) * up),
 // + residual. A weight that holds a part of the leaves only takes none of them. Strides in floats.
 typedef struct {
     int64_t m;
     const float *a; // (m, k)
     size_t a_stride;
+    const weft_gemm_rows *rows; // instead of `a`, or NULL
     float *out[WEFT_ROOTS_MAX]; // (m, columns), one a root
     size_t out_stride;
     const float *bias;   // (n): of gate, then of up

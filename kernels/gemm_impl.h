@@ -59,6 +59,23 @@ typedef struct {
 
 wi_gemm_cut wi_gemm_cut_of(const weft_gemm_weight *weight, int64_t m, int threads);
 
+// A row of activations: floats or bf16.
+typedef struct {
+    const void *at;
+    bool halves;
+} wi_gemm_row;
+
+static inline wi_gemm_row wi_gemm_row_of(const weft_gemm_args *args, int64_t row)
+{
+    const weft_gemm_rows *rows = args->rows;
+    int piece = 0;
+    if (!rows) return (wi_gemm_row){.at = args->a + (size_t)row * args->a_stride};
+    while (rows->begin[piece + 1] <= row) piece++;
+    const size_t at = (size_t)(row - rows->begin[piece]) * args->a_stride;
+    if (rows->halves) return (wi_gemm_row){(const uint16_t *)rows->piece[piece] + at, true};
+    return (wi_gemm_row){(const float *)rows->piece[piece] + at, false};
+}
+
 // Checks, and all of the weight but its memory. `leaves` may be NULL.
 weft_status wi_gemm_layout(weft_family family, const weft_gemm_source *sources, int count, weft_fuse fuse,
                            const weft_gemm_leaves *leaves, weft_gemm_weight *out, size_t *bytes);

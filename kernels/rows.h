@@ -60,6 +60,9 @@ typedef struct {
     float eps;
     bool one_plus;            // 1 + w
     weft_dtype before, after; // f32 (none), bf16 or f16
+    // NULL, or where the outcome goes instead of `out`, as out_stride says: bf16, to nearest even, denormals as zeros.
+    // So the GEMMs of the families dot and AMX round what they read.
+    uint16_t *halves;
 } weft_norm;
 
 // Rotates the first `rotary` elements of every head in place. Pair i is (i, i + rotary / 2), or (2i, 2i + 1) when

@@ -10,7 +10,7 @@ static void route(weft_model *m, const weft_layer_weights *w, size_t rows)
 {
     const weft_model_config *c = &m->config;
     const size_t used = (size_t)c->experts_used, experts = (size_t)c->experts;
-    wi_column(m, &w->router, w->router_bias, (int64_t)rows, m->normed, m->moe.scores, WEFT_ACT_NONE);
+    wi_column(m, &w->router, w->router_bias, (int64_t)rows, NULL, m->moe.scores, WEFT_ACT_NONE);
     m->op.table->pick.route(&m->op, &(weft_route){.scores = m->moe.scores,
                                                   .stride = experts,
                                                   .rows = rows,
@@ -59,8 +59,8 @@ static weft_status run_experts(weft_model *m, const weft_layer_weights *w)
     return WEFT_OK;
 }
 
-// x + the chosen experts' rows, weighted, by ascending expert; of `rows` from the first on.
-static void combine(weft_model *m, weft_range rows, float *out)
+// The chosen experts' rows, weighted, by ascending expert, of these rows to the first ones of `branch`.
+static void combine(weft_model *m, weft_range rows)
 {
     const size_t width = (size_t)m->config.hidden, used = (size_t)m->config.experts_used;
     const size_t first = (size_t)rows.begin, count = (size_t)weft_range_size(rows);
@@ -73,12 +73,20 @@ static void combine(weft_model *m, weft_range rows, float *out)
                                                       .rows = count,
                                                       .k = used,
                                                       .width = width});
-    m->op.table->rows.add(&m->op, out, m->x + first * width, m->branch, count * width);
+}
+
+// x + that.
+static void combine_and_add(weft_model *m, weft_range rows, float *out)
+{
+    const size_t width = (size_t)m->config.hidden;
+    combine(m, rows);
+    m->op.table->rows.add(&m->op, out, m->x + (size_t)rows.begin * width, m->branch,
+                          (size_t)weft_range_size(rows) * width);
 }
 
 static weft_range rows_of(const weft_model *m, int rows, int rank)
 {
-    return weft_range_part(rows, 1, rank, m->layout.mesh.dense_ranks);
+    return weft_rows_of(rows, m->config.hidden, rank, m->layout.mesh.dense_ranks);
 }
 
 static weft_range experts_of(const weft_model *m, int rank)
@@ -147,7 +155,7 @@ static weft_status share_rows(weft_model *m, int rows)
     const size_t width = (size_t)m->config.hidden;
     float *slot;
     WEFT_TRY(weft_transfer_acquire(m->joined, &slot));
-    if (weft_range_size(own) > 0) combine(m, own, slot);
+    if (weft_range_size(own) > 0) combine_and_add(m, own, slot);
     WEFT_TRY(weft_transfer_gather(m->joined, (size_t)weft_range_size(own) * width));
     for (int r = 0; r < m->layout.mesh.dense_ranks; r++) {
         const weft_range of = rows_of(m, rows, r);
@@ -159,16 +167,25 @@ static weft_status share_rows(weft_model *m, int rows)
     return WEFT_OK;
 }
 
-weft_status wi_mix_experts(weft_model *m, const weft_layer_weights *w, int rows)
+weft_status wi_mix_experts(weft_model *m, const weft_layer_weights *w, int rows, const wi_next *next)
 {
     if (rows == 0) return WEFT_OK;
+    if (m->gathered.count) wi_unite(m, m->normed);
     route(m, w, (size_t)rows);
     WEFT_TRY(run_experts(m, w));
-    if (!m->said) {
-        combine(m, (weft_range){0, rows}, m->x);
-        return WEFT_OK;
+    if (m->said) {
+        WEFT_TRY(send_to_owners(m, rows));
+        take_as_owner(m, rows);
     }
-    WEFT_TRY(send_to_owners(m, rows));
-    take_as_owner(m, rows);
-    return share_rows(m, rows);
+    if (wi_deals(m, rows)) {
+        const weft_range own = rows_of(m, rows, m->layout.mesh.dense_rank);
+        if (weft_range_size(own) > 0) combine(m, own);
+        return wi_finish_own(m, next, rows, m->branch);
+    }
+    if (m->said)
+        WEFT_TRY(share_rows(m, rows));
+    else
+        combine_and_add(m, (weft_range){0, rows}, m->x);
+    wi_finish_all(m, next, rows);
+    return WEFT_OK;
 }

@@ -2,6 +2,7 @@
 // U experts used by a row, V vocabulary: of each, what this rank has (layout.h).
 #include <string.h>
 
+#include "core/checked.h"
 #include "model/model_impl.h"
 
 static void embed_rows(weft_model *m, const int32_t *ids, size_t rows, float *out)
@@ -30,28 +31,63 @@ static int owner_of(const weft_model *m, int32_t token)
     return low;
 }
 
+// Rows of the pass from what the ranks looked up, each in the order of the rows.
+static void take_embedded(weft_model *m, const weft_batch *b, const weft_transfer *from, weft_range rows)
+{
+    const size_t width = (size_t)m->config.hidden;
+    memset(m->taken, 0, (size_t)m->layout.mesh.dense_ranks * sizeof *m->taken);
+    for (size_t i = (size_t)rows.begin; i < (size_t)rows.end; i++) {
+        const int owner = owner_of(m, b->tokens[i]);
+        memcpy(m->x + i * width, weft_transfer_view(from, owner) + m->taken[owner]++ * width, width * sizeof(float));
+    }
+}
+
+// This rank's numbers of the tokens of these rows that it has.
+static size_t find_own(weft_model *m, const weft_batch *b, weft_range rows)
+{
+    const weft_range own = m->layout.vocab;
+    size_t count = 0;
+    for (int64_t i = rows.begin; i < rows.end; i++)
+        if (b->tokens[i] >= own.begin && b->tokens[i] < own.end) m->ids[count++] = b->tokens[i] - (int32_t)own.begin;
+    return count;
+}
+
+// Where rows are dealt each goes to the rank that finishes it.
+static weft_status embed_dealt(weft_model *m, const weft_batch *b)
+{
+    const weft_mesh *mesh = &m->layout.mesh;
+    const int64_t width = m->config.hidden;
+    size_t at = 0;
+    float *slot;
+    WEFT_TRY(weft_transfer_acquire(m->looked, &slot));
+    for (int r = 0; r < mesh->dense_ranks; r++) {
+        const size_t count = find_own(m, b, weft_rows_of(b->rows, width, r, mesh->dense_ranks));
+        embed_rows(m, m->ids, count, slot + at);
+        m->said_offset[r] = at;
+        m->said_count[r] = count * (size_t)width;
+        at += weft_align_up(m->said_count[r], 16);
+    }
+    WEFT_TRY(weft_transfer_deal(m->looked, m->said_offset, m->said_count));
+    take_embedded(m, b, m->looked, weft_rows_of(b->rows, width, mesh->dense_rank, mesh->dense_ranks));
+    weft_transfer_release(m->looked);
+    return WEFT_OK;
+}
+
 // Each rank looks up the tokens whose rows it has, and all give theirs to all.
 static weft_status embed(weft_model *m, const weft_batch *b)
 {
     const size_t width = (size_t)m->config.hidden;
-    const weft_range own = m->layout.vocab;
-    size_t count = 0;
+    const weft_range all = {0, b->rows};
     float *slot;
     if (!m->embedded) {
         embed_rows(m, b->tokens, (size_t)b->rows, m->x);
         return WEFT_OK;
     }
-    for (int i = 0; i < b->rows; i++)
-        if (b->tokens[i] >= own.begin && b->tokens[i] < own.end) m->ids[count++] = b->tokens[i] - (int32_t)own.begin;
+    const size_t count = find_own(m, b, all);
     WEFT_TRY(weft_transfer_acquire(m->embedded, &slot));
     embed_rows(m, m->ids, count, slot);
     WEFT_TRY(weft_transfer_gather(m->embedded, count * width));
-    memset(m->taken, 0, (size_t)m->layout.mesh.dense_ranks * sizeof *m->taken);
-    for (int i = 0; i < b->rows; i++) {
-        const int owner = owner_of(m, b->tokens[i]);
-        memcpy(m->x + (size_t)i * width, weft_transfer_view(m->embedded, owner) + m->taken[owner]++ * width,
-               width * sizeof(float));
-    }
+    take_embedded(m, b, m->embedded, all);
     weft_transfer_release(m->embedded);
     return WEFT_OK;
 }
@@ -59,35 +95,20 @@ static weft_status embed(weft_model *m, const weft_batch *b)
 // The width of a row of qkv: queries, keys, values.
 static size_t qkv_width(const weft_model *m) { return (size_t)weft_layout_qkv_width(&m->config, &m->layout); }
 
-// Norms `heads` pieces of `width` in each row, every one on its own.
-static void norm_pieces(weft_model *m, float *out, const float *in, const float *weight, int rows, size_t stride,
-                        int64_t heads, int64_t width)
-{
-    const weft_norm args = {.out = out,
-                            .in = in,
-                            .weight = weight,
-                            .out_stride = stride,
-                            .in_stride = stride,
-                            .head_stride = (size_t)width,
-                            .rows = (size_t)rows,
-                            .heads = (size_t)heads,
-                            .width = (size_t)width,
-                            .eps = (float)m->config.eps,
-                            .one_plus = m->config.norm == WEFT_NORM_ONE_PLUS,
-                            .before = WEFT_F32,
-                            .after = WEFT_F32};
-    m->op.table->rows.norm(&m->op, &args);
-}
-
-static void norm(weft_model *m, float *out, const float *in, const float *weight, int rows)
-{
-    norm_pieces(m, out, in, weight, rows, (size_t)m->config.hidden, 1, m->config.hidden);
-}
-
 // Norms each head of `heads` that stand at x in rows of qkv.
 static void norm_heads(weft_model *m, float *x, const float *weight, int rows, int64_t heads)
 {
-    norm_pieces(m, x, x, weight, rows, qkv_width(m), heads, m->config.head_dim);
+    const size_t stride = qkv_width(m), width = (size_t)m->config.head_dim;
+    const weft_norm what = {.out = x,
+                            .in = x,
+                            .weight = weight,
+                            .out_stride = stride,
+                            .in_stride = stride,
+                            .head_stride = width,
+                            .rows = (size_t)rows,
+                            .heads = (size_t)heads,
+                            .width = width};
+    wi_norm(m, &m->op, &what);
 }
 
 // Queries and keys stand side by side, so one call turns both. Neighbouring requests with one key are turned together.
@@ -156,9 +177,11 @@ static weft_status attend(weft_model *m, const weft_batch *b, const weft_layer_c
 void wi_column(weft_model *m, const weft_gemm_weight *weight, const float *bias, int64_t rows, const float *in,
                float *out, weft_act act)
 {
+    const bool gathered = !in && m->gathered.count > 0;
     const weft_linear_call call = {.m = rows,
-                                   .a = in,
-                                   .a_stride = (size_t)weight->k,
+                                   .a = in ? in : m->normed,
+                                   .a_stride = gathered ? m->gathered_stride : (size_t)weight->k,
+                                   .rows = gathered ? &m->gathered : NULL,
                                    .out = out,
                                    .out_stride = (size_t)weight->columns,
                                    .bias = bias,
@@ -173,11 +196,13 @@ static weft_status project(weft_model *m, const weft_layer_weights *w, int rows)
     const size_t width = qkv_width(m), own = (size_t)weft_range_size(m->layout.qkv);
     float *slot;
     if (!m->projected) {
-        wi_column(m, &w->qkv, w->qkv_bias, rows, m->normed, m->qkv, WEFT_ACT_NONE);
+        wi_column(m, &w->qkv, w->qkv_bias, rows, NULL, m->qkv, WEFT_ACT_NONE);
+        wi_release(m);
         return WEFT_OK;
     }
     WEFT_TRY(weft_transfer_acquire(m->projected, &slot));
-    wi_column(m, &w->qkv, w->qkv_bias, rows, m->normed, slot, WEFT_ACT_NONE);
+    wi_column(m, &w->qkv, w->qkv_bias, rows, NULL, slot, WEFT_ACT_NONE);
+    wi_release(m);
     WEFT_TRY(weft_transfer_gather(m->projected, (size_t)rows * own));
     size_t at = 0;
     for (int r = 0; r < mesh->shape.cp && width > 0; r++) {
@@ -188,25 +213,6 @@ static weft_status project(weft_model *m, const weft_layer_weights *w, int rows)
         at += part;
     }
     weft_transfer_release(m->projected);
-    return WEFT_OK;
-}
-
-// x = x + linear(in), or x = x + norm(linear(in)) between the norms of a sandwich. `in` are the columns of this rank.
-static weft_status row_and_add(weft_model *m, weft_row_sum *sum, const weft_gemm_weight *weight, const float *bias,
-                               int rows, const float *in, int64_t in_width, const float *after)
-{
-    const size_t width = (size_t)m->config.hidden;
-    weft_linear_call call = {
-        .m = rows, .a = in, .a_stride = (size_t)in_width, .out = m->x, .out_stride = width, .bias = bias};
-    if (!after) {
-        call.residual = m->x;
-        call.residual_stride = width;
-        return weft_linear_row(sum, &m->op, weight, &call);
-    }
-    call.out = m->branch;
-    WEFT_TRY(weft_linear_row(sum, &m->op, weight, &call));
-    norm(m, m->branch, m->branch, after, rows);
-    m->op.table->rows.add(&m->op, m->x, m->x, m->branch, (size_t)rows * width);
     return WEFT_OK;
 }
 
@@ -254,7 +260,7 @@ static weft_status run_layer(weft_model *m, const weft_batch *b, int64_t layer)
     const weft_layout *have = &m->layout;
     const weft_layer_config *l = &c->layer[layer];
     const weft_layer_weights *w = &m->weights.layer[layer];
-    norm(m, m->normed, m->x, w->input_norm, b->rows);
+    const bool last = layer + 1 == c->layers, rounds = m->weights.rounds;
     WEFT_TRY(project(m, w, b->rows));
     if (c->qk_norm) {
         const int64_t heads = weft_range_size(have->heads);
@@ -263,13 +269,14 @@ static weft_status run_layer(weft_model *m, const weft_batch *b, int64_t layer)
     }
     rotate(m, b, l->rope);
     WEFT_TRY(attend(m, b, l, w, &b->layers[layer], &b->tables[b->group_of[layer]]));
-    WEFT_TRY(row_and_add(m, m->o_sum, &w->o, w->o_bias, b->rows, m->attended,
-                         weft_range_size(have->finished) * c->head_dim, w->after_attention_norm));
-    norm(m, m->normed, m->x, w->ffn_norm, b->rows);
-    if (l->moe) return wi_mix_experts(m, w, b->rows);
-    const int64_t own = weft_range_size(have->ffn);
-    wi_gate(m, &w->ffn, b->rows, (size_t)own, m->normed, m->stacked, m->gated);
-    return row_and_add(m, m->down_sum, &w->ffn.down, w->ffn.down_bias, b->rows, m->gated, own, w->after_ffn_norm);
+    const wi_row o = {&w->o, w->o_bias, b->rows, m->attended, weft_range_size(have->finished) * c->head_dim};
+    WEFT_TRY(wi_row_and_add(m->o_sum, &o, &(wi_next){m, w->after_attention_norm, w->ffn_norm, rounds && !l->moe}));
+    const wi_next next = {m, l->moe ? NULL : w->after_ffn_norm, last ? NULL : w[1].input_norm, rounds && !last};
+    if (l->moe) return wi_mix_experts(m, w, b->rows, &next);
+    const wi_row down = {&w->ffn.down, w->ffn.down_bias, b->rows, m->gated, weft_range_size(have->ffn)};
+    wi_gate(m, &w->ffn, b->rows, (size_t)down.in_width, NULL, m->stacked, m->gated);
+    wi_release(m);
+    return wi_row_and_add(m->down_sum, &down, &next);
 }
 
 // The logits of this rank's rows and of its part of the vocabulary.
@@ -284,7 +291,7 @@ static void find_own_logits(weft_model *m, const weft_batch *b, int count, float
                                                   .index = b->logit_row,
                                                   .rows = (size_t)count,
                                                   .bytes = bytes});
-    norm(m, m->last, m->last, m->weights.final_norm, count);
+    wi_norm_rows(m, &m->op, m->last, m->last, m->weights.final_norm, (size_t)count);
     wi_column(m, &m->weights.head, NULL, count, m->last, out, WEFT_ACT_NONE);
 }
 
@@ -330,7 +337,14 @@ static weft_status find_logits(weft_model *m, const weft_batch *b)
 
 weft_status weft_model_forward(weft_model *m, const weft_batch *b)
 {
-    WEFT_TRY(embed(m, b));
+    const wi_next first = {m, NULL, m->weights.layer[0].input_norm, m->weights.rounds};
+    if (wi_deals(m, b->rows)) {
+        WEFT_TRY(embed_dealt(m, b));
+        WEFT_TRY(wi_finish_own(m, &first, b->rows, NULL));
+    } else {
+        WEFT_TRY(embed(m, b));
+        wi_finish_all(m, &first, b->rows);
+    }
     for (int64_t layer = 0; layer < m->config.layers; layer++) WEFT_TRY(run_layer(m, b, layer));
     return find_logits(m, b);
 }

@@ -117,6 +117,8 @@ void wi_model_cut(weft_model *m, wi_cutter *at)
     m->ids = cut(at, t, sizeof(int32_t));
     m->said_offset = cut(at, (size_t)l->mesh.dense_ranks, sizeof *m->said_offset);
     m->said_count = cut(at, (size_t)l->mesh.dense_ranks, sizeof *m->said_count);
+    m->piece = cut(at, (size_t)l->mesh.dense_ranks, sizeof *m->piece);
+    m->piece_begin = cut(at, (size_t)l->mesh.dense_ranks + 1, sizeof *m->piece_begin);
     m->taken = cut(at, (size_t)l->mesh.dense_ranks, sizeof *m->taken);
     m->gated = cut(at, t * ffn, f);
     m->stacked = cut(at, t * ffn * stack, f);
@@ -147,9 +149,10 @@ static bool same_places(const weft_row_shape *a, const weft_row_shape *b)
     return true;
 }
 
-static weft_row_shape of_rows(weft_row_shape shape, size_t rows)
+static weft_row_shape of_rows(weft_row_shape shape, size_t rows, bool deals)
 {
     shape.rows = rows;
+    shape.deals = deals;
     return shape;
 }
 
@@ -181,18 +184,22 @@ void wi_groups_of(const weft_model_config *c, const weft_layout *l, const weft_m
     const weft_mesh_shape *shape = &l->mesh.shape;
     const size_t rows = (size_t)options->rows;
     bool dense = false;
-    *g = (wi_groups){.o = of_rows(l->o, rows), .down = of_rows(l->down, rows)};
+    *g = (wi_groups){.o = of_rows(l->o, rows, true), .down = of_rows(l->down, rows, true)};
     for (int64_t i = 0; i < c->layers; i++) dense = dense || !c->layer[i].moe;
     // Where the same ranks give the same roots, one sum serves both.
     g->has_down = dense && (l->mesh.dense_ranks > WEFT_LEAVES || !same_places(&g->o, &g->down));
     g->has_experts = c->experts > 0 && shape->expert_columns;
-    if (c->experts > 0 && !shape->expert_columns && l->mesh.dense_ranks > 1) {
-        const size_t ranks = (size_t)l->mesh.dense_ranks;
-        g->joined = (rows + ranks - 1) / ranks * (size_t)c->hidden;
-        g->said = g->joined * (size_t)c->experts_used;
-    }
-    if (g->has_experts) g->experts = of_rows(l->expert_down, rows * (size_t)c->experts_used);
-    if (l->mesh.dense_ranks > 1) g->embedded = rows * (size_t)c->hidden;
+    const int ranks = l->mesh.dense_ranks;
+    const size_t most = (size_t)weft_rows_most(options->rows, c->hidden, ranks) * (size_t)c->hidden;
+    const bool exchanged = c->experts > 0 && !shape->expert_columns;
+    if (ranks > 1 && exchanged) g->said = most * (size_t)c->experts_used;
+    if (ranks > 1 && (exchanged || options->rows >= weft_rows_dealt_from(ranks))) g->joined = most;
+    if (g->has_experts) g->experts = of_rows(l->expert_down, rows * (size_t)c->experts_used, false);
+    const int64_t from = weft_rows_dealt_from(ranks);
+    const bool deals = options->rows >= from;
+    if (ranks > 1 && deals) g->looked = most;
+    // All rows of a pass where MPI adds for us, which a plan does not know.
+    if (ranks > 1) g->embedded = (deals && !shape->fast ? (size_t)from - 1 : rows) * (size_t)c->hidden;
     if (shape->tp * shape->cp > 1) g->found = (size_t)options->logit_rows * (size_t)weft_layout_vocab_most(c, &l->mesh);
     if (shape->cp == 1) return;
     if (shape->dense == WEFT_DENSE_MESH) g->projected = rows * (size_t)weft_layout_qkv_width(c, l);
@@ -208,10 +215,9 @@ uint64_t wi_groups_bytes(const weft_layout *l, const wi_groups *g, int node_rank
     if (g->has_down) bytes += weft_row_sum_bytes(mesh, &g->down, &near);
     if (g->has_experts) bytes += weft_row_sum_bytes(mesh, &g->experts, &near);
     if (g->embedded) bytes += weft_transfer_bytes(WEFT_TRANSFER_GATHER, g->embedded, mesh->dense_ranks, near.dense);
-    if (g->said) {
-        bytes += weft_transfer_bytes(WEFT_TRANSFER_DEAL, g->said, mesh->dense_ranks, near.dense);
-        bytes += weft_transfer_bytes(WEFT_TRANSFER_GATHER, g->joined, mesh->dense_ranks, near.dense);
-    }
+    if (g->looked) bytes += weft_transfer_bytes(WEFT_TRANSFER_DEAL, g->looked, mesh->dense_ranks, near.dense);
+    if (g->said) bytes += weft_transfer_bytes(WEFT_TRANSFER_DEAL, g->said, mesh->dense_ranks, near.dense);
+    if (g->joined) bytes += weft_transfer_bytes(WEFT_TRANSFER_GATHER, g->joined, mesh->dense_ranks, near.dense);
     if (g->found) bytes += weft_transfer_bytes(WEFT_TRANSFER_GATHER, g->found, ranks, near.all);
     if (g->projected) bytes += weft_transfer_bytes(WEFT_TRANSFER_GATHER, g->projected, mesh->shape.cp, near.cp);
     if (g->has_dealt) bytes += weft_dealt_bytes(mesh, &g->dealt, &near);

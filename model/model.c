@@ -110,10 +110,12 @@ static weft_status make_groups(weft_model *m)
     if (g.embedded)
         WEFT_TRY(
             weft_transfer_create(mesh->dense, WEFT_TRANSFER_GATHER, "embedded", g.embedded, mesh->times, &m->embedded));
-    if (g.said) {
+    if (g.looked)
+        WEFT_TRY(weft_transfer_create(mesh->dense, WEFT_TRANSFER_DEAL, "looked up", g.looked, mesh->times, &m->looked));
+    if (g.said)
         WEFT_TRY(weft_transfer_create(mesh->dense, WEFT_TRANSFER_DEAL, "experts", g.said, mesh->times, &m->said));
+    if (g.joined)
         WEFT_TRY(weft_transfer_create(mesh->dense, WEFT_TRANSFER_GATHER, "joined", g.joined, mesh->times, &m->joined));
-    }
     if (g.found)
         WEFT_TRY(weft_transfer_create(mesh->all, WEFT_TRANSFER_GATHER, "logits", g.found, mesh->times, &m->found));
     if (g.projected)
@@ -184,6 +186,7 @@ void weft_model_destroy(weft_model *model)
     weft_transfer_destroy(model->found);
     weft_transfer_destroy(model->projected);
     weft_transfer_destroy(model->embedded);
+    weft_transfer_destroy(model->looked);
     weft_row_sum_destroy(model->expert_sum);
     weft_transfer_destroy(model->said);
     weft_transfer_destroy(model->joined);

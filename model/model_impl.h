@@ -29,13 +29,18 @@ struct weft_model {
     int rotations;
     // How ranks talk; NULL where one rank has it all.
     weft_row_sum *o_sum, *down_sum, *expert_sum; // those of equal places are one
-    weft_transfer *embedded;                     // rows of the embedding
+    weft_transfer *embedded, *looked;            // rows of the embedding, to all; to those that finish them
     weft_transfer *projected;                    // --dense mesh: columns of q, k and v
     weft_transfer *found;                        // logits
-    weft_transfer *said, *joined;                // whole experts on each rank: their rows, and the owners' sums
-    size_t *said_offset, *said_count;            // (dense ranks)
-    weft_dealt *dealt;                           // attention
-    int *first_head;                             // (local KV heads + 1) for weft_attention
+    weft_transfer *said;                         // whole experts on each rank: what they say, to the rows' owners
+    weft_transfer *joined;                       // rows that are dealt: what their owners made of them
+    const void **piece;                          // (dense ranks) and where they are
+    int64_t *piece_begin;                        // (dense ranks + 1)
+    weft_gemm_rows gathered;                     // the normed rows, until they are released; of no pieces: at `normed`
+    size_t gathered_stride;
+    size_t *said_offset, *said_count; // (dense ranks)
+    weft_dealt *dealt;                // attention
+    int *first_head;                  // (local KV heads + 1) for weft_attention
     // T rows at most, all f32; A, K, F by what this rank has
     float *x;        // (T, H) hidden states
     float *normed;   // (T, H)
@@ -71,6 +76,7 @@ typedef struct {
     weft_row_shape o, down, experts;   // rows set
     bool has_down, has_experts;        // without `down` its sums are those of `o`
     size_t embedded, found, projected; // floats that one rank gives
+    size_t looked;                     // likewise, to one other
     size_t said, joined;               // of experts, where each rank has whole ones
     bool has_dealt;
     weft_dealt_shape dealt; // may point into heads_of
@@ -81,13 +87,42 @@ void wi_groups_of(const weft_model_config *config, const weft_layout *layout, co
 // What they take of the memory of this rank, where each node has so many ranks. The mesh's groups are not looked at.
 uint64_t wi_groups_bytes(const weft_layout *layout, const wi_groups *groups, int node_ranks);
 
-// ---- forward.c and experts.c ----
+// ---- forward.c, residual.c and experts.c ----
 
+// `in` NULL: the normed rows.
 void wi_column(weft_model *m, const weft_gemm_weight *weight, const float *bias, int64_t rows, const float *in,
                float *out, weft_act act);
 // gated = act(gate(in)) * up(in), of the `width` columns that this rank has.
 void wi_gate(weft_model *m, const weft_ffn_weights *w, int64_t rows, size_t width, const float *in, float *stacked,
              float *gated);
-weft_status wi_mix_experts(weft_model *m, const weft_layer_weights *w, int rows);
+
+// What comes behind a sum that joins the hidden states: the norm of a sandwich before that, and the next norm, whose
+// outcome are then the normed rows; NULL behind the last layer.
+typedef struct {
+    weft_model *model;
+    const float *after, *norm;
+    bool halves; // only GEMMs read them that round them first, so that they may travel rounded
+} wi_next;
+void wi_norm(const weft_model *m, const weft_op *op, const weft_norm *what); // with the model's settings
+void wi_norm_rows(const weft_model *m, const weft_op *op, float *out, const float *in, const float *weight,
+                  size_t rows);
+bool wi_deals(const weft_model *m, int rows); // so many rows are dealt over the dense group
+void wi_release(weft_model *m);               // the normed rows were read
+void wi_unite(weft_model *m, float *out);     // they are copied there first
+// x = x + linear(in), or x = x + norm(linear(in)), and the next norm. `in` are the columns of this rank.
+typedef struct {
+    const weft_gemm_weight *weight;
+    const float *bias;
+    int rows;
+    const float *in;
+    int64_t in_width;
+} wi_row;
+weft_status wi_row_and_add(weft_row_sum *sum, const wi_row *row, const wi_next *next);
+// The same from rows that are there: this rank's own, where they are dealt, with what joins them or NULL; behind x,
+// where they are not.
+weft_status wi_finish_own(weft_model *m, const wi_next *next, int rows, float *branch);
+void wi_finish_all(weft_model *m, const wi_next *next, int rows);
+
+weft_status wi_mix_experts(weft_model *m, const weft_layer_weights *w, int rows, const wi_next *next);
 
 #endif

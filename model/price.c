@@ -153,23 +153,37 @@ static void send(const pricing *p, peers to, double each, double exchanges)
         p->out->near.exchanges += exchanges;
 }
 
-// A row sum: up to V ranks slices of roots to who adds them, then the slices' sums to all; beyond V the leaf's
-// activations among its sharers, then the roots to all.
-static void send_sum(const pricing *p, const weft_row_shape *shape, weft_range own, double rows)
+static bool deals(const pricing *p)
+{
+    const int ranks = p->l->mesh.dense_ranks;
+    return ranks > 1 && p->s->rows >= (double)weft_rows_dealt_from(ranks);
+}
+
+// Bytes of an element of rows that are dealt, when they are gathered: what only GEMMs read goes as they round it.
+static double gathered(const pricing *p, bool moe) { return moe || p->s->weight >= FLOAT ? FLOAT : 2; }
+
+// A row sum: up to V ranks slices of roots to who adds them, then what becomes of the slices, of so many bytes an
+// element, to all; beyond V the leaf's activations among its sharers, then the roots to all, or likewise.
+static void send_sum(const pricing *p, const weft_row_shape *shape, weft_range own, double rows, double element)
 {
     const weft_mesh *m = &p->l->mesh;
     const peers dense = peers_of(p, m->dense_ranks, of_dense);
     if (m->dense_ranks == 1) return;
     if (m->dense_ranks > WEFT_LEAVES) {
         send(p, peers_of(p, m->shard.slices, of_leaf), rows * size(own) * FLOAT, 1);
+        if (shape->deals && deals(p)) {
+            send(p, dense, rows * size(p->l->outputs) / m->dense_ranks * FLOAT, 1);
+            send(p, dense, rows * (double)shape->width / m->dense_ranks * element, 1);
+            return;
+        }
         send(p, dense, rows * size(p->l->outputs) * FLOAT, 1);
         return;
     }
     weft_gemm_root roots[WEFT_ROOTS_MAX];
     const weft_gemm_leaves leaves = weft_shard_leaves(&m->shard, shape->k, shape->unit);
-    const double slice = rows * (double)shape->width / m->dense_ranks * FLOAT;
-    send(p, dense, slice * weft_gemm_roots(&leaves, roots), 1);
-    send(p, dense, slice, 1);
+    const double slice = rows * (double)shape->width / m->dense_ranks;
+    send(p, dense, slice * FLOAT * weft_gemm_roots(&leaves, roots), 1);
+    send(p, dense, slice * (shape->deals && deals(p) ? element : FLOAT), 1);
 }
 
 // Queries to all, and parts back; or keys and values to all.
@@ -207,7 +221,16 @@ static void send_ends(const pricing *p)
 {
     const weft_mesh *m = &p->l->mesh;
     const int ranks = m->shape.tp * m->shape.cp;
-    send(p, peers_of(p, m->dense_ranks, of_dense), p->s->rows * (double)p->c->hidden / m->dense_ranks * FLOAT, 1);
+    const peers dense = peers_of(p, m->dense_ranks, of_dense);
+    const double found = p->s->rows * (double)p->c->hidden / m->dense_ranks; // of each rank
+    if (deals(p)) { // to who finishes them, then the normed rows to all; behind the last layer in f32
+        const double element = gathered(p, false);
+        send(p, dense, found / m->dense_ranks * FLOAT, 1);
+        send(p, dense, found * element, 1);
+        send(p, dense, found * (FLOAT - element), 0);
+    } else {
+        send(p, dense, found * FLOAT, 1);
+    }
     if (p->s->logits > 0) send(p, peers_of(p, ranks, of_all), p->s->logits * size(p->l->vocab) * FLOAT, 1);
 }
 
@@ -220,14 +243,14 @@ static void add(weft_step_price *to, const weft_step_price *one, double times)
 }
 
 // What whole experts say of a row to the row's owner, and the owners' sums to all.
-static void send_experts(const pricing *p)
+static void send_experts(const pricing *p, double element)
 {
     const weft_mesh *m = &p->l->mesh;
     const peers dense = peers_of(p, m->dense_ranks, of_dense);
-    const double rows = p->s->rows * (double)p->c->hidden / m->dense_ranks * FLOAT;
+    const double floats = p->s->rows * (double)p->c->hidden / m->dense_ranks;
     if (m->dense_ranks == 1) return;
-    send(p, dense, rows * (double)p->c->experts_used * size(p->l->experts) / (double)p->c->experts, 1);
-    send(p, dense, rows, 1);
+    send(p, dense, floats * FLOAT * (double)p->c->experts_used * size(p->l->experts) / (double)p->c->experts, 1);
+    send(p, dense, floats * element, 1);
 }
 
 static void send_layer(const pricing *p, bool moe)
@@ -235,20 +258,27 @@ static void send_layer(const pricing *p, bool moe)
     const weft_layout *l = p->l;
     const double rows = p->s->rows;
     const weft_range finished = {l->finished.begin * p->c->head_dim, l->finished.end * p->c->head_dim};
-    send_sum(p, &l->o, finished, rows);
+    const double element = deals(p) ? gathered(p, false) : FLOAT;
+    weft_row_shape o = l->o, down = l->down;
+    o.deals = down.deals = true;
+    send_sum(p, &o, finished, rows, gathered(p, moe));
     if (!moe) {
-        send_sum(p, &l->down, l->ffn, rows);
+        send_sum(p, &down, l->ffn, rows, element);
         return;
     }
     if (!l->mesh.shape.expert_columns) {
-        send_experts(p);
+        send_experts(p, element);
         return;
+    }
+    if (deals(p)) {
+        const int ranks = l->mesh.dense_ranks;
+        send(p, peers_of(p, ranks, of_dense), rows * (double)p->c->hidden / ranks * element, 1);
     }
     const double experts = experts_read(p->c, rows), each = rows * (double)p->c->experts_used / experts;
     weft_step_price one = {0};
     pricing of_one = *p;
     of_one.out = &one;
-    send_sum(&of_one, &l->expert_down, l->expert_ffn, each); // one expert after the other
+    send_sum(&of_one, &l->expert_down, l->expert_ffn, each, FLOAT); // one expert after the other
     add(p->out, &one, experts);
 }
 

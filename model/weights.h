@@ -51,6 +51,7 @@ typedef struct {
     weft_dtype type;            // of the matrices; beside int4 embedding and head are int8
     weft_dtype plain;           // of what is never quantized
     weft_family family;         // that multiplies the head
+    bool rounds;                // the GEMMs of the layers read f32 as bf16; so of all ranks alike
     uint64_t bytes;             // all of it
     struct weft_weights_memory *memory; // who owns what; for model/ alone
 } weft_weights;

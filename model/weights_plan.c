@@ -354,6 +354,8 @@ weft_status wi_plan_make(wi_planner *p)
     WEFT_TRY(add_vector(p, WEFT_PART_FINAL_NORM, -1, &w->final_norm));
     WEFT_TRY(plan_vocab(p, &w->head, head ? head : embedding));
     if (head) WEFT_TRY(plan_vocab(p, &w->embedding, embedding));
+    // int8 may be multiplied as it is, of activations that are scaled before they are rounded.
+    w->rounds = family_of(p, w->type) != WEFT_FAMILY_FMA && w->type != WEFT_I8;
     WEFT_TRY(measure(p->plan));
     return WEFT_OK;
 }

@@ -1,52 +1,24 @@
-#include "parallel/linear.h"
-
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/checked.h"
 #include "core/clock.h"
-#include "parallel/sum.h"
-#include "parallel/transfer.h"
+#include "parallel/linear_impl.h"
 
 enum { GRAIN = 16 }; // floats: outputs of ranks that share a leaf are cut at whole lines
 
-// Columns of the outputs over which the arrays of the same ranks are added.
-typedef struct {
-    int64_t begin, end;
-    struct {
-        int rank;      // -1: the leaf is empty
-        int64_t begin; // the first output that this rank gives
-        int64_t width;
-    } leaf[WEFT_LEAVES];
-} segment;
-
-struct weft_row_sum {
-    weft_kernels kernels;
-    weft_mesh mesh; // its groups are borrowed
-    weft_row_shape shape;
-    weft_sum *sum;          // up to V ranks
-    float *partial, *total; // --numerics fast over a library's all-reduce
-    // ranks that share leaves
-    weft_transfer *inputs; // over the leaf group: activations
-    weft_range *own;       // [its ranks] the inputs that each computes
-    weft_range held;
-    float *whole;           // (rows, inputs of the leaf)
-    weft_transfer *outputs; // over the dense group: roots
-    segment *segments;
-    int segment_count;
-};
-
 // ---- column ----
 
-static weft_gemm_args args_of(const weft_linear_call *call)
+weft_gemm_args wi_row_args(const weft_linear_call *call)
 {
-    return (weft_gemm_args){.m = call->m, .a = call->a, .a_stride = call->a_stride, .out_stride = call->out_stride};
+    return (weft_gemm_args){
+        .m = call->m, .a = call->a, .a_stride = call->a_stride, .rows = call->rows, .out_stride = call->out_stride};
 }
 
 static void run_whole(const weft_op *op, const weft_gemm_weight *weight, const weft_linear_call *call)
 {
-    weft_gemm_args args = args_of(call);
+    weft_gemm_args args = wi_row_args(call);
     if (call->m == 0 || weight->columns == 0) return;
     args.out[0] = call->out;
     args.bias = call->bias;
@@ -71,12 +43,12 @@ static weft_range columns_of(const weft_row_shape *s, weft_range units)
 
 static int64_t units_of(const weft_row_shape *s) { return (s->k + s->unit - 1) / s->unit; }
 
-static weft_range own_of(const weft_shard *shard, const weft_row_shape *s)
+weft_range wi_row_own_of(const weft_shard *shard, const weft_row_shape *s)
 {
     return columns_of(s, weft_shard_own(shard, units_of(s)));
 }
 
-static weft_range outputs_of(const weft_shard *shard, const weft_row_shape *s)
+weft_range wi_row_outputs_of(const weft_shard *shard, const weft_row_shape *s)
 {
     return weft_range_part(s->width, GRAIN, shard->slice, shard->slices);
 }
@@ -86,9 +58,12 @@ weft_range weft_row_inputs(const weft_mesh *mesh, const weft_row_shape *s)
     return columns_of(s, weft_shard_units(&mesh->shard, units_of(s)));
 }
 
-weft_range weft_row_own(const weft_mesh *mesh, const weft_row_shape *s) { return own_of(&mesh->shard, s); }
+weft_range weft_row_own(const weft_mesh *mesh, const weft_row_shape *s) { return wi_row_own_of(&mesh->shard, s); }
 
-weft_range weft_row_outputs(const weft_mesh *mesh, const weft_row_shape *s) { return outputs_of(&mesh->shard, s); }
+weft_range weft_row_outputs(const weft_mesh *mesh, const weft_row_shape *s)
+{
+    return wi_row_outputs_of(&mesh->shard, s);
+}
 
 // ---- making the sum ----
 
@@ -102,7 +77,7 @@ weft_gemm_leaves weft_row_leaves(const weft_mesh *mesh, const weft_row_shape *s)
     return leaves;
 }
 
-static weft_sum_places places_of(const weft_shard *shard, const weft_row_shape *s)
+weft_sum_places wi_row_places_of(const weft_shard *shard, const weft_row_shape *s)
 {
     weft_gemm_root roots[WEFT_ROOTS_MAX];
     const weft_gemm_leaves leaves = weft_shard_leaves(shard, s->k, s->unit);
@@ -117,12 +92,15 @@ static weft_sum_spec spec_of(const weft_mesh *mesh, const char *name, const weft
 {
     for (int i = 0; i < mesh->dense_ranks; i++) {
         const weft_shard shard = weft_shard_of(i, mesh->dense_ranks);
-        places[i] = places_of(&shard, shape);
+        places[i] = wi_row_places_of(&shard, shape);
         if (!mesh->shape.fast || places[i].count == 0) continue;
         places[i] = (weft_sum_places){.count = 1, .place = {i}}; // one chain a rank
     }
-    return (weft_sum_spec){
-        .name = name, .times = mesh->times, .count = shape->rows * (size_t)shape->width, .places = places};
+    return (weft_sum_spec){.name = name,
+                           .times = mesh->times,
+                           .count = shape->rows * (size_t)shape->width,
+                           .places = places,
+                           .width = shape->deals ? (size_t)shape->width : 0};
 }
 
 // A library adds for us where it can.
@@ -144,16 +122,6 @@ static weft_status make_sum(weft_row_sum *r, const weft_mesh *mesh, const char *
     return weft_sum_create(mesh->dense, &r->kernels, &spec, &r->sum);
 }
 
-// Ranks that share leaves: floats of a leaf's activations, of what each rank may give to all, and bytes of the first.
-static size_t leaf_floats(const weft_mesh *mesh, const weft_row_shape *shape)
-{
-    return shape->rows * (size_t)weft_range_size(weft_row_inputs(mesh, shape));
-}
-
-static size_t output_floats(const weft_row_shape *shape) { return shape->rows * (size_t)shape->width; }
-
-static size_t whole_bytes(size_t floats) { return weft_align_up(floats * sizeof(float), 64) + 64; }
-
 size_t weft_row_sum_bytes(const weft_mesh *mesh, const weft_row_shape *shape, const weft_mesh_near *near)
 {
     weft_sum_places places[WEFT_LEAVES];
@@ -162,64 +130,7 @@ size_t weft_row_sum_bytes(const weft_mesh *mesh, const weft_row_shape *shape, co
         const weft_sum_spec spec = spec_of(mesh, NULL, shape, places);
         return weft_sum_bytes(&spec, mesh->dense_ranks, near->dense);
     }
-    const size_t leaf = leaf_floats(mesh, shape);
-    size_t bytes = whole_bytes(leaf);
-    if (mesh->shard.slices > 1)
-        bytes += weft_transfer_bytes(WEFT_TRANSFER_GATHER, leaf, mesh->shard.slices, near->leaf);
-    return bytes + weft_transfer_bytes(WEFT_TRANSFER_GATHER, output_floats(shape), mesh->dense_ranks, near->dense);
-}
-
-// The next column behind `at` where some leaf passes from one rank to another.
-static int64_t segment_end(const weft_row_sum *r, const weft_mesh *mesh, int64_t at)
-{
-    int64_t end = r->shape.width;
-    for (int i = 0; i < mesh->dense_ranks; i++) {
-        const weft_shard shard = weft_shard_of(i, mesh->dense_ranks);
-        const int64_t next = outputs_of(&shard, &r->shape).end;
-        if (next > at && next < end) end = next;
-    }
-    return end;
-}
-
-static void cut_segments(weft_row_sum *r, const weft_mesh *mesh)
-{
-    for (int64_t at = 0; at < r->shape.width; at = r->segments[r->segment_count++].end) {
-        segment *s = &r->segments[r->segment_count];
-        *s = (segment){.begin = at, .end = segment_end(r, mesh, at)};
-        for (int l = 0; l < WEFT_LEAVES; l++) s->leaf[l].rank = -1;
-        for (int i = 0; i < mesh->dense_ranks; i++) {
-            const weft_shard shard = weft_shard_of(i, mesh->dense_ranks);
-            const weft_range out = outputs_of(&shard, &r->shape);
-            if (at < out.begin || at >= out.end || places_of(&shard, &r->shape).count == 0) continue;
-            s->leaf[shard.leaf].rank = i;
-            s->leaf[shard.leaf].begin = out.begin;
-            s->leaf[shard.leaf].width = weft_range_size(out);
-        }
-    }
-}
-
-// Ranks that share leaves: everybody gets all roots.
-static weft_status make_shared(weft_row_sum *r, const weft_mesh *mesh, const char *name)
-{
-    const int sharers = mesh->shard.slices;
-    const size_t leaf = leaf_floats(mesh, &r->shape);
-    weft_status status = WEFT_OK;
-    r->held = weft_row_inputs(mesh, &r->shape);
-    r->own = calloc((size_t)sharers, sizeof *r->own);
-    r->whole = aligned_alloc(64, whole_bytes(leaf));
-    r->segments = calloc((size_t)mesh->dense_ranks * WEFT_LEAVES, sizeof *r->segments);
-    if (!r->own || !r->whole || !r->segments) status = weft_fail(WEFT_NO_MEMORY, "no memory for sum %s", name);
-    WEFT_TRY(weft_comm_agree(mesh->dense, status, NULL));
-    for (int i = 0; i < sharers; i++) {
-        weft_shard shard = mesh->shard;
-        shard.slice = i;
-        r->own[i] = own_of(&shard, &r->shape);
-    }
-    cut_segments(r, mesh);
-    if (sharers > 1)
-        WEFT_TRY(weft_transfer_create(mesh->leaf, WEFT_TRANSFER_GATHER, name, leaf, mesh->times, &r->inputs));
-    return weft_transfer_create(mesh->dense, WEFT_TRANSFER_GATHER, name, output_floats(&r->shape), mesh->times,
-                                &r->outputs);
+    return wi_shared_bytes(mesh, shape, near);
 }
 
 weft_status weft_row_sum_create(const weft_mesh *mesh, const weft_kernels *kernels, const char *name,
@@ -235,7 +146,7 @@ weft_status weft_row_sum_create(const weft_mesh *mesh, const weft_kernels *kerne
     r->kernels = *kernels;
     r->mesh = *mesh;
     r->shape = *shape;
-    WEFT_TRY_GOTO(mesh->dense_ranks > WEFT_LEAVES ? make_shared(r, mesh, name) : make_sum(r, mesh, name));
+    WEFT_TRY_GOTO(mesh->dense_ranks > WEFT_LEAVES ? wi_shared_make(r, mesh, name) : make_sum(r, mesh, name));
     *out = r;
     return WEFT_OK;
 fail:
@@ -249,12 +160,25 @@ void weft_row_sum_destroy(weft_row_sum *r)
     weft_sum_destroy(r->sum);
     weft_transfer_destroy(r->inputs);
     weft_transfer_destroy(r->outputs);
+    weft_transfer_destroy(r->dealt);
+    free(r->at);
+    free(r->count);
     free(r->partial);
     free(r->total);
     free(r->own);
     free(r->whole);
     free(r->segments);
     free(r);
+}
+
+bool wi_row_deals(const weft_mesh *mesh, const weft_row_shape *shape)
+{
+    return shape->deals && (int64_t)shape->rows >= weft_rows_dealt_from(mesh->dense_ranks);
+}
+
+bool weft_row_sum_deals(const weft_row_sum *r, int64_t m)
+{
+    return r && !r->partial && wi_row_deals(&r->mesh, &r->shape) && m >= weft_rows_dealt_from(r->mesh.dense_ranks);
 }
 
 // ---- row ----
@@ -264,8 +188,8 @@ static weft_status row_by_sum(weft_row_sum *r, const weft_op *op, const weft_gem
 {
     const size_t width = (size_t)r->shape.width, count = (size_t)call->m * width;
     const weft_sum_finish finish = {
-        .op = op, .width = width, .bias = call->bias, .residual = call->residual, .out = call->out};
-    weft_gemm_args args = args_of(call);
+        .op = op, .width = width, .bias = call->bias, .residual = call->residual, .out = call->out, .then = call->then};
+    weft_gemm_args args = wi_row_args(call);
     args.out_stride = width;
     WEFT_TRY(weft_sum_acquire(r->sum, count, args.out));
     if (weight->roots > 0) weft_gemm_run(op, weight, &args);
@@ -278,7 +202,7 @@ static weft_status row_fast(weft_row_sum *r, const weft_op *op, const weft_gemm_
                             const weft_linear_call *call)
 {
     const size_t width = (size_t)r->shape.width, count = (size_t)call->m * width;
-    weft_gemm_args args = args_of(call);
+    weft_gemm_args args = wi_row_args(call);
     args.out[0] = r->partial;
     args.out_stride = width;
     if (weight->roots > 0)
@@ -297,68 +221,6 @@ static weft_status row_fast(weft_row_sum *r, const weft_op *op, const weft_gemm_
     return WEFT_OK;
 }
 
-// The activations of the whole leaf, from those that each rank computed.
-static weft_status gather_inputs(weft_row_sum *r, weft_linear_call *call)
-{
-    const weft_mesh *mesh = &r->mesh;
-    const size_t own = (size_t)weft_range_size(r->own[mesh->shard.slice]), k = (size_t)weft_range_size(r->held);
-    float *slot;
-    if (!r->inputs) return WEFT_OK;
-    WEFT_TRY(weft_transfer_acquire(r->inputs, &slot));
-    for (size_t m = 0; own > 0 && m < (size_t)call->m; m++)
-        memcpy(slot + m * own, call->a + m * call->a_stride, own * sizeof *slot);
-    WEFT_TRY(weft_transfer_gather(r->inputs, (size_t)call->m * own));
-    for (int i = 0; i < mesh->shard.slices; i++) {
-        const size_t width = (size_t)weft_range_size(r->own[i]), at = (size_t)(r->own[i].begin - r->held.begin);
-        for (size_t m = 0; width > 0 && m < (size_t)call->m; m++)
-            memcpy(r->whole + m * k + at, weft_transfer_view(r->inputs, i) + m * width, width * sizeof(float));
-    }
-    weft_transfer_release(r->inputs);
-    call->a = r->whole;
-    call->a_stride = k;
-    return WEFT_OK;
-}
-
-static void add_segment(const weft_row_sum *r, const weft_linear_call *call, const segment *s, size_t m)
-{
-    const weft_op alone = {.table = &r->kernels};
-    const size_t at = m * call->out_stride + (size_t)s->begin, count = (size_t)(s->end - s->begin);
-    const float *in[WEFT_LEAVES];
-    float *out = call->out + at;
-    for (int l = 0; l < WEFT_LEAVES; l++)
-        in[l] = s->leaf[l].rank < 0 ? NULL
-                                    : weft_transfer_view(r->outputs, s->leaf[l].rank) + m * (size_t)s->leaf[l].width +
-                                          (size_t)(s->begin - s->leaf[l].begin);
-    float sum[1024];
-    for (size_t done = 0, now; done < count; done += now) {
-        now = count - done < sizeof sum / sizeof *sum ? count - done : sizeof sum / sizeof *sum;
-        r->kernels.tree_add(sum, in, WEFT_LEAVES, now);
-        if (call->bias) r->kernels.rows.add(&alone, sum, sum, call->bias + (size_t)s->begin + done, now);
-        if (call->residual) r->kernels.rows.add(&alone, sum, sum, call->residual + at + done, now);
-        memcpy(out + done, sum, now * sizeof *sum);
-        for (int l = 0; l < WEFT_LEAVES; l++)
-            if (in[l]) in[l] += now;
-    }
-}
-
-static weft_status row_shared(weft_row_sum *r, const weft_op *op, const weft_gemm_weight *weight,
-                              const weft_linear_call *given)
-{
-    weft_linear_call call = *given;
-    float *slot;
-    WEFT_TRY(gather_inputs(r, &call));
-    WEFT_TRY(weft_transfer_acquire(r->outputs, &slot));
-    weft_gemm_args args = args_of(&call);
-    args.out[0] = slot;
-    args.out_stride = (size_t)weight->columns;
-    if (weight->roots > 0) weft_gemm_run(op, weight, &args);
-    WEFT_TRY(weft_transfer_gather(r->outputs, (size_t)call.m * (size_t)weight->columns));
-    for (size_t m = 0; m < (size_t)call.m; m++)
-        for (int i = 0; i < r->segment_count; i++) add_segment(r, &call, &r->segments[i], m);
-    weft_transfer_release(r->outputs);
-    return WEFT_OK;
-}
-
 weft_status weft_linear_row(weft_row_sum *r, const weft_op *op, const weft_gemm_weight *weight,
                             const weft_linear_call *call)
 {
@@ -368,6 +230,7 @@ weft_status weft_linear_row(weft_row_sum *r, const weft_op *op, const weft_gemm_
         run_whole(op, weight, call);
         return WEFT_OK;
     }
+    assert(weft_row_sum_deals(r, call->m) == (call->then != NULL));
     if (r->partial) return row_fast(r, op, weight, call);
-    return r->sum ? row_by_sum(r, op, weight, call) : row_shared(r, op, weight, call);
+    return r->sum ? row_by_sum(r, op, weight, call) : wi_shared_run(r, op, weight, call);
 }

@@ -7,7 +7,7 @@
 #define WEFT_PARALLEL_LINEAR_H
 
 #include "kernels/kernels.h"
-#include "parallel/mesh.h"
+#include "parallel/sum.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -17,12 +17,14 @@ typedef struct {
     int64_t m;      // rows; may be 0
     const float *a; // (m, k); of a row linear (m, the columns that this rank computed)
     size_t a_stride;
-    float *out; // (m, columns)
+    const weft_gemm_rows *rows; // of a column linear instead of `a`, or NULL
+    float *out;                 // (m, columns)
     size_t out_stride;
     const float *bias;     // (n), of gate and then of up, or NULL. Of a row linear added once.
     weft_act act;          // behind a gate: act(gate) * up
     const float *residual; // (m, columns) or NULL; may be `out` with the same stride. Of a row linear added once.
     size_t residual_stride;
+    const weft_sum_then *then; // of a row linear whose rows are dealt (weft_row_sum_deals), instead of out and residual
 } weft_linear_call;
 
 // Local.
@@ -32,6 +34,7 @@ void weft_linear_column(const weft_op *op, const weft_gemm_weight *weight, const
 typedef struct {
     int64_t k, unit, width;
     size_t rows;
+    bool deals; // many rows are dealt, and each rank finishes some of them
 } weft_row_shape;
 
 // What a rank of the mesh holds of them: these inputs, its leaves, and these outputs.
@@ -47,7 +50,8 @@ weft_status weft_row_sum_create(const weft_mesh *mesh, const weft_kernels *kerne
                                 const weft_row_shape *shape, weft_row_sum **out);
 // The memory that it takes of this rank, where groups stand as `near` says. Local; the mesh's groups are not looked at.
 size_t weft_row_sum_bytes(const weft_mesh *mesh, const weft_row_shape *shape, const weft_mesh_near *near);
-void weft_row_sum_destroy(weft_row_sum *sum); // Local; accepts NULL
+bool weft_row_sum_deals(const weft_row_sum *sum, int64_t m); // whether so many rows are dealt
+void weft_row_sum_destroy(weft_row_sum *sum);                // Local; accepts NULL
 
 // Collective over the dense group; `m` is the same on all of its ranks. The weight is packed from weft_row_outputs and
 // weft_row_inputs; zeroed where those are empty. Over several ranks `out` and `residual` have no gaps between rows.

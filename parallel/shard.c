@@ -34,6 +34,28 @@ weft_range weft_range_part(int64_t count, int64_t grain, int part, int parts)
     return (weft_range){begin < count ? begin : count, end < count ? end : count};
 }
 
+// Of fewer a rank would wait for the one that has most of them, or for one that has any.
+int64_t weft_rows_dealt_from(int ranks) { return ranks > WEFT_LEAVES ? ranks : 4 * (int64_t)ranks; }
+
+static int64_t row_grain(int64_t width)
+{
+    int64_t grain = 16;
+    while (grain > 1 && grain / 2 * width % 16 == 0) grain /= 2;
+    return grain;
+}
+
+weft_range weft_rows_of(int64_t rows, int64_t width, int rank, int ranks)
+{
+    return weft_range_part(rows, row_grain(width), rank, ranks);
+}
+
+int64_t weft_rows_most(int64_t rows, int64_t width, int ranks)
+{
+    const int64_t grain = row_grain(width), grains = (rows + grain - 1) / grain;
+    const int64_t most = (grains + ranks - 1) / ranks * grain;
+    return most < rows ? most : rows;
+}
+
 weft_gemm_leaves weft_leaves_of_units(int64_t k, int64_t unit)
 {
     weft_gemm_leaves leaves = {.count = WEFT_LEAVES};

@@ -32,6 +32,12 @@ weft_range weft_shard_own(const weft_shard *shard, int64_t units);   // those of
 weft_range weft_range_part(int64_t count, int64_t grain, int part, int parts);
 static inline int64_t weft_range_size(weft_range r) { return r.end - r.begin; }
 
+// Many rows of floats, so wide, that ranks have between them, each some whole ones: from so many on, those of a rank,
+// and the most that any of them has. Where they begin is a multiple of 16 floats.
+int64_t weft_rows_dealt_from(int ranks);
+weft_range weft_rows_of(int64_t rows, int64_t width, int rank, int ranks);
+int64_t weft_rows_most(int64_t rows, int64_t width, int ranks);
+
 // K in units, cut into leaves. All are held; weft_shard_leaves holds those of a shard.
 weft_gemm_leaves weft_leaves_of_units(int64_t k, int64_t unit);
 weft_gemm_leaves weft_shard_leaves(const weft_shard *shard, int64_t k, int64_t unit);

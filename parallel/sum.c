@@ -1,52 +1,27 @@
-#include "parallel/sum.h"
-
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/checked.h"
 #include "core/clock.h"
+#include "parallel/sum_impl.h"
 
 // Up to here adding everything on every rank costs less than a second exchange (measured on two cores of one socket).
-enum { ONE_SHOT_BYTES = 2048, LINE_FLOATS = 16 };
+enum { ONE_SHOT_BYTES = 2048 };
 
 // A second buffer lets a rank write its next array while a peer still reads the last one. Where arrays are large that
 // saves little, and one buffer stays in the caches that two would fall out of.
 enum { ONE_BUFFER_BYTES = 1 << 20 };
 
-// So many floats of a slice are worth waking the team for.
-enum { TEAM_FLOATS = 16384 };
-
-struct weft_sum {
-    weft_kernels kernels;
-    weft_comm *comm;
-    weft_mesh_times *times;
-    weft_sum_places *places;             // [size]
-    int tree;                            // places in all
-    int arrays;                          // the most that one rank gives
-    weft_channel *small;                 // ALLGATHER of all arrays of a rank: one-shot
-    int depth;                           // of the channels below
-    weft_channel *give[WEFT_SUM_ARRAYS]; // ALLTOALL of slices of the i-th array of each rank
-    weft_channel *share;                 // ALLGATHER of the slices' sums
-    // of the sum under way
-    bool two_shot;
-    size_t count;
-    weft_exchange given[WEFT_SUM_ARRAYS], shared;
-    float *result;          // one-shot: the sum
-    const float **in;       // [tree] pointers for tree_add
-    const float **part;     // [size] of the result
-    size_t *begin;          // [size + 1]
-    size_t *offset, *bytes; // [size] of each rank's slice
-};
-
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 // Arrays of a one-shot stand side by side on whole lines.
-static size_t pitch(size_t count) { return weft_align_up(count, LINE_FLOATS); }
+static size_t pitch(size_t count) { return weft_align_up(count, WI_LINE_FLOATS); }
 
 // Slices of whole lines: the slot of an all-to-all is then one array without gaps.
 static size_t slice_for(size_t count, size_t ranks)
 {
-    return (count / ranks + LINE_FLOATS) / LINE_FLOATS * LINE_FLOATS;
+    return (count / ranks + WI_LINE_FLOATS) / WI_LINE_FLOATS * WI_LINE_FLOATS;
 }
 
 static size_t slice_of(const weft_sum *sum, size_t count)
@@ -58,29 +33,39 @@ static size_t slice_of(const weft_sum *sum, size_t count)
 
 // How a sum is cut into channels.
 typedef struct {
-    size_t one_shot; // floats of an array, at most, that are added by all; 0: none are
-    bool two_shot;
+    size_t one_shot;   // floats of an array, at most, that are added by all; 0: none are
+    size_t dealt_from; // floats of an array from which on it is dealt
+    bool small_used, give_used, share_used;
     weft_channel_spec small, give, share;
 } cut;
 
+static int depth_for(size_t floats) { return floats * sizeof(float) >= ONE_BUFFER_BYTES ? 1 : 2; }
+
 static cut cut_of(const weft_sum_spec *spec, int ranks, int arrays)
 {
-    cut c = {.one_shot = spec->count, .two_shot = spec->kind == WEFT_SUM_TWO_SHOT};
-    if (spec->kind == WEFT_SUM_AUTO && ranks > 1 && c.one_shot > ONE_SHOT_BYTES / sizeof(float)) {
-        c.one_shot = ONE_SHOT_BYTES / sizeof(float);
-        c.two_shot = true;
-    }
-    if (spec->kind == WEFT_SUM_TWO_SHOT) c.one_shot = 0;
-    const size_t slice = slice_for(spec->count, (size_t)ranks) * sizeof(float);
-    const int depth = spec->count * sizeof(float) >= ONE_BUFFER_BYTES ? 1 : 2;
+    const size_t few = ONE_SHOT_BYTES / sizeof(float), from = (size_t)weft_rows_dealt_from(ranks) * spec->width;
+    const bool deals = spec->width > 0 && spec->kind == WEFT_SUM_AUTO && ranks > 1 && spec->count >= from;
+    const size_t plain = deals ? from - spec->width : spec->count; // floats of a sum that is not dealt, at most
+    cut c = {.one_shot = spec->kind == WEFT_SUM_TWO_SHOT ? 0 : plain, .dealt_from = deals ? from : SIZE_MAX};
+    if (spec->kind == WEFT_SUM_AUTO && ranks > 1 && plain > few) c.one_shot = few;
+    c.share_used = c.one_shot < plain || spec->kind == WEFT_SUM_TWO_SHOT;
+    c.give_used = c.share_used || deals;
+    c.small_used = c.one_shot > 0 || !c.give_used;
+    size_t slice = slice_for(plain, (size_t)ranks) * sizeof(float);
+    c.share =
+        (weft_channel_spec){.shape = WEFT_ALLGATHER, .name = spec->name, .bytes = slice, .depth = depth_for(plain)};
     c.small = (weft_channel_spec){
         .shape = WEFT_ALLGATHER, .name = spec->name, .bytes = (size_t)arrays * pitch(c.one_shot) * sizeof(float)};
-    c.give = (weft_channel_spec){.shape = WEFT_ALLTOALL, .name = spec->name, .bytes = slice, .depth = depth};
-    c.share = (weft_channel_spec){.shape = WEFT_ALLGATHER, .name = spec->name, .bytes = slice, .depth = depth};
+    if (deals) {
+        const size_t most = (size_t)weft_rows_most((int64_t)(spec->count / spec->width), (int64_t)spec->width, ranks);
+        slice = larger(slice_for(spec->count, (size_t)ranks), most * spec->width) * sizeof(float);
+    }
+    c.give = (weft_channel_spec){
+        .shape = WEFT_ALLTOALL, .name = spec->name, .bytes = slice, .depth = depth_for(spec->count)};
     return c;
 }
 
-static size_t result_bytes(const cut *c) { return (pitch(c->one_shot) + LINE_FLOATS) * sizeof(float); }
+static size_t result_bytes(const cut *c) { return (pitch(c->one_shot) + WI_LINE_FLOATS) * sizeof(float); }
 
 static weft_sum_places places_of(const weft_sum_spec *spec, int rank)
 {
@@ -103,19 +88,20 @@ size_t weft_sum_bytes(const weft_sum_spec *spec, int ranks, bool shared)
     const int arrays = arrays_of(spec, ranks);
     const cut c = cut_of(spec, ranks, arrays);
     size_t bytes = 0;
-    if (c.one_shot > 0 || !c.two_shot) bytes += weft_channel_bytes(&c.small, ranks, shared) + result_bytes(&c);
-    if (!c.two_shot) return bytes;
-    return bytes + (size_t)arrays * weft_channel_bytes(&c.give, ranks, shared) +
-           weft_channel_bytes(&c.share, ranks, shared);
+    if (c.small_used) bytes += weft_channel_bytes(&c.small, ranks, shared) + result_bytes(&c);
+    if (c.give_used) bytes += (size_t)arrays * weft_channel_bytes(&c.give, ranks, shared);
+    if (c.share_used) bytes += weft_channel_bytes(&c.share, ranks, shared);
+    return bytes;
 }
 
 static weft_status make_channels(weft_sum *sum, const cut *c)
 {
-    if (c->one_shot > 0 || !c->two_shot) WEFT_TRY(weft_channel_create(sum->comm, &c->small, &sum->small));
-    if (!c->two_shot) return WEFT_OK;
-    sum->depth = c->share.depth;
-    for (int i = 0; i < sum->arrays; i++) WEFT_TRY(weft_channel_create(sum->comm, &c->give, &sum->give[i]));
-    return weft_channel_create(sum->comm, &c->share, &sum->share);
+    sum->dealt_from = c->dealt_from;
+    sum->share_depth = c->share.depth;
+    if (c->small_used) WEFT_TRY(weft_channel_create(sum->comm, &c->small, &sum->small));
+    for (int i = 0; c->give_used && i < sum->arrays; i++)
+        WEFT_TRY(weft_channel_create(sum->comm, &c->give, &sum->give[i]));
+    return c->share_used ? weft_channel_create(sum->comm, &c->share, &sum->share) : WEFT_OK;
 }
 
 static weft_status allocate(weft_sum *sum, const weft_sum_spec *spec, const cut *c)
@@ -162,6 +148,7 @@ weft_status weft_sum_create(weft_comm *comm, const weft_kernels *kernels, const 
     sum->kernels = *kernels;
     sum->comm = comm;
     sum->times = spec->times;
+    sum->width = spec->width;
     WEFT_TRY_GOTO(weft_comm_agree(comm, prepare(sum, spec), NULL));
     const cut c = cut_of(spec, weft_comm_size(comm), sum->arrays);
     WEFT_TRY_GOTO(make_channels(sum, &c));
@@ -195,99 +182,15 @@ weft_sum_kind weft_sum_kind_of(const weft_sum *sum, size_t count)
     return one_shot ? WEFT_SUM_ONE_SHOT : WEFT_SUM_TWO_SHOT;
 }
 
-// ---- adding ----
-
-typedef struct {
-    weft_sum *sum;
-    const weft_sum_finish *finish;
-    float *out;
-    size_t begin, end;  // of the sum's floats
-    const float **from; // [tree] the arrays at `begin`
-} addition;
-
-// What was added is to lie in both places: in `kept` because it is wanted there, in the slot for the others.
-static void leave(float *kept, float *slot, bool in_kept, bool shared, size_t bytes)
-{
-    if (!in_kept)
-        memcpy(kept, slot, bytes);
-    else if (shared)
-        memcpy(slot, kept, bytes);
-}
-
-// A block at a time, so that what follows the tree finds it in the cache.
-static void add_range(const addition *a, const float **in, size_t begin, size_t end)
-{
-    enum { BLOCK = 2048 };
-    const weft_sum *sum = a->sum;
-    const weft_sum_finish *f = a->finish;
-    const weft_op alone = {.table = &sum->kernels};
-    for (size_t at = begin, next; at < end; at = next) {
-        float *out = a->out + (at - a->begin);
-        next = smaller(end, at + BLOCK);
-        // Biases begin anew with each row.
-        if (f->bias) next = smaller(next, (at / f->width + 1) * f->width);
-        for (int i = 0; i < sum->tree; i++) in[i] = a->from[i] ? a->from[i] + (at - a->begin) : NULL;
-        sum->kernels.tree_add(out, in, sum->tree, next - at);
-        if (f->bias) sum->kernels.rows.add(&alone, out, out, f->bias + at % f->width, next - at);
-        float *kept = f->out ? f->out + at : out;
-        if (f->residual) sum->kernels.rows.add(&alone, kept, out, f->residual + at, next - at);
-        if (kept != out) leave(kept, out, f->residual != NULL, sum->two_shot, (next - at) * sizeof *out);
-    }
-}
-
-static void add_share(void *arg, int thread, int threads)
-{
-    const addition *a = arg;
-    const float *in[WEFT_TREE_MAX];
-    int64_t begin, end;
-    weft_team_share((int64_t)(a->end - a->begin), LINE_FLOATS, thread, threads, &begin, &end);
-    if (begin < end) add_range(a, in, a->begin + (size_t)begin, a->begin + (size_t)end);
-}
-
-// By the team, where there is one and so many floats are worth waking it for.
-static void share_out(addition *a, size_t floats, weft_job_fn *job)
-{
-    const weft_op *op = a->finish->op;
-    if (op && op->team && floats >= TEAM_FLOATS)
-        weft_team_run(op->team, job, a);
-    else
-        job(a, 0, 1);
-}
-
-static void add(weft_sum *sum, const weft_sum_finish *finish, size_t begin, size_t end, float *out)
-{
-    addition a = {.sum = sum, .finish = finish, .out = out, .begin = begin, .end = end, .from = sum->in};
-    share_out(&a, end - begin, add_share);
-}
-
-// The other ranks' slices, to where the whole sum is wanted.
-static void copy_share(void *arg, int thread, int threads)
-{
-    const addition *a = arg;
-    const weft_sum *sum = a->sum;
-    for (int p = 0; p < weft_comm_size(sum->comm); p++) {
-        int64_t begin, end;
-        if (p == weft_comm_rank(sum->comm)) continue;
-        weft_team_share((int64_t)(sum->begin[p + 1] - sum->begin[p]), LINE_FLOATS, thread, threads, &begin, &end);
-        if (begin < end)
-            memcpy(a->finish->out + sum->begin[p] + begin, sum->part[p] + begin, (size_t)(end - begin) * sizeof(float));
-    }
-}
-
-static void copy_parts(weft_sum *sum, const weft_sum_finish *finish)
-{
-    addition a = {.sum = sum, .finish = finish};
-    share_out(&a, sum->count, copy_share);
-}
-
 // ---- a sum ----
 
 static weft_status acquire(weft_sum *sum, size_t count, float **mine)
 {
     const weft_sum_places *own = &sum->places[weft_comm_rank(sum->comm)];
     sum->count = count;
-    sum->two_shot = weft_sum_kind_of(sum, count) == WEFT_SUM_TWO_SHOT;
-    if (!sum->two_shot) {
+    sum->dealt = count >= sum->dealt_from;
+    sum->two_shot = !sum->dealt && weft_sum_kind_of(sum, count) == WEFT_SUM_TWO_SHOT;
+    if (!sum->two_shot && !sum->dealt) {
         WEFT_TRY(weft_exchange_acquire(sum->small, &sum->given[0]));
         for (int i = 0; i < own->count; i++) mine[i] = (float *)(void *)sum->given[0].slot + (size_t)i * pitch(count);
         return WEFT_OK;
@@ -335,7 +238,7 @@ static weft_status run_one_shot(weft_sum *sum, const weft_sum_finish *finish)
     WEFT_TRY(weft_exchange_begin(&sum->given[0], (size_t)own * each * sizeof(float)));
     WEFT_TRY(end(sum, &sum->given[0]));
     for (int i = 0; i < sum->arrays; i++) take_arrays(sum, &sum->given[0], i, (size_t)i * each);
-    add(sum, finish, 0, sum->count, sum->result);
+    wi_sum_add(sum, finish, 0, sum->count, sum->result);
     weft_exchange_release(&sum->given[0]);
     sum->part[0] = finish->out ? finish->out : sum->result;
     sum->begin[0] = 0;
@@ -349,7 +252,7 @@ static void cut_slices(weft_sum *sum)
     const int size = weft_comm_size(sum->comm);
     for (int i = 0; i < size; i++) {
         sum->begin[i] = smaller((size_t)i * slice, sum->count);
-        sum->offset[i] = sum->begin[i] / LINE_FLOATS * LINE_FLOATS * sizeof(float);
+        sum->offset[i] = sum->begin[i] / WI_LINE_FLOATS * WI_LINE_FLOATS * sizeof(float);
         sum->bytes[i] = (smaller((size_t)(i + 1) * slice, sum->count) - sum->begin[i]) * sizeof(float);
     }
     sum->begin[size] = sum->count;
@@ -368,35 +271,69 @@ static weft_status run_two_shot(weft_sum *sum, const weft_sum_finish *finish)
     const int size = weft_comm_size(sum->comm), rank = weft_comm_rank(sum->comm);
     cut_slices(sum);
     for (int i = 0; i < sum->arrays; i++) WEFT_TRY(give_slices(sum, i));
-    if (sum->depth > 1) WEFT_TRY(weft_exchange_acquire(sum->share, &sum->shared));
+    if (sum->share_depth > 1) WEFT_TRY(weft_exchange_acquire(sum->share, &sum->shared));
     for (int i = 0; i < sum->arrays; i++) {
         WEFT_TRY(end(sum, &sum->given[i]));
         take_arrays(sum, &sum->given[i], i, 0);
     }
     // With one buffer: a peer that has given has released what was shared before.
-    if (sum->depth == 1) WEFT_TRY(weft_exchange_acquire(sum->share, &sum->shared));
-    add(sum, finish, sum->begin[rank], sum->begin[rank + 1], (float *)(void *)sum->shared.slot);
+    if (sum->share_depth == 1) WEFT_TRY(weft_exchange_acquire(sum->share, &sum->shared));
+    wi_sum_add(sum, finish, sum->begin[rank], sum->begin[rank + 1], (float *)(void *)sum->shared.slot);
     WEFT_TRY(weft_exchange_begin(&sum->shared, sum->bytes[rank]));
     for (int i = 0; i < sum->arrays; i++) weft_exchange_release(&sum->given[i]);
     WEFT_TRY(end(sum, &sum->shared));
     for (int i = 0; i < size; i++) sum->part[i] = (const float *)(const void *)sum->shared.view[i];
-    if (finish->out) copy_parts(sum, finish);
+    if (finish->out) wi_sum_copy_parts(sum, finish);
     return WEFT_OK;
+}
+
+static void cut_rows(weft_sum *sum)
+{
+    const int size = weft_comm_size(sum->comm);
+    for (int i = 0; i < size; i++) {
+        const weft_range rows = weft_rows_of((int64_t)(sum->count / sum->width), (int64_t)sum->width, i, size);
+        sum->begin[i] = (size_t)rows.begin * sum->width;
+        sum->offset[i] = sum->begin[i] * sizeof(float);
+        sum->bytes[i] = (size_t)weft_range_size(rows) * sum->width * sizeof(float);
+        if (sum->bytes[i] == 0) sum->offset[i] = 0;
+    }
+    sum->begin[size] = sum->count;
+}
+
+static weft_status run_dealt(weft_sum *sum, const weft_sum_finish *finish)
+{
+    const int rank = weft_comm_rank(sum->comm);
+    const weft_sum_then *then = finish->then;
+    float *slot;
+    cut_rows(sum);
+    for (int i = 0; i < sum->arrays; i++) WEFT_TRY(give_slices(sum, i));
+    for (int i = 0; i < sum->arrays; i++) {
+        WEFT_TRY(end(sum, &sum->given[i]));
+        take_arrays(sum, &sum->given[i], i, 0);
+    }
+    WEFT_TRY(weft_transfer_acquire(then->to, &slot));
+    const weft_range rows = {(int64_t)(sum->begin[rank] / sum->width), (int64_t)(sum->begin[rank + 1] / sum->width)};
+    wi_sum_add_rows(sum, finish, rows, slot);
+    for (int i = 0; i < sum->arrays; i++) weft_exchange_release(&sum->given[i]);
+    return weft_transfer_gather(then->to, (size_t)weft_range_size(rows) * then->row_floats);
 }
 
 weft_status weft_sum_run(weft_sum *sum, const weft_sum_finish *finish, weft_sum_result *out)
 {
     static const weft_sum_finish nothing;
-    const uint64_t began = weft_clock_ticks();
+    const uint64_t began = weft_clock_ticks(), before = sum->times ? sum->times->exchange : 0;
     if (!finish) finish = &nothing;
-    const weft_status status = sum->two_shot ? run_two_shot(sum, finish) : run_one_shot(sum, finish);
+    const weft_status status = sum->dealt      ? run_dealt(sum, finish)
+                               : sum->two_shot ? run_two_shot(sum, finish)
+                                               : run_one_shot(sum, finish);
     if (sum->times) {
         const size_t own = (size_t)sum->places[weft_comm_rank(sum->comm)].count * sum->count;
-        sum->times->exchange += weft_clock_ticks() - began;
+        // The transfer of a sum that is dealt has told its part already.
+        sum->times->exchange = before + weft_clock_ticks() - began - (sum->dealt ? sum->aside : 0);
         sum->times->bytes +=
             (own + (sum->two_shot ? sum->bytes[weft_comm_rank(sum->comm)] / sizeof(float) : 0)) * sizeof(float);
     }
-    if (status == WEFT_OK && out)
+    if (status == WEFT_OK && out && !sum->dealt)
         *out = (weft_sum_result){sum->two_shot ? weft_comm_size(sum->comm) : 1, sum->part, sum->begin};
     return status;
 }

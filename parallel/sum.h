@@ -8,6 +8,9 @@
 //     weft_sum_run(sum, &finish, &result);     // collective
 //     ... result.part[p][0 .. result.begin[p + 1] - result.begin[p]) ...
 //     weft_sum_release(sum);
+//
+// A sum of many rows may be dealt instead: a rank adds whole rows, does to them what follows, and gives to all what
+// comes of it.
 #ifndef WEFT_PARALLEL_SUM_H
 #define WEFT_PARALLEL_SUM_H
 
@@ -16,6 +19,7 @@
 #include "comm/comm.h"
 #include "kernels/kernels.h"
 #include "parallel/mesh.h"
+#include "parallel/transfer.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -42,15 +46,28 @@ typedef struct {
     weft_sum_kind kind;
     weft_mesh_times *times;        // told how long it took; may be NULL
     const weft_sum_places *places; // [size], copied; NULL: each rank gives one array, at the place of its number
+    size_t width; // of a row, where all sums of weft_rows_dealt_from() rows or more are dealt; 0: none are
 } weft_sum_spec;
+
+// What becomes of rows that are dealt. Threads call `run` at once, each with rows of its own: `sum` are those of
+// [rows.begin, rows.end), with their bias, to be written over; it leaves (rows, row_floats) floats at `out`. Then all
+// ranks have what `to` has gathered, from the ranks in their order, until they release it.
+typedef struct {
+    void (*run)(void *arg, weft_range rows, float *sum, float *out);
+    void *arg;
+    float *room;       // (count / width, width): for sums on their way
+    size_t row_floats; // at most width
+    weft_transfer *to;
+} weft_sum_then;
 
 // What follows the tree, once, in this order: + bias, + residual. A zeroed one adds nothing.
 typedef struct {
-    const weft_op *op;     // its team shares the additions; NULL: the caller alone
-    size_t width;          // of a row
-    const float *bias;     // (width) or NULL
-    const float *residual; // (count / width, width) or NULL; the same on all ranks
-    float *out;            // where the whole sum is left, besides the parts; may be the residual. NULL: nowhere
+    const weft_op *op;         // its team shares the additions; NULL: the caller alone
+    size_t width;              // of a row
+    const float *bias;         // (width) or NULL
+    const float *residual;     // (count / width, width) or NULL; the same on all ranks
+    float *out;                // where the whole sum is left, besides the parts; may be the residual. NULL: nowhere
+    const weft_sum_then *then; // of a sum that is dealt, instead of the two above
 } weft_sum_finish;
 
 typedef struct {

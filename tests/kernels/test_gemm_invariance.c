@@ -41,6 +41,37 @@ static matrix random_rows(size_t rows, size_t columns)
     return m;
 }
 
+// The rows of `a` in pieces of their own, of which one is empty, as different ranks leave them; also rounded before.
+static void check_pieces(const where *w, const weight_case *c, const packed *p, const matrix *a, const matrix *all,
+                         bool halves)
+{
+    static const int64_t begin[] = {0, 1, 20, 20, 53, 67};
+    enum { PIECES = sizeof begin / sizeof *begin - 1 };
+    const size_t size = halves ? sizeof(uint16_t) : sizeof(float);
+    const weft_kernels *ref = &w->table;
+    const weft_op op = {.table = ref};
+    void *pieces[PIECES];
+    const void *at[PIECES];
+    const weft_gemm_rows rows = {.count = PIECES, .begin = begin, .piece = at, .halves = halves};
+    for (int i = 0; i < PIECES; i++) {
+        const size_t floats = (size_t)(begin[i + 1] - begin[i]) * a->stride;
+        const float *from = a->at + (size_t)begin[i] * a->stride;
+        at[i] = pieces[i] = malloc(floats * size + 1);
+        CHECK(pieces[i]);
+        ref->rows.convert(&op, pieces[i], halves ? WEFT_BF16 : WEFT_F32, from, WEFT_F32, floats);
+    }
+    for (int threads = 0; threads <= 2; threads++) {
+        matrix out = matrix_make(all->rows, all->columns, true);
+        const weft_gemm_args args = {
+            .m = (int64_t)all->rows, .rows = &rows, .a_stride = a->stride, .out = {out.at}, .out_stride = out.stride};
+        run_weight(&w->table, threads ? w->team[threads] : NULL, p, &args);
+        expect_rows("rows in pieces", w, c, out.at, out.stride, all->at, all->stride, all->rows, all->columns);
+        matrix_check(&out);
+        matrix_free(&out);
+    }
+    for (int i = 0; i < PIECES; i++) free(pieces[i]);
+}
+
 // One row alone, rows at another place, other counts of rows, threads.
 static void check_rows(const where *w, const weight_case *c)
 {
@@ -60,6 +91,8 @@ static void check_rows(const where *w, const weight_case *c)
         expect_rows("threads", w, c, again.at, again.stride, all.at, all.stride, ROWS, all.columns);
         matrix_free(&again);
     }
+    check_pieces(w, c, &p, &a, &all, false);
+    if (w->family != WEFT_FAMILY_FMA && !p.weight.exact) check_pieces(w, c, &p, &a, &all, true);
     matrix_free(&a);
     matrix_free(&all);
     free_packed(&p);

@@ -266,6 +266,30 @@ typedef struct {
     weft_dtype before, after;
 } norm_case;
 
+// The same rounded as GEMMs round.
+static void same_halves(weft_walk *walk, int way, const weft_norm *args, const float *expected)
+{
+    const weft_op *op = weft_walk_way(walk, way);
+    const size_t head = args->heads > 1 ? args->head_stride : 0;
+    uint16_t *halves = malloc(args->rows * args->out_stride * sizeof *halves);
+    weft_norm rounding = *args;
+    CHECK(halves);
+    memset(halves, 0x5b, args->rows * args->out_stride * sizeof *halves);
+    rounding.out = NULL;
+    rounding.halves = halves;
+    op->table->rows.norm(op, &rounding);
+    for (size_t p = 0; p < args->rows * args->heads; p++)
+        for (size_t i = 0; i <= args->width; i++) {
+            const size_t at = p / args->heads * args->out_stride + p % args->heads * head + i;
+            const uint32_t got = (uint32_t)halves[at] << 16;
+            float value, whole = fabsf(expected[at]) < 0x1p-126F ? 0 : rounded(expected[at], WEFT_BF16);
+            memcpy(&value, &got, sizeof value);
+            if (i == args->width ? halves[at] != 0x5b5b : value != whole && (value == value || whole == whole))
+                CHECK_FAIL("piece %zu [%zu] is %a in halves, %a in floats", p, i, (double)value, (double)expected[at]);
+        }
+    free(halves);
+}
+
 static void test_norm(weft_walk *walk, const norm_case *c)
 {
     weft_walk_case(walk, "norm (%zu, %zu, %zu) %s%s%s %s %s", c->rows, c->heads, c->width, weft_values_name(c->values),
@@ -308,6 +332,7 @@ static void test_norm(weft_walk *walk, const norm_case *c)
         weft_walk_same_floats(walk, way, "out", out, expected, all);
         weft_walk_same_floats(walk, way, "sum", sum, expected_sum, all);
         weft_walk_guards(walk);
+        same_halves(walk, way, &args, expected);
         // A row alone and in place gives the same bits.
         weft_norm one = args;
         const size_t row = c->rows - 1;

@@ -231,7 +231,31 @@ static void check_shares(const char *name, weft_mesh_shape shape, bool exact)
     weft_model_config_fini(&config);
 }
 
-// Bytes sent: a two-shot sum gives D - 1 parts of D of each array twice.
+static double sent_of(const weft_model_config *config, const weft_layout *layout, const weft_step *step)
+{
+    const weft_step_price price = weft_price_step(config, layout, step, 8);
+    return price.near.bytes + price.far.bytes;
+}
+
+// Rows that are too few to be dealt: a two-shot sum gives D - 1 parts of D of each array twice. And a rank that shares
+// its leaves with seven others: 128 inputs of o and 448 of down go to them, of 1024 outputs each row to one of 64.
+static void check_sent_otherwise(const weft_model_config *config, weft_step step)
+{
+    const weft_mesh eight = weft_mesh_at(&(weft_mesh_shape){.tp = 8, .cp = 1}, 3),
+                    many = weft_mesh_at(&(weft_mesh_shape){.tp = 64, .cp = 1}, 11);
+    const weft_layout layout = weft_layout_of(config, &eight, 0), shared = weft_layout_of(config, &many, 0);
+    const double inputs = 80 * 7 * 100. * (128 + 448) * 4, roots = 80 * 2 * 63 * 100. / 64 * 1024 * 4,
+                 rows = (80 * 2 + 1) * 63 * 100. / 64 * 8192 * 2, last = 63 * 100. / 64 * 8192 * 2,
+                 embedding = 63 * 100. / 64 / 64 * 8192 * 4, logits = 63 * 2016. * 4;
+    step.logits = 1;
+    const double vocab = (double)weft_range_size(shared.vocab);
+    CHECK_REAL(sent_of(config, &shared, &step), inputs + roots + rows + last + embedding + logits / 2016 * vocab);
+    step.rows = step.attended = 31;
+    CHECK_REAL(sent_of(config, &layout, &step), (80 * 2 * 2 + 1) * (7. / 8) * 31 * 8192 * 4 + 7 * 16032. * 4);
+}
+
+// Bytes sent: of rows that are dealt a sum gives D - 1 parts of D of each array, and normed rows as bf16, but for the
+// last layer's.
 static void check_sent(void)
 {
     weft_model_config config = {0};
@@ -249,11 +273,12 @@ static void check_sent(void)
                             .weight = 2,
                             .unchanged = 2,
                             .head = 2};
-    const double sums = 80 * 2 * 2 * (7. / 8) * 100 * 8192 * 4, embedding = 7 * (100. / 8) * 8192 * 4,
-                 logits = 7 * 16032. * 4;
+    const double rows = (7. / 8) * 100 * 8192, sums = 80 * 2 * rows * (4 + 2) + rows * 2,
+                 embedding = rows / 8 * 4 + rows * 2, logits = 7 * 16032. * 4;
     const weft_step_price near = weft_price_step(&config, &layout, &step, 8);
     CHECK_REAL(near.near.bytes, sums + embedding + logits);
-    CHECK_REAL(near.near.exchanges, 80 * 4 + 2);
+    CHECK_REAL(near.near.exchanges, 80 * 4 + 3);
+    check_sent_otherwise(&config, step);
     CHECK_REAL(near.far.bytes, 0);
     // Two nodes of 4: four of seven peers are on the other.
     const weft_step_price far = weft_price_step(&config, &layout, &step, 4);
@@ -265,12 +290,6 @@ static void check_sent(void)
     CHECK_REAL(near.bytes, 2 * (layers + 16032. * 8192));
     CHECK_REAL(near.attention_bytes, 80. * 100 * 512);
     weft_model_config_fini(&config);
-}
-
-static double sent_of(const weft_model_config *config, const weft_layout *layout, const weft_step *step)
-{
-    const weft_step_price price = weft_price_step(config, layout, step, 8);
-    return price.near.bytes + price.far.bytes;
 }
 
 // Attention over dealt rows sends what is less: a prompt's keys, a token's queries.

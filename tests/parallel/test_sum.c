@@ -1,5 +1,7 @@
-// Sums over ranks that are threads: one-shot, two-shot and the tree evaluated in one place give equal bits, whichever
-// ranks hold which places; bias and residual follow the tree once.
+// Sums over ranks that are threads: one-shot, two-shot, dealt by rows and the tree evaluated in one place give equal
+// bits, whichever ranks hold which places; bias and residual follow the tree once.
+#include <stdatomic.h>
+
 #include "parallel/sum.h"
 #include "tests/check.h"
 
@@ -144,6 +146,98 @@ static void run_places(weft_comm *world, const plan *p, weft_sum_kind kind, uint
     free(whole);
 }
 
+// ---- by rows ----
+
+typedef struct {
+    size_t width;
+    weft_range own;
+    atomic_int calls[600]; // of each row
+} dealing;
+
+// The negative of each row reaches all; the bias says that its columns are the row's.
+static void negate(void *arg, weft_range rows, float *sum, float *out)
+{
+    dealing *d = arg;
+    for (int64_t row = rows.begin; row < rows.end; row++) {
+        CHECK(row >= d->own.begin && row < d->own.end);
+        d->calls[row]++;
+        for (size_t i = 0; i < d->width; i++) {
+            const size_t at = (size_t)(row - rows.begin) * d->width + i;
+            out[at] = -sum[at];
+            sum[at] = 0;
+        }
+    }
+}
+
+static void run_dealt(weft_comm *world, const plan *p, size_t width, size_t rows, weft_team *team)
+{
+    const int ranks = weft_comm_size(world), rank = weft_comm_rank(world);
+    const size_t most = (size_t)weft_rows_most((int64_t)rows, (int64_t)width, ranks) * width;
+    const bool dealt = width > 0 && ranks > 1 && (int64_t)rows >= weft_rows_dealt_from(ranks);
+    const weft_op op = {.team = team};
+    weft_transfer *to;
+    weft_sum *sum;
+    float *bias = malloc(width * sizeof *bias), *room = malloc(rows * width * sizeof *room), *mine;
+    dealing *d = calloc(1, sizeof *d);
+    CHECK(bias && room && d && rows <= sizeof d->calls / sizeof *d->calls);
+    for (size_t i = 0; i < width; i++) bias[i] = value(70, 0, i);
+    CHECK_OK(weft_transfer_create(world, WEFT_TRANSFER_GATHER, "made", most, NULL, &to));
+    CHECK_OK(weft_sum_create(world, p->kernels, &(weft_sum_spec){.name = "sum", .count = rows * width, .width = width},
+                             &sum));
+    // By turns as many rows as there may be, and so few that they are not dealt.
+    for (int round = 0; dealt && round < ROUNDS; round++) {
+        const size_t few = (size_t)weft_rows_dealt_from(ranks) - 1, now = round % 2 ? few : rows - (size_t)round / 4;
+        if ((int64_t)now < weft_rows_dealt_from(ranks) && now != few) continue;
+        const weft_sum_then then = {negate, d, room, width, to};
+        const weft_sum_finish finish = {.op = &op,
+                                        .width = width,
+                                        .bias = bias,
+                                        .out = now == few ? room : NULL,
+                                        .then = now == few ? NULL : &then};
+        d->width = width;
+        d->own = weft_rows_of((int64_t)now, (int64_t)width, rank, ranks);
+        memset(d->calls, 0, sizeof d->calls);
+        CHECK_OK(weft_sum_acquire(sum, now * width, &mine));
+        for (size_t i = 0; i < now * width; i++) mine[i] = value(rank, round, i);
+        CHECK_OK(weft_sum_run(sum, &finish, NULL));
+        for (int r = 0; r < ranks; r++) {
+            const weft_range of = weft_rows_of((int64_t)now, (int64_t)width, r, ranks);
+            CHECK_INT(of.begin, r ? weft_rows_of((int64_t)now, (int64_t)width, r - 1, ranks).end : 0);
+            CHECK((size_t)weft_range_size(of) * width <= most && of.begin * (int64_t)width % 16 == 0);
+            for (size_t i = (size_t)of.begin * width; i < (size_t)of.end * width; i++) {
+                const float whole = tree(ranks, round, i) + bias[i % width];
+                const float got = now == few ? room[i] : -weft_transfer_view(to, r)[i - (size_t)of.begin * width];
+                if (memcmp(&got, &whole, sizeof got) != 0)
+                    CHECK_FAIL("%d ranks, %zu rows of %zu: [%zu] is %a, expected %a", ranks, now, width, i, (double)got,
+                               (double)whole);
+            }
+        }
+        for (int64_t row = 0; row < (int64_t)now && now != few; row++)
+            CHECK_INT(d->calls[row], row >= d->own.begin && row < d->own.end);
+        if (now != few) weft_transfer_release(to);
+        weft_sum_release(sum);
+    }
+    CHECK_OK(weft_comm_barrier(world));
+    weft_sum_destroy(sum);
+    weft_transfer_destroy(to);
+    free(bias);
+    free(room);
+    free(d);
+}
+
+static weft_status deal(weft_job *job, int rank, void *arg)
+{
+    static const size_t shapes[][2] = {{1, 600}, {16, 16}, {24, 33}, {33, 130}, {64, 257}, {100, 40}, {2048, 67}};
+    const plan *p = arg;
+    weft_team *team;
+    CHECK_OK(weft_team_create(&(weft_team_options){.threads = 2, .waiters = 16}, &team));
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int threads = 1; threads <= 2; threads++)
+            run_dealt(weft_job_world(job), p, shapes[i][0], shapes[i][1], threads == 2 ? team : NULL);
+    weft_team_destroy(team);
+    return WEFT_OK;
+}
+
 static weft_status body(weft_job *job, int rank, void *arg)
 {
     const plan *p = arg;
@@ -184,6 +278,8 @@ int main(void)
             CHECK_OK(weft_job_run_threads(&options, ranks[r], body, &p));
         }
     plan p = {0, &kernels};
+    for (size_t r = 0; r < sizeof ranks / sizeof *ranks; r++)
+        CHECK_OK(weft_job_run_threads(&options, ranks[r], deal, &p));
     CHECK_OK(weft_job_run_threads(&options, 3, too_many, &p));
     return 0;
 }

@@ -95,7 +95,8 @@ static void pack_tile(const run *r, int64_t row, int64_t rows, int64_t begin, in
 {
     const weft_gemm_weight *w = r->w;
     const int64_t columns = tile_columns(r);
-    const float *from = r->args->a + (size_t)(r->chunk_row + row) * r->args->a_stride;
+    wi_gemm_row from[TILE];
+    for (int i = 0; i < rows; i++) from[i] = wi_gemm_row_of(r->args, r->chunk_row + row + i);
     const vec factor = v_set(w->exact ? WI_EXACT_ACTIVATION : 1);
     for (int64_t k = begin; k < end; k += WI_STEP, to += TILE * columns * 4) {
         const int count = end - k < WI_STEP ? (int)(end - k) : WI_STEP;
@@ -103,9 +104,7 @@ static void pack_tile(const run *r, int64_t row, int64_t rows, int64_t begin, in
         for (int i = 0; i < TILE; i++) {
             pairs[i] = _mm512_setzero_si512();
             if (i >= rows) continue;
-            const float *at = from + (size_t)i * r->args->a_stride;
-            pairs[i] = w->permutation ? gathered_pairs(at, w->permutation + k, count, factor)
-                                      : row_pairs(at + k, count, factor);
+            pairs[i] = activation_pairs(from[i], w->permutation, k, count, factor);
         }
         if (columns < TILE) {
             store_few(to, pairs, (int)columns);

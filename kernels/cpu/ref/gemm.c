@@ -79,16 +79,19 @@ static float flush(float value)
     return bits & 0x7f800000 ? value : wi_float_of_bits(bits & 0x80000000);
 }
 
-static float activation(const weft_gemm_weight *w, const float *a, int64_t k)
+// Denormals are zero before they are rounded, and never after.
+static float activation(const weft_gemm_weight *w, wi_gemm_row a, int64_t k)
 {
-    const float value = a[w->permutation ? w->permutation[k] : k] * (w->exact ? WI_EXACT_ACTIVATION : 1);
-    return w->family == WEFT_FAMILY_FMA ? value : flush(wi_float_of_bf16(wi_bf16_of_float(value)));
+    const int64_t at = w->permutation ? w->permutation[k] : k;
+    if (a.halves) return flush(wi_float_of_bf16(((const uint16_t *)a.at)[at]));
+    const float value = ((const float *)a.at)[at] * (w->exact ? WI_EXACT_ACTIVATION : 1);
+    return w->family == WEFT_FAMILY_FMA ? value : wi_float_of_bf16(wi_bf16_of_float(flush(value)));
 }
 
 static float fma_flushed(float a, float b, float c) { return flush(__builtin_fmaf(flush(a), flush(b), flush(c))); }
 
 // The chain of one family over columns that share a scale.
-static float chain(packed_row r, const float *a, int64_t begin, int64_t end)
+static float chain(packed_row r, wi_gemm_row a, int64_t begin, int64_t end)
 {
     float sum = 0;
     for (int64_t k = begin; k < end; k++) {
@@ -108,7 +111,7 @@ static float chain(packed_row r, const float *a, int64_t begin, int64_t end)
     return sum;
 }
 
-static float leaf_by_chains(packed_row r, const float *a, int64_t begin, int64_t end)
+static float leaf_by_chains(packed_row r, wi_gemm_row a, int64_t begin, int64_t end)
 {
     const weft_gemm_weight *w = r.w;
     if (!w->scaled) return chain(r, a, begin, end);
@@ -136,7 +139,7 @@ static float weight_of_tile(packed_row r, int64_t k, int64_t at)
     return wi_float_of_bf16(wi_bf16_of_float(value * scale_at(r, group_at(r.w, k))));
 }
 
-static float leaf_by_tiles(packed_row r, const float *a, int64_t begin, int64_t end, int64_t at)
+static float leaf_by_tiles(packed_row r, wi_gemm_row a, int64_t begin, int64_t end, int64_t at)
 {
     float acc = 0;
     for (int64_t k = begin; k < end; k += WI_STEP, at += WI_STEP) {
@@ -156,7 +159,7 @@ static float leaf_by_tiles(packed_row r, const float *a, int64_t begin, int64_t 
 static void run_row(const ref_run *run, int64_t row, int64_t panel)
 {
     const weft_gemm_weight *w = run->w;
-    const float *a = run->args->a + (size_t)row * run->args->a_stride;
+    const wi_gemm_row a = wi_gemm_row_of(run->args, row);
     packed_row r = {.w = w, .panel = w->data + (size_t)panel * w->panel_bytes};
     float stack[WEFT_LEAVES][WI_PANEL] = {0};
     for (int l = 0; l < w->leaves; l++) {

@@ -1,0 +1,156 @@
+// What follows the second half of a layer: what it says joins the hidden states, and the next norm makes of them what
+// the next linears read. Where many rows are dealt over the dense group, each rank keeps the hidden states of its own
+// rows alone, norms them, and all gather the outcome.
+#include <assert.h>
+#include <string.h>
+
+#include "model/model_impl.h"
+
+void wi_norm(const weft_model *m, const weft_op *op, const weft_norm *what)
+{
+    weft_norm args = *what;
+    args.eps = (float)m->config.eps;
+    args.one_plus = m->config.norm == WEFT_NORM_ONE_PLUS;
+    args.before = args.after = WEFT_F32;
+    op->table->rows.norm(op, &args);
+}
+
+static weft_norm whole_rows(const weft_model *m, float *out, const float *in, const float *weight, size_t rows)
+{
+    const size_t width = (size_t)m->config.hidden;
+    return (weft_norm){.out = out,
+                       .in = in,
+                       .weight = weight,
+                       .out_stride = width,
+                       .in_stride = width,
+                       .add_stride = width,
+                       .sum_stride = width,
+                       .rows = rows,
+                       .heads = 1,
+                       .width = width};
+}
+
+void wi_norm_rows(const weft_model *m, const weft_op *op, float *out, const float *in, const float *weight, size_t rows)
+{
+    const weft_norm what = whole_rows(m, out, in, weight, rows);
+    wi_norm(m, op, &what);
+}
+
+// ---- rows that are dealt ----
+
+bool wi_deals(const weft_model *m, int rows) { return weft_row_sum_deals(m->o_sum, rows); }
+
+// What is gathered of a row.
+static size_t row_floats(const wi_next *next)
+{
+    const size_t width = (size_t)next->model->config.hidden;
+    return next->halves ? (width + 1) / 2 : width;
+}
+
+static void finish_rows(const wi_next *next, const weft_op *op, weft_range rows, float *branch, float *out)
+{
+    const weft_model *m = next->model;
+    const size_t width = (size_t)m->config.hidden, count = (size_t)weft_range_size(rows);
+    float *x = m->x + (size_t)rows.begin * width;
+    if (next->after) wi_norm_rows(m, op, branch, branch, next->after, count);
+    if (!next->norm) { // behind the last layer
+        op->table->rows.add(op, x, x, branch, count * width);
+        memcpy(out, x, count * width * sizeof *out);
+        return;
+    }
+    weft_norm what = whole_rows(m, out, branch ? branch : x, next->norm, count);
+    if (branch) what.add = what.sum = x;
+    if (next->halves) {
+        what.halves = (uint16_t *)(void *)out;
+        what.out_stride = 2 * row_floats(next);
+    }
+    wi_norm(m, op, &what);
+}
+
+static void finish_alone(void *arg, weft_range rows, float *sum, float *out)
+{
+    const wi_next *next = arg;
+    finish_rows(next, &(weft_op){.table = next->model->op.table}, rows, sum, out);
+}
+
+// Behind the gather: the rows are read where the ranks left them, or those behind the last layer taken home.
+static void take(weft_model *m, const wi_next *next, int rows)
+{
+    const int ranks = m->layout.mesh.dense_ranks;
+    for (int r = 0; r < ranks; r++) {
+        m->piece_begin[r] = weft_rows_of(rows, m->config.hidden, r, ranks).begin;
+        m->piece[r] = weft_transfer_view(m->joined, r);
+    }
+    m->piece_begin[ranks] = rows;
+    m->gathered = (weft_gemm_rows){.count = ranks, .begin = m->piece_begin, .piece = m->piece, .halves = next->halves};
+    m->gathered_stride = (next->halves ? 2 : 1) * row_floats(next);
+    if (!next->norm) wi_unite(m, m->x);
+}
+
+void wi_release(weft_model *m)
+{
+    if (m->gathered.count) weft_transfer_release(m->joined);
+    m->gathered.count = 0;
+}
+
+void wi_unite(weft_model *m, float *out)
+{
+    const size_t width = (size_t)m->config.hidden;
+    for (int r = 0; r < m->gathered.count; r++) {
+        const size_t begin = (size_t)m->piece_begin[r], count = (size_t)m->piece_begin[r + 1] - begin;
+        assert(!m->gathered.halves);
+        if (count > 0) memcpy(out + begin * width, m->piece[r], count * width * sizeof *out);
+    }
+    wi_release(m);
+}
+
+weft_status wi_finish_own(weft_model *m, const wi_next *next, int rows, float *branch)
+{
+    const weft_range own = weft_rows_of(rows, m->config.hidden, m->layout.mesh.dense_rank, m->layout.mesh.dense_ranks);
+    float *slot;
+    WEFT_TRY(weft_transfer_acquire(m->joined, &slot));
+    if (weft_range_size(own) > 0) finish_rows(next, &m->op, own, branch, slot);
+    WEFT_TRY(weft_transfer_gather(m->joined, (size_t)weft_range_size(own) * row_floats(next)));
+    take(m, next, rows);
+    return WEFT_OK;
+}
+
+// ---- either way ----
+
+void wi_finish_all(weft_model *m, const wi_next *next, int rows)
+{
+    if (next->norm) wi_norm_rows(m, &m->op, m->normed, m->x, next->norm, (size_t)rows);
+}
+
+weft_status wi_row_and_add(weft_row_sum *sum, const wi_row *row, const wi_next *next)
+{
+    weft_model *m = next->model;
+    const size_t width = (size_t)m->config.hidden;
+    weft_linear_call call = {.m = row->rows,
+                             .a = row->in,
+                             .a_stride = (size_t)row->in_width,
+                             .out = m->x,
+                             .out_stride = width,
+                             .bias = row->bias};
+    if (wi_deals(m, row->rows)) {
+        wi_next with = *next;
+        const weft_sum_then then = {
+            .run = finish_alone, .arg = &with, .room = m->branch, .row_floats = row_floats(next), .to = m->joined};
+        call.then = &then;
+        WEFT_TRY(weft_linear_row(sum, &m->op, row->weight, &call));
+        take(m, next, row->rows);
+        return WEFT_OK;
+    }
+    if (next->after) {
+        call.out = m->branch;
+        WEFT_TRY(weft_linear_row(sum, &m->op, row->weight, &call));
+        wi_norm_rows(m, &m->op, m->branch, m->branch, next->after, (size_t)row->rows);
+        m->op.table->rows.add(&m->op, m->x, m->x, m->branch, (size_t)row->rows * width);
+    } else {
+        call.residual = m->x;
+        call.residual_stride = width;
+        WEFT_TRY(weft_linear_row(sum, &m->op, row->weight, &call));
+    }
+    wi_finish_all(m, next, row->rows);
+    return WEFT_OK;
+}

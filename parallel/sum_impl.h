@@ -1,0 +1,40 @@
+// What the files of sums share.
+#ifndef WEFT_PARALLEL_SUM_IMPL_H
+#define WEFT_PARALLEL_SUM_IMPL_H
+
+#include "parallel/sum.h"
+
+enum { WI_LINE_FLOATS = 16 };
+
+struct weft_sum {
+    weft_kernels kernels;
+    weft_comm *comm;
+    weft_mesh_times *times;
+    weft_sum_places *places;             // [size]
+    int tree;                            // places in all
+    int arrays;                          // the most that one rank gives
+    weft_channel *small;                 // ALLGATHER of all arrays of a rank: one-shot
+    weft_channel *give[WEFT_SUM_ARRAYS]; // ALLTOALL of slices of the i-th array of each rank
+    weft_channel *share;                 // ALLGATHER of the slices' sums
+    int share_depth;
+    size_t width, dealt_from; // floats of a row; the least of a sum that is dealt, or SIZE_MAX
+    // of the sum under way
+    bool two_shot, dealt;
+    size_t count;
+    uint64_t aside; // ticks of this thread for what is none of the exchange's
+    weft_exchange given[WEFT_SUM_ARRAYS], shared;
+    float *result;          // one-shot: the sum
+    const float **in;       // [tree] pointers for tree_add
+    const float **part;     // [size] of the result
+    size_t *begin;          // [size + 1]
+    size_t *offset, *bytes; // [size] of each rank's slice
+};
+
+// Floats [begin, end) of the sum of the arrays at sum->in, and what `finish` says, to `out`.
+void wi_sum_add(weft_sum *sum, const weft_sum_finish *finish, size_t begin, size_t end, float *out);
+// The other ranks' slices, to where the whole sum is wanted.
+void wi_sum_copy_parts(weft_sum *sum, const weft_sum_finish *finish);
+// Whole rows, each on to what follows it.
+void wi_sum_add_rows(weft_sum *sum, const weft_sum_finish *finish, weft_range rows, float *out);
+
+#endif
