@@ -27,6 +27,15 @@ static const wi_choice table[] = {
     {WEFT_TRANSPORT_MPI, WEFT_BCAST, 1, 0, 0, WI_ALGO_LINEAR},
     {WEFT_TRANSPORT_MPI, WEFT_SEND, 1, 0, 0, WI_ALGO_DIRECT},
     {WEFT_TRANSPORT_MPI, WEFT_BARRIER, 1, 0, 0, WI_ALGO_DOUBLING},
+    {WEFT_TRANSPORT_UCX, WEFT_ALLGATHER, 3, 0, 32768, WI_ALGO_DOUBLING},
+    {WEFT_TRANSPORT_UCX, WEFT_ALLGATHER, 5, 32768, 0, WI_ALGO_RING},
+    {WEFT_TRANSPORT_UCX, WEFT_ALLGATHER, 1, 0, 0, WI_ALGO_LINEAR},
+    {WEFT_TRANSPORT_UCX, WEFT_ALLTOALL, 5, 65536, 0, WI_ALGO_PAIRWISE},
+    {WEFT_TRANSPORT_UCX, WEFT_ALLTOALL, 1, 0, 0, WI_ALGO_LINEAR},
+    {WEFT_TRANSPORT_UCX, WEFT_BCAST, 4, 0, 0, WI_ALGO_BINOMIAL},
+    {WEFT_TRANSPORT_UCX, WEFT_BCAST, 1, 0, 0, WI_ALGO_LINEAR},
+    {WEFT_TRANSPORT_UCX, WEFT_SEND, 1, 0, 0, WI_ALGO_DIRECT},
+    {WEFT_TRANSPORT_UCX, WEFT_BARRIER, 1, 0, 0, WI_ALGO_DOUBLING},
 };
 enum { ROWS = sizeof table / sizeof table[0], PIECE_MAX = 64, SHAPES = WEFT_BARRIER + 1, CHANGES_MAX = 16 };
 enum { EDGES_MAX = 1 + 2 * (ROWS + CHANGES_MAX) };
@@ -40,6 +49,8 @@ static const char *const allowed_text[SHAPES] = {"linear, ring or doubling", "li
 static const unsigned allowed[SHAPES] = {1u << WI_ALGO_LINEAR | 1u << WI_ALGO_RING | 1u << WI_ALGO_DOUBLING,
                                          1u << WI_ALGO_LINEAR | 1u << WI_ALGO_PAIRWISE,
                                          1u << WI_ALGO_LINEAR | 1u << WI_ALGO_BINOMIAL, 0, 0};
+
+bool wi_auto_ucx(int nodes) { return nodes > 1; }
 
 const char *wi_algo_name(wi_algo algo) { return algo_names[algo]; }
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "comm/comm_impl.h"
+#include "core/log.h"
 #include "core/plugin.h"
 
 // What each rank tells all others at start. Ranks share memory when they have one kernel, one process namespace and one
@@ -72,6 +73,7 @@ static int find_places(weft_job *job, const introduction *all, int *leader, int 
         wi_place *place = &job->place[i];
         memcpy(place->host, all[i].host, sizeof place->host);
         place->node = first == i ? nodes++ : job->place[first].node;
+        job->nodes = nodes;
         place->seat = 0;
         for (int j = first; j < i; j++) place->seat += job->place[j].node == place->node;
     }
@@ -122,7 +124,7 @@ static weft_status join_board(weft_job *job, const introduction *leader, size_t 
 static weft_status agree_early(weft_job *job, weft_status status, introduction *mine, introduction *all)
 {
     mine->status = status;
-    WEFT_TRY(job->p2p->allgather(mine, sizeof *mine, all));
+    WEFT_TRY(job->boot->allgather(mine, sizeof *mine, all));
     for (int i = 0; i < job->size; i++)
         if (all[i].status < 0)
             return i == job->rank ? status : weft_fail((weft_status)all[i].status, "rank %d could not start", i);
@@ -144,6 +146,25 @@ static weft_status share_board(weft_job *job, introduction *mine, introduction *
     return status;
 }
 
+// Messages by UCX, where all ranks can: where it is asked for, and where ranks are on several hosts and nothing is.
+static weft_status open_ucx(weft_job *job, const weft_job_options *options, introduction *mine, introduction *all)
+{
+    const bool asked = options->transport == WEFT_TRANSPORT_UCX;
+    const weft_plugin *plugin;
+    if (!asked && (options->transport != WEFT_TRANSPORT_AUTO || !wi_auto_ucx(job->nodes))) return WEFT_OK;
+    weft_status status = agree_early(job, weft_plugin_open("ucx", &plugin), mine, all);
+    if (status == WEFT_OK) {
+        const wi_p2p *table = plugin->table;
+        status = table->open(job->boot, &job->rank, &job->size);
+        if (status == WEFT_OK) job->p2p = table;
+    }
+    if (status == WEFT_OK) return WEFT_OK;
+    if (asked) return weft_fail(status, "--transport ucx: %s", weft_error_text());
+    if (job->rank == 0) weft_log_info("messages go over MPI: %s", weft_error_text());
+    weft_error_clear();
+    return WEFT_OK;
+}
+
 weft_status weft_job_open_mpi(const weft_job_options *options, weft_job **out)
 {
     const weft_plugin *plugin;
@@ -154,9 +175,9 @@ weft_status weft_job_open_mpi(const weft_job_options *options, weft_job **out)
     WEFT_TRY(weft_plugin_open("mpi", &plugin));
     weft_job *job = calloc(1, sizeof *job);
     if (!job) return weft_fail(WEFT_NO_MEMORY, "no memory for a job");
-    job->p2p = plugin->table;
+    job->boot = job->p2p = plugin->table;
     job->memory = WI_MEMORY_SHM;
-    WEFT_TRY_GOTO(job->p2p->open(&job->rank, &job->size));
+    WEFT_TRY_GOTO(job->boot->open(NULL, &job->rank, &job->size));
     job->place = calloc((size_t)job->size, sizeof *job->place);
     all = calloc((size_t)job->size, sizeof *all);
     if (!job->place || !all) {
@@ -165,9 +186,10 @@ weft_status weft_job_open_mpi(const weft_job_options *options, weft_job **out)
     }
     introduce(&mine);
     mine.way = hash_way(options);
-    WEFT_TRY_GOTO(job->p2p->allgather(&mine, sizeof mine, all));
+    WEFT_TRY_GOTO(job->boot->allgather(&mine, sizeof mine, all));
     WEFT_TRY_GOTO(share_board(job, &mine, all, &cpus));
     weft_job_options common = common_way(options, all, job->size);
+    WEFT_TRY_GOTO(open_ucx(job, &common, &mine, all));
     WEFT_TRY_GOTO(wi_job_init(job, &common, cpus));
     WEFT_TRY_GOTO(weft_comm_barrier(job->world)); // all seats are taken
     WEFT_TRY_GOTO(wi_watchdog_start(job, &job->watchdog));

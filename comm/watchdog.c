@@ -114,6 +114,18 @@ static int culprit_of(const wi_watchdog *dog, int seat, bool *cycle)
     return at;
 }
 
+// Of a wait that ends at a rank of another host no more is known here than its name.
+static void elsewhere(const weft_job *job, uint32_t waits_for, char *text, size_t capacity)
+{
+    const int rank = (int)waits_for - 1;
+    if (rank < 0 || rank >= job->size)
+        snprintf(text, capacity, "that rank is on another host");
+    else if (job->place[rank].node == job->place[job->rank].node)
+        snprintf(text, capacity, "that rank waits for one on another host");
+    else
+        snprintf(text, capacity, "rank %d is on %s", rank, job->place[rank].host);
+}
+
 static void overdue(wi_watchdog *dog, int seat)
 {
     weft_job *job = dog->job;
@@ -136,7 +148,7 @@ static void overdue(wi_watchdog *dog, int seat)
         else
             snprintf(whose, sizeof whose, "rank %d %s", of->world_rank, does);
     } else {
-        snprintf(whose, sizeof whose, "that rank is on another host");
+        elsewhere(job, wi_load(&mine->waits_for), whose, sizeof whose);
     }
     snprintf(text, sizeof text, "the deadline of %.3g s passed: rank %d %s; %s",
              (double)job->options.deadline_ns * 1e-9, mine->world_rank, what, whose);

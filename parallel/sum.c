@@ -6,8 +6,11 @@
 #include "core/checked.h"
 #include "core/clock.h"
 
-// Up to here adding everything on every rank costs less than a second exchange (measured on two cores of one socket).
-enum { ONE_SHOT_BYTES = 2048, LINE_FLOATS = 16 };
+enum { LINE_FLOATS = 16 };
+
+// Up to here adding everything on every rank costs less than a second exchange: by the bytes of an array where memory
+// is shared (measured on two cores of one socket), by what a rank receives over messages (four hosts over TCP).
+enum { ONE_SHOT_SHARED = 2048, ONE_SHOT_MESSAGES = 32 << 10 };
 
 // A second buffer lets a rank write its next array while a peer still reads the last one. Where arrays are large that
 // saves little, and one buffer stays in the caches that two would fall out of.
@@ -43,6 +46,17 @@ static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 // Arrays of a one-shot stand side by side on whole lines.
 static size_t pitch(size_t count) { return weft_align_up(count, LINE_FLOATS); }
 
+static size_t one_shot_bytes(int ranks, bool shared)
+{
+    return shared || ranks < 2 ? ONE_SHOT_SHARED : ONE_SHOT_MESSAGES / (size_t)(ranks - 1);
+}
+
+static bool shares(const weft_comm *comm)
+{
+    const weft_transport transport = weft_comm_transport(comm);
+    return transport != WEFT_TRANSPORT_MPI && transport != WEFT_TRANSPORT_UCX;
+}
+
 // Slices of whole lines: the slot of an all-to-all is then one array without gaps.
 static size_t slice_for(size_t count, size_t ranks)
 {
@@ -63,11 +77,12 @@ typedef struct {
     weft_channel_spec small, give, share;
 } cut;
 
-static cut cut_of(const weft_sum_spec *spec, int ranks, int arrays)
+static cut cut_of(const weft_sum_spec *spec, int ranks, bool shared, int arrays)
 {
     cut c = {.one_shot = spec->count, .two_shot = spec->kind == WEFT_SUM_TWO_SHOT};
-    if (spec->kind == WEFT_SUM_AUTO && ranks > 1 && c.one_shot > ONE_SHOT_BYTES / sizeof(float)) {
-        c.one_shot = ONE_SHOT_BYTES / sizeof(float);
+    const size_t most = one_shot_bytes(ranks, shared) / sizeof(float);
+    if (spec->kind == WEFT_SUM_AUTO && ranks > 1 && c.one_shot > most) {
+        c.one_shot = most;
         c.two_shot = true;
     }
     if (spec->kind == WEFT_SUM_TWO_SHOT) c.one_shot = 0;
@@ -101,7 +116,7 @@ static int arrays_of(const weft_sum_spec *spec, int ranks)
 size_t weft_sum_bytes(const weft_sum_spec *spec, int ranks, bool shared)
 {
     const int arrays = arrays_of(spec, ranks);
-    const cut c = cut_of(spec, ranks, arrays);
+    const cut c = cut_of(spec, ranks, shared, arrays);
     size_t bytes = 0;
     if (c.one_shot > 0 || !c.two_shot) bytes += weft_channel_bytes(&c.small, ranks, shared) + result_bytes(&c);
     if (!c.two_shot) return bytes;
@@ -163,7 +178,7 @@ weft_status weft_sum_create(weft_comm *comm, const weft_kernels *kernels, const 
     sum->comm = comm;
     sum->times = spec->times;
     WEFT_TRY_GOTO(weft_comm_agree(comm, prepare(sum, spec), NULL));
-    const cut c = cut_of(spec, weft_comm_size(comm), sum->arrays);
+    const cut c = cut_of(spec, weft_comm_size(comm), shares(comm), sum->arrays);
     WEFT_TRY_GOTO(make_channels(sum, &c));
     WEFT_TRY_GOTO(weft_comm_agree(comm, allocate(sum, spec, &c), NULL));
     *out = sum;
@@ -191,7 +206,8 @@ void weft_sum_destroy(weft_sum *sum)
 
 weft_sum_kind weft_sum_kind_of(const weft_sum *sum, size_t count)
 {
-    const bool one_shot = !sum->share || (sum->small && count <= ONE_SHOT_BYTES / sizeof(float));
+    const size_t most = one_shot_bytes(weft_comm_size(sum->comm), shares(sum->comm)) / sizeof(float);
+    const bool one_shot = !sum->share || (sum->small && count <= most);
     return one_shot ? WEFT_SUM_ONE_SHOT : WEFT_SUM_TWO_SHOT;
 }
 
