@@ -20,6 +20,7 @@
 enum { STOP, SIGNALS, PEERS }; // the order of poll's entries
 enum { TICK_MIN_MS = 10, TICK_MAX_MS = 250, GRACE_MS = 1000 };
 
+static const int64_t REMOTE_NS = 300000000;
 static const int64_t AGAIN_NS = 1000000000;
 static const int64_t QUIET_NS = 1000000000; // without a heartbeat for this long, a process is taken for stopped
 
@@ -162,7 +163,11 @@ static void overdue(wi_watchdog *dog, int seat)
         if (!job->threads && culprit >= 0 && culprit != job->seat && dog->fds[PEERS + culprit].fd >= 0)
             syscall(SYS_pidfd_send_signal, dog->fds[PEERS + culprit].fd, SIGKILL, NULL, 0);
     }
-    if (!job->threads) wi_job_end(job, WEFT_DEADLINE, text);
+    if (job->threads) return;
+    // Ranks of other hosts are overdue now as well, and one of them waits for the culprit itself. A launcher ends all
+    // with the first: they shall have told it.
+    if (culprit < 0) weft_clock_sleep_ns(REMOTE_NS);
+    wi_job_end(job, WEFT_DEADLINE, text);
 }
 
 static void check_deadline(wi_watchdog *dog, int seat, int64_t lived_ns)
