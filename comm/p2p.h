@@ -35,7 +35,7 @@ struct wi_p2p {
     // weft_clock_ns. NULL: done requests say as much.
     void (*flush)(int64_t until_ns);
     // The descriptor that becomes readable when there is something to test, for a caller that wants to sleep; -1: there
-    // is something now. NULL: only looking tells.
+    // is something now, and all that is in flight wants a look before the next try. NULL: only looking tells.
     int (*arm)(void);
     // The first peer whose connection broke, a world rank, or -1. NULL: it cannot tell one from another failure.
     int (*lost)(void);

@@ -284,7 +284,8 @@ weft_status wi_p2p_wait(weft_job *job, wi_p2p_ready_fn *ready, void *arg, bool p
         int peer = -1;
         wi_p2p_lock(job);
         bool done = ready(arg, &peer);
-        if (!done && poll % OTHERS_EVERY == OTHERS_EVERY - 1) move_all(job);
+        const wait_length length = length_of(job, poll, began);
+        if (!done && (length == LONG || poll % OTHERS_EVERY == OTHERS_EVERY - 1)) move_all(job);
         status = wi_p2p_state_status(job);
         wi_p2p_unlock(job);
         if (done || status < 0) break;
@@ -292,7 +293,6 @@ weft_status wi_p2p_wait(weft_job *job, wi_p2p_ready_fn *ready, void *arg, bool p
             status = wi_cancelled(job);
             break;
         }
-        const wait_length length = length_of(job, poll, began);
         if (length != BRIEF && told != peer) { // brief waits are nobody's business
             if (told >= 0) wi_wait_leave(job);
             wi_wait_enter(job, peer, patient, record);

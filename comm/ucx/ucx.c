@@ -33,6 +33,7 @@ static struct {
     unsigned char *addresses; // [size] of pitch bytes
     size_t pitch;
     ucx_peer *peers; // [size]
+    bool moved;      // something happened since a caller wanted to sleep
     int lost;        // the first peer whose connection broke, or -1
     char text[64];
 } ucx = {.lost = -1};
@@ -54,6 +55,13 @@ static void note_loss(int peer, ucs_status_t status)
 {
     if (ucx.peers[peer].status == UCS_OK) ucx.peers[peer].status = status;
     if (ucx.lost < 0) ucx.lost = peer;
+}
+
+static bool progress(void)
+{
+    if (!ucp_worker_progress(ucx.worker)) return false;
+    ucx.moved = true;
+    return true;
 }
 
 // Called inside of progress.
@@ -174,8 +182,7 @@ fail:
 static void finish(ucs_status_ptr_t request, int64_t until_ns)
 {
     if (!UCS_PTR_IS_PTR(request)) return;
-    while (ucp_request_check_status(request) == UCS_INPROGRESS && weft_clock_ns() < until_ns)
-        ucp_worker_progress(ucx.worker);
+    while (ucp_request_check_status(request) == UCS_INPROGRESS && weft_clock_ns() < until_ns) progress();
     ucp_request_free(request);
 }
 
@@ -247,7 +254,7 @@ static weft_status ucx_test(wi_request *request, bool *done, size_t *bytes)
     if (!pending) return WEFT_OK;
     ucs_status_t code = look(pending, bytes);
     if (code == UCS_INPROGRESS) {
-        ucp_worker_progress(ucx.worker);
+        progress();
         code = look(pending, bytes);
     }
     const int peer = (int)request->handle[PEER];
@@ -268,7 +275,7 @@ static weft_status ucx_probe(uint32_t tag, bool *found, int *from, size_t *bytes
     ucp_tag_recv_info_t info = {0};
     *found = ucp_tag_probe_nb(ucx.worker, tag, tag_mask, 0, &info) != NULL;
     if (!*found) {
-        ucp_worker_progress(ucx.worker);
+        progress();
         *found = ucp_tag_probe_nb(ucx.worker, tag, tag_mask, 0, &info) != NULL;
     }
     if (!*found) return WEFT_OK;
@@ -277,7 +284,13 @@ static weft_status ucx_probe(uint32_t tag, bool *found, int *from, size_t *bytes
     return WEFT_OK;
 }
 
-static int ucx_arm(void) { return ucp_worker_arm(ucx.worker) == UCS_OK ? ucx.event_fd : -1; }
+// What happened may be what the caller's other messages wait for: it looks at all of them once more before it sleeps.
+static int ucx_arm(void)
+{
+    bool quiet = !progress() && !ucx.moved;
+    ucx.moved = false;
+    return quiet && ucp_worker_arm(ucx.worker) == UCS_OK ? ucx.event_fd : -1;
+}
 
 static int ucx_lost(void) { return ucx.lost; }
 
