@@ -50,8 +50,6 @@ static const unsigned allowed[SHAPES] = {1u << WI_ALGO_LINEAR | 1u << WI_ALGO_RI
                                          1u << WI_ALGO_LINEAR | 1u << WI_ALGO_PAIRWISE,
                                          1u << WI_ALGO_LINEAR | 1u << WI_ALGO_BINOMIAL, 0, 0};
 
-bool wi_auto_ucx(int nodes) { return nodes > 1; }
-
 const char *wi_algo_name(wi_algo algo) { return algo_names[algo]; }
 
 // ---- changes ----

@@ -35,7 +35,7 @@ typedef struct weft_window weft_window;
 // ---- starting and ending --------------------------------------------------------------------------------------------
 
 typedef enum {
-    WEFT_TRANSPORT_AUTO,    // threads or shm where all members share memory, else by the table: ucx or mpi
+    WEFT_TRANSPORT_AUTO,    // threads or shm where all members share memory, else mpi
     WEFT_TRANSPORT_SELF,    // one rank
     WEFT_TRANSPORT_THREADS, // ranks are threads of this process
     WEFT_TRANSPORT_SHM,     // processes of one node

@@ -199,8 +199,6 @@ const char *wi_algo_name(wi_algo algo);
 // checked by wi_algo_check when the job opens.
 wi_algo wi_algo_choose(weft_transport transport, weft_shape shape, size_t bytes, int ranks, const char *changes);
 weft_status wi_algo_check(const char *changes);
-// Do messages of a job on so many hosts go over UCX, where it can be had and no transport is asked for?
-bool wi_auto_ucx(int nodes);
 
 // ---- faults on demand, for tests; nothing in builds without assertions ----
 

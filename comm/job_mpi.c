@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "comm/comm_impl.h"
-#include "core/log.h"
 #include "core/plugin.h"
 
 // What each rank tells all others at start. Ranks share memory when they have one kernel, one process namespace and one
@@ -73,7 +72,6 @@ static int find_places(weft_job *job, const introduction *all, int *leader, int 
         wi_place *place = &job->place[i];
         memcpy(place->host, all[i].host, sizeof place->host);
         place->node = first == i ? nodes++ : job->place[first].node;
-        job->nodes = nodes;
         place->seat = 0;
         for (int j = first; j < i; j++) place->seat += job->place[j].node == place->node;
     }
@@ -146,23 +144,18 @@ static weft_status share_board(weft_job *job, introduction *mine, introduction *
     return status;
 }
 
-// Messages by UCX, where all ranks can: where it is asked for, and where ranks are on several hosts and nothing is.
+// Messages by UCX, where it is asked for: all ranks can, or none does.
 static weft_status open_ucx(weft_job *job, const weft_job_options *options, introduction *mine, introduction *all)
 {
-    const bool asked = options->transport == WEFT_TRANSPORT_UCX;
     const weft_plugin *plugin;
-    if (!asked && (options->transport != WEFT_TRANSPORT_AUTO || !wi_auto_ucx(job->nodes))) return WEFT_OK;
+    if (options->transport != WEFT_TRANSPORT_UCX) return WEFT_OK;
     weft_status status = agree_early(job, weft_plugin_open("ucx", &plugin), mine, all);
     if (status == WEFT_OK) {
         const wi_p2p *table = plugin->table;
         status = table->open(job->boot, &job->rank, &job->size);
         if (status == WEFT_OK) job->p2p = table;
     }
-    if (status == WEFT_OK) return WEFT_OK;
-    if (asked) return weft_fail(status, "--transport ucx: %s", weft_error_text());
-    if (job->rank == 0) weft_log_info("messages go over MPI: %s", weft_error_text());
-    weft_error_clear();
-    return WEFT_OK;
+    return status == WEFT_OK ? WEFT_OK : weft_fail(status, "--transport ucx: %s", weft_error_text());
 }
 
 weft_status weft_job_open_mpi(const weft_job_options *options, weft_job **out)
