@@ -41,9 +41,10 @@ static struct {
 // What a request holds: UCX's own, 0 for what was sent at once, and the peer.
 enum { POINTER, PEER };
 
+// What UCX was told by its variables does not work here.
 static weft_status failed(ucs_status_t code, const char *call)
 {
-    return weft_fail(WEFT_FAILED, "%s: %s", call, ucs_status_string(code));
+    return weft_fail(WEFT_USAGE, "%s: %s", call, ucs_status_string(code));
 }
 
 static weft_status peer_failed(ucs_status_t code, const char *call, int peer)
@@ -108,6 +109,7 @@ static weft_status collect_addresses(ucp_address_t *mine, size_t bytes)
     unsigned char *padded = NULL;
     weft_status status = all ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory for %d ranks", ucx.size);
     WEFT_TRY_GOTO(agree(status));
+    if (!all) goto fail; // for the analyzer: they have agreed on that
     WEFT_TRY_GOTO(ucx.boot->allgather(&length, sizeof length, all));
     for (int i = 0; i < ucx.size; i++)
         if (all[i] > ucx.pitch) ucx.pitch = (size_t)all[i];
@@ -116,6 +118,7 @@ static weft_status collect_addresses(ucp_address_t *mine, size_t bytes)
     if (!padded || !ucx.addresses)
         status = weft_fail(WEFT_NO_MEMORY, "no memory for the UCX addresses of %d ranks", ucx.size);
     WEFT_TRY_GOTO(agree(status));
+    if (!mine || !padded || !ucx.addresses) goto fail;
     memcpy(padded, mine, bytes);
     WEFT_TRY_GOTO(ucx.boot->allgather(padded, ucx.pitch, ucx.addresses));
 fail:
