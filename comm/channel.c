@@ -74,7 +74,7 @@ weft_status weft_channel_create(weft_comm *comm, const weft_channel_spec *spec, 
     weft_status status = weft_comm_agree(comm, check_spec(comm, spec), NULL);
     if (status < 0) return status;
     WEFT_TRY(compare_specs(comm, spec));
-    if (comm->transport == WEFT_TRANSPORT_MPI)
+    if (wi_transport_p2p(comm->transport))
         status = wi_p2p_channel_create(comm, spec, &channel);
     else
         status = wi_shared_channel_create(comm, spec, &channel);

@@ -40,13 +40,14 @@ typedef enum {
     WEFT_TRANSPORT_SELF,    // one rank
     WEFT_TRANSPORT_THREADS, // ranks are threads of this process
     WEFT_TRANSPORT_SHM,     // processes of one node
-    WEFT_TRANSPORT_MPI      // anything that MPI reaches
+    WEFT_TRANSPORT_MPI,     // anything that MPI reaches
+    WEFT_TRANSPORT_UCX      // anything that UCX reaches, where MPI has brought the ranks together
 } weft_transport;
 
 const char *weft_transport_name(weft_transport transport);
 
 typedef struct {
-    weft_transport transport; // AUTO, or SHM or MPI to insist
+    weft_transport transport; // AUTO, or SHM, MPI or UCX to insist
     int64_t deadline_ns;      // how long a rank may wait in one exchange; 0: for ever
     int threads;              // threads a rank spins with, for the waiting policy; 0 means 1
     const char *algorithms;   // changes to the table of algorithms, "allgather:8k-=ring,alltoall:0-=pairwise", or NULL
@@ -116,7 +117,7 @@ weft_status weft_comm_compare(weft_comm *comm, const char *what, const char *tex
 bool weft_comm_has_allreduce(const weft_comm *comm);
 weft_status weft_comm_allreduce_fast(weft_comm *comm, const float *in, float *out, size_t count);
 
-// Moves what is in flight; useful where the transport needs the host's help (mpi). Never blocks. Thread-safe.
+// Moves what is in flight; useful where the transport needs the host's help (mpi, ucx). Never blocks. Thread-safe.
 void weft_comm_progress(weft_comm *comm);
 
 // ---- channels and exchanges -----------------------------------------------------------------------------------------

@@ -42,8 +42,9 @@ struct weft_job {
     bool owns_board; // unmaps it
     int seat;        // mine
     weft_patience patience;
-    bool cpu_each;     // the ranks' spinning threads do not share cpus
-    const wi_p2p *p2p; // NULL when the job has none
+    bool cpu_each;      // the ranks' spinning threads do not share cpus
+    const wi_p2p *boot; // what brought the ranks together; NULL when no launcher did
+    const wi_p2p *p2p;  // what carries messages: the boot, or one that it helped to open
     pthread_mutex_t p2p_lock;
     void *p2p_state; // of p2p_progress.c
     weft_comm *world;
@@ -56,7 +57,8 @@ struct weft_job {
 // the seat and makes the world. `cpus`: how many the ranks of this host share.
 weft_status wi_job_init(weft_job *job, const weft_job_options *options, int cpus);
 void wi_job_fini(weft_job *job);
-weft_status wi_options_check(const weft_job_options *options, bool p2p); // `p2p`: a launcher started the ranks
+weft_status wi_options_check(const weft_job_options *options,
+                             bool launched); // `launched`: a launcher started the ranks
 // A job whose ranks are all on this host: `size` places on node 0, seats in rank order.
 weft_status wi_place_all_here(int size, wi_place **out);
 // Ends the process: one line, told once for the host, then the status's exit code. For threads: cancels all waits.
@@ -147,10 +149,16 @@ size_t wi_shared_channel_bytes(const weft_channel_spec *spec, int ranks);
 weft_status wi_p2p_channel_create(weft_comm *comm, const weft_channel_spec *spec, weft_channel **out);
 size_t wi_p2p_channel_bytes(const weft_channel_spec *spec, int ranks);
 void wi_p2p_progress(weft_job *job);
+static inline bool wi_transport_p2p(weft_transport transport)
+{
+    return transport == WEFT_TRANSPORT_MPI || transport == WEFT_TRANSPORT_UCX;
+}
 // The number of a new group of `comm`'s ranks, from *id on: the next one whose tags no member of `comm` still uses.
 // Collective, blocking.
 weft_status wi_p2p_group_take(weft_comm *comm, uint32_t *id);
-// Before the transport's close: lets what was sent arrive, for a short time, and frees what progress needs. Job-local.
+// Lets what was sent leave, for a short time: before a call that waits for peers and does not move messages.
+void wi_p2p_settle(weft_job *job);
+// Before the transport's close: settles, and frees what progress needs. Job-local.
 void wi_p2p_fini(weft_job *job);
 
 // ---- windows ----

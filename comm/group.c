@@ -31,7 +31,7 @@ int weft_comm_nodes(const weft_comm *comm)
 
 const char *weft_transport_name(weft_transport transport)
 {
-    static const char *const names[] = {"auto", "self", "threads", "shm", "mpi"};
+    static const char *const names[] = {"auto", "self", "threads", "shm", "mpi", "ucx"};
     return names[transport];
 }
 
@@ -68,10 +68,11 @@ static weft_status make_channels(weft_comm *comm, unsigned char *memory)
 static weft_transport choose_transport(const weft_comm *comm)
 {
     const weft_job *job = comm->job;
-    if (job->options.transport == WEFT_TRANSPORT_MPI) return WEFT_TRANSPORT_MPI;
+    const weft_transport messages = job->p2p == job->boot ? WEFT_TRANSPORT_MPI : WEFT_TRANSPORT_UCX;
+    if (wi_transport_p2p(job->options.transport)) return messages;
     if (comm->size == 1) return WEFT_TRANSPORT_SELF;
     if (job->threads && job->memory == WI_MEMORY_HEAP) return WEFT_TRANSPORT_THREADS;
-    return weft_comm_nodes(comm) == 1 ? WEFT_TRANSPORT_SHM : WEFT_TRANSPORT_MPI;
+    return weft_comm_nodes(comm) == 1 ? WEFT_TRANSPORT_SHM : messages;
 }
 
 static weft_status make_group(weft_job *job, weft_comm *parent, const char *name, int size, weft_comm **out)
@@ -100,12 +101,12 @@ weft_status wi_comm_world(weft_job *job, weft_comm **out)
     comm->rank = job->rank;
     comm->id = job->next_comm++;
     comm->transport = choose_transport(comm);
-    if (job->options.transport == WEFT_TRANSPORT_SHM && comm->transport == WEFT_TRANSPORT_MPI) {
+    if (job->options.transport == WEFT_TRANSPORT_SHM && wi_transport_p2p(comm->transport)) {
         status = weft_fail(WEFT_UNSUPPORTED, "--transport shm: the ranks are on %d hosts; leave the flag out",
                            weft_comm_nodes(comm));
         goto fail;
     }
-    WEFT_TRY_GOTO(make_channels(comm, comm->transport == WEFT_TRANSPORT_MPI ? NULL : wi_board_control(job->board)));
+    WEFT_TRY_GOTO(make_channels(comm, wi_transport_p2p(comm->transport) ? NULL : wi_board_control(job->board)));
     *out = comm;
     return WEFT_OK;
 fail:
@@ -149,7 +150,7 @@ weft_status weft_comm_split(weft_comm *parent, int color, int key, const char *n
     WEFT_TRY_GOTO(weft_comm_allgather(parent, &mine, sizeof mine, wishes));
     for (int i = 0; i < parent->size; i++)
         if (wishes[i].next_comm > job->next_comm) job->next_comm = wishes[i].next_comm;
-    if (job->world->transport == WEFT_TRANSPORT_MPI) WEFT_TRY_GOTO(wi_p2p_group_take(parent, &job->next_comm));
+    if (wi_transport_p2p(job->world->transport)) WEFT_TRY_GOTO(wi_p2p_group_take(parent, &job->next_comm));
     uint32_t id = job->next_comm++;
     if (color >= 0) {
         int members = choose_members(wishes, parent->size, color);
@@ -162,7 +163,7 @@ weft_status weft_comm_split(weft_comm *parent, int color, int key, const char *n
         if (comm) {
             comm->id = id;
             comm->transport = choose_transport(comm);
-            if (comm->transport != WEFT_TRANSPORT_MPI) bytes = wi_comm_bytes(members);
+            if (!wi_transport_p2p(comm->transport)) bytes = wi_comm_bytes(members);
         }
     }
     WEFT_TRY_GOTO(weft_comm_agree(parent, status, NULL));
@@ -194,7 +195,7 @@ void weft_comm_destroy(weft_comm *comm)
 bool weft_comm_has_allreduce(const weft_comm *comm)
 {
     const weft_job *job = comm->job;
-    bool whole = job->p2p && job->p2p->allreduce_f32 && comm->size == job->world->size;
+    bool whole = job->boot && job->boot->allreduce_f32 && comm->size == job->world->size;
     for (int r = 0; whole && r < comm->size; r++) whole = comm->world_rank[r] == r;
     return whole;
 }
@@ -205,8 +206,9 @@ weft_status weft_comm_allreduce_fast(weft_comm *comm, const float *in, float *ou
     if (!weft_comm_has_allreduce(comm))
         return weft_fail(WEFT_UNSUPPORTED,
                          "group %s has no all-reduce of a library's own: it needs the world of an MPI job", comm->name);
+    if (job->p2p != job->boot) wi_p2p_settle(comm->job);
     pthread_mutex_lock(&comm->job->p2p_lock);
-    weft_status status = job->p2p->allreduce_f32(in, out, count);
+    weft_status status = job->boot->allreduce_f32(in, out, count);
     pthread_mutex_unlock(&comm->job->p2p_lock);
     return status;
 }

@@ -35,10 +35,11 @@ static int ranks_here(const weft_job *job)
     return count;
 }
 
-weft_status wi_options_check(const weft_job_options *options, bool p2p)
+weft_status wi_options_check(const weft_job_options *options, bool launched)
 {
-    if (options->transport == WEFT_TRANSPORT_MPI && !p2p)
-        return weft_fail(WEFT_USAGE, "--transport mpi: MPI did not start this job; start it with mpirun or srun");
+    if (wi_transport_p2p(options->transport) && !launched)
+        return weft_fail(WEFT_USAGE, "--transport %s: MPI did not start this job; start it with mpirun or srun",
+                         weft_transport_name(options->transport));
     return wi_algo_check(options->algorithms);
 }
 
@@ -53,7 +54,7 @@ weft_status wi_job_init(weft_job *job, const weft_job_options *options, int cpus
     job->cpu_each = ranks_here(job) * threads <= cpus;
     job->patience = weft_patience_make(ranks_here(job) * threads, cpus);
     job->patience.cancel = &job->board->cancel;
-    WEFT_TRY(wi_options_check(options, job->p2p != NULL));
+    WEFT_TRY(wi_options_check(options, job->boot != NULL));
     if (pthread_mutex_init(&job->p2p_lock, NULL) != 0) return weft_fail(WEFT_FAILED, "cannot make a lock");
     if (!job->threads) wi_seat_take(job->board, job->seat, job->rank);
     weft_log_set_rank(job->rank);
@@ -109,13 +110,14 @@ void weft_job_close(weft_job *job)
     wi_seat_leave(job->board, job->seat);
     wi_watchdog_stop(job->watchdog);
     if (job->p2p) job->p2p->close();
+    if (job->boot && job->boot != job->p2p) job->boot->close();
     wi_job_fini(job);
     free(job);
 }
 
 weft_comm *weft_job_world(weft_job *job) { return job->world; }
 
-bool weft_job_launcher_mpi(const weft_job *job) { return job->p2p != NULL; }
+bool weft_job_launcher_mpi(const weft_job *job) { return job->boot != NULL; }
 
 bool weft_job_cpu_each(const weft_job *job) { return job->cpu_each; }
 

@@ -122,7 +122,7 @@ static weft_status join_board(weft_job *job, const introduction *leader, size_t 
 static weft_status agree_early(weft_job *job, weft_status status, introduction *mine, introduction *all)
 {
     mine->status = status;
-    WEFT_TRY(job->p2p->allgather(mine, sizeof *mine, all));
+    WEFT_TRY(job->boot->allgather(mine, sizeof *mine, all));
     for (int i = 0; i < job->size; i++)
         if (all[i].status < 0)
             return i == job->rank ? status : weft_fail((weft_status)all[i].status, "rank %d could not start", i);
@@ -144,6 +144,20 @@ static weft_status share_board(weft_job *job, introduction *mine, introduction *
     return status;
 }
 
+// Messages by UCX, where it is asked for: all ranks can, or none does.
+static weft_status open_ucx(weft_job *job, const weft_job_options *options, introduction *mine, introduction *all)
+{
+    const weft_plugin *plugin;
+    if (options->transport != WEFT_TRANSPORT_UCX) return WEFT_OK;
+    weft_status status = agree_early(job, weft_plugin_open("ucx", &plugin), mine, all);
+    if (status == WEFT_OK) {
+        const wi_p2p *table = plugin->table;
+        status = table->open(job->boot, &job->rank, &job->size);
+        if (status == WEFT_OK) job->p2p = table;
+    }
+    return status == WEFT_OK ? WEFT_OK : weft_fail(status, "--transport ucx: %s", weft_error_text());
+}
+
 weft_status weft_job_open_mpi(const weft_job_options *options, weft_job **out)
 {
     const weft_plugin *plugin;
@@ -154,9 +168,9 @@ weft_status weft_job_open_mpi(const weft_job_options *options, weft_job **out)
     WEFT_TRY(weft_plugin_open("mpi", &plugin));
     weft_job *job = calloc(1, sizeof *job);
     if (!job) return weft_fail(WEFT_NO_MEMORY, "no memory for a job");
-    job->p2p = plugin->table;
+    job->boot = job->p2p = plugin->table;
     job->memory = WI_MEMORY_SHM;
-    WEFT_TRY_GOTO(job->p2p->open(&job->rank, &job->size));
+    WEFT_TRY_GOTO(job->boot->open(NULL, &job->rank, &job->size));
     job->place = calloc((size_t)job->size, sizeof *job->place);
     all = calloc((size_t)job->size, sizeof *all);
     if (!job->place || !all) {
@@ -165,9 +179,10 @@ weft_status weft_job_open_mpi(const weft_job_options *options, weft_job **out)
     }
     introduce(&mine);
     mine.way = hash_way(options);
-    WEFT_TRY_GOTO(job->p2p->allgather(&mine, sizeof mine, all));
+    WEFT_TRY_GOTO(job->boot->allgather(&mine, sizeof mine, all));
     WEFT_TRY_GOTO(share_board(job, &mine, all, &cpus));
     weft_job_options common = common_way(options, all, job->size);
+    WEFT_TRY_GOTO(open_ucx(job, &common, &mine, all));
     WEFT_TRY_GOTO(wi_job_init(job, &common, cpus));
     WEFT_TRY_GOTO(weft_comm_barrier(job->world)); // all seats are taken
     WEFT_TRY_GOTO(wi_watchdog_start(job, &job->watchdog));

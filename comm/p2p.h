@@ -1,4 +1,4 @@
-// What a point-to-point transport offers: MPI now, UCX later. comm/ builds every collective on these few calls, so that
+// What a point-to-point transport offers: MPI and UCX. comm/ builds every collective on these few calls, so that
 // a new transport is one table. Ranks here are world ranks. Calls come from any thread, one at a time (comm/ holds a
 // lock).
 #ifndef WEFT_COMM_P2P_H
@@ -14,11 +14,14 @@ typedef struct {
     uint64_t handle[2]; // the transport's own
 } wi_request;
 
-typedef struct {
+typedef struct wi_p2p wi_p2p;
+struct wi_p2p {
     const char *name;
-    // Joins the ranks that the launcher started. Blocking, once a process.
-    weft_status (*open)(int *rank, int *size);
-    // Start-up only: blocking, over all ranks, equal sizes.
+    // Joins the ranks that the launcher started. Collective, blocking, once a process. `boot`: a table that is open and
+    // brings the ranks together, which then *rank and *size say already; NULL where this one does that itself. It fails
+    // on all ranks or on none.
+    weft_status (*open)(const wi_p2p *boot, int *rank, int *size);
+    // Start-up only: blocking, over all ranks, equal sizes. NULL where a boot is needed.
     weft_status (*allgather)(const void *mine, size_t bytes, void *all);
     // Never block. `data` stays the caller's and must stay alive until the request is done. Messages between two ranks
     // with one tag arrive in the order sent.
@@ -28,12 +31,21 @@ typedef struct {
     weft_status (*test)(wi_request *request, bool *done, size_t *bytes);
     // Is a message with this tag waiting, from anybody? Does not take it.
     weft_status (*probe)(uint32_t tag, bool *found, int *from, size_t *bytes);
+    // Blocks until what was sent is in the peers' hands or the network's, at the latest until that time of
+    // weft_clock_ns. NULL: done requests say as much.
+    void (*flush)(int64_t until_ns);
+    // The descriptor that becomes readable when there is something to test, for a caller that wants to sleep; -1: there
+    // is something now, and all that is in flight wants a look before the next try. NULL: only looking tells.
+    int (*arm)(void);
+    // The first peer whose connection broke, a world rank, or -1. NULL: it cannot tell one from another failure.
+    int (*lost)(void);
     // MPI's own sum over the world, blocking; NULL when the transport has none.
     weft_status (*allreduce_f32)(const float *in, float *out, size_t count);
     uint32_t tag_bits;             // tags are below 2^tag_bits; at least 22
     const char *(*describe)(void); // "Open MPI 4.1.4 (MPI 3.1), thread level multiple"
-    // Collective, blocking, once: nothing works after it. Not called when the job ends by failure.
+    // Collective, blocking, once: nothing works after it. Its boot is closed later. Not called when the job ends by
+    // failure.
     void (*close)(void);
-} wi_p2p;
+};
 
 #endif

@@ -5,6 +5,10 @@
 // The tag says channel and exchange (modulo 32, the largest depth). So one tag is never used by two exchanges that are
 // in flight on one rank, and messages of one pair and tag arrive in the order of the schedule. Sizes travel with the
 // messages: receivers know only what fits.
+//
+// Several blocks that go to one peer at a time go as one message where blocks are small: for them a message costs more
+// than a copy. Such a pack begins with the sizes of its blocks, and peers' blocks are read where they came to lie in
+// it.
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,9 +18,13 @@
 
 typedef struct {
     int peer;  // world rank
-    int block; // see algorithms.h
+    int block; // the first, see algorithms.h
+    int count; // blocks; more than one: a pack
     int after; // receives that must be done before this one is sent
+    size_t at; // ALLGATHER: where a pack lies in the buffer's packs
 } message;
+
+enum { PACK_BLOCK_MAX = 64 << 10 }; // channels of larger blocks send each by itself
 
 typedef struct p2p_channel p2p_channel;
 
@@ -24,6 +32,7 @@ typedef struct {
     wi_p2p_task task; // linked while a message is under way
     p2p_channel *channel;
     unsigned char *own;         // the slot; NULL where this rank gives nothing
+    unsigned char *packs;       // packs that come and go
     unsigned char *blocks;      // where peers' blocks land; ALLGATHER: mine among them
     const unsigned char **view; // [size]
     size_t *bytes;              // [size] of the blocks
@@ -41,6 +50,7 @@ struct p2p_channel {
     int receives, sends;
     message *receive, *send;
     size_t pitch; // between blocks; 0 where there is but one
+    size_t packs; // bytes of all packs of a buffer
     unsigned char *memory;
     const unsigned char **views;
     size_t *counts;
@@ -77,6 +87,48 @@ static buffer *buffer_of(p2p_channel *channel, const weft_exchange *exchange)
 
 static uint32_t tag_of(const buffer *use) { return use->channel->tag | use->number % (1u << WI_P2P_TAG_LOW); }
 
+// The sizes of a pack's blocks stand before them.
+static size_t head_bytes(int count) { return weft_align_up((size_t)count * sizeof(uint32_t), 64); }
+
+static size_t pack_room(const p2p_channel *channel, int count)
+{
+    return head_bytes(count) + (size_t)count * channel->pitch;
+}
+
+static size_t pack(buffer *use, const message *send)
+{
+    const int size = use->channel->base.comm->size;
+    unsigned char *to = use->packs + send->at;
+    size_t at = head_bytes(send->count);
+    for (int i = 0; i < send->count; i++) {
+        const int block = (send->block + i) % size;
+        const uint32_t bytes = (uint32_t)use->bytes[block];
+        memcpy(to + (size_t)i * sizeof bytes, &bytes, sizeof bytes);
+        memcpy(to + at, use->view[block], bytes);
+        at = weft_align_up(at + bytes, 64);
+    }
+    return at;
+}
+
+static weft_status unpack(buffer *use, const message *receive, size_t length)
+{
+    const weft_channel *base = &use->channel->base;
+    unsigned char *from = use->packs + receive->at;
+    size_t at = head_bytes(receive->count);
+    for (int i = 0; length >= at && i < receive->count; i++) {
+        const int block = (receive->block + i) % base->comm->size;
+        uint32_t bytes;
+        memcpy(&bytes, from + (size_t)i * sizeof bytes, sizeof bytes);
+        if (bytes > base->spec.bytes || at + bytes > length) break;
+        use->view[block] = from + at;
+        use->bytes[block] = bytes;
+        at = weft_align_up(at + bytes, 64);
+    }
+    if (at == length) return WEFT_OK;
+    return weft_fail(WEFT_INTERNAL, "channel %s: rank %d sent %zu bytes that are no pack of %d blocks", base->name,
+                     receive->peer, length, receive->count);
+}
+
 static weft_status begin_send(buffer *use, int index)
 {
     const p2p_channel *channel = use->channel;
@@ -87,6 +139,10 @@ static weft_status begin_send(buffer *use, int index)
         bytes = use->give[send->block];
         at = use->offset[send->block];
         data = use->own;
+    } else if (send->count > 1) {
+        bytes = pack(use, send);
+        at = send->at;
+        data = use->packs;
     }
     return channel->job->p2p->send(send->peer, tag_of(use), data ? data + at : NULL, bytes, &use->send[index]);
 }
@@ -96,7 +152,19 @@ static weft_status post_receive(buffer *use, int index)
     const p2p_channel *channel = use->channel;
     const message *receive = &channel->receive[index];
     unsigned char *data = use->blocks ? use->blocks + (size_t)receive->block * channel->pitch : NULL;
-    return channel->job->p2p->recv(receive->peer, tag_of(use), data, channel->base.spec.bytes, &use->recv[index]);
+    size_t capacity = channel->base.spec.bytes;
+    if (receive->count > 1) {
+        data = use->packs + receive->at;
+        capacity = pack_room(channel, receive->count);
+    }
+    return channel->job->p2p->recv(receive->peer, tag_of(use), data, capacity, &use->recv[index]);
+}
+
+static weft_status take(buffer *use, const message *receive, size_t bytes)
+{
+    if (receive->count > 1) return unpack(use, receive, bytes);
+    use->bytes[receive->block] = bytes;
+    return WEFT_OK;
 }
 
 static weft_status begin_sends(buffer *use)
@@ -124,7 +192,7 @@ static weft_status look(buffer *use)
         size_t bytes = 0;
         WEFT_TRY(p2p->test(&use->recv[use->received], &done, &bytes));
         if (!done) break;
-        use->bytes[channel->receive[use->received].block] = bytes;
+        WEFT_TRY(take(use, &channel->receive[use->received], bytes));
         use->received++;
     }
     WEFT_TRY(begin_sends(use));
@@ -258,21 +326,41 @@ static const wi_channel_ops p2p_ops = {p2p_acquire, p2p_begin, p2p_end, p2p_read
 
 // ---- making one ----
 
+// Adds the messages of one step in one direction: a pack, or one for each block.
+static int add_messages(p2p_channel *channel, message *to, message one, int count, bool packs)
+{
+    const int size = channel->base.comm->size, block = one.block;
+    one.count = packs ? count : 1;
+    if (packs && count > 1) {
+        one.at = channel->packs;
+        channel->packs += pack_room(channel, count);
+    }
+    for (int i = 0; i < count; i += one.count) {
+        one.block = (block + i) % size;
+        *to++ = one;
+    }
+    return (count + one.count - 1) / one.count;
+}
+
 // No schedule gives a rank more than `size` messages each way.
 static void plan(p2p_channel *channel, wi_algo algo)
 {
     const weft_comm *comm = channel->base.comm;
     const weft_channel_spec *spec = &channel->base.spec;
-    int steps = wi_algo_steps(algo, spec->shape, comm->size);
+    const int steps = wi_algo_steps(algo, spec->shape, comm->size);
+    const bool packs = spec->shape == WEFT_ALLGATHER && spec->bytes <= PACK_BLOCK_MAX;
     for (int i = 0; i < steps; i++) {
         wi_step step = wi_algo_step(algo, spec->shape, comm->rank, comm->size, spec->from, spec->to, i);
-        int after = wi_algo_chained(algo) ? channel->receives : 0;
-        for (int j = 0; step.send_to >= 0 && j < step.send_count; j++)
-            channel->send[channel->sends++] =
-                (message){comm->world_rank[step.send_to], (step.send_first + j) % comm->size, after};
-        for (int j = 0; step.recv_from >= 0 && j < step.recv_count; j++)
-            channel->receive[channel->receives++] =
-                (message){comm->world_rank[step.recv_from], (step.recv_first + j) % comm->size, 0};
+        if (step.send_to >= 0) {
+            message send = {.peer = comm->world_rank[step.send_to], .block = step.send_first};
+            send.after = wi_algo_chained(algo) ? channel->receives : 0;
+            channel->sends += add_messages(channel, channel->send + channel->sends, send, step.send_count, packs);
+        }
+        if (step.recv_from >= 0) {
+            message receive = {.peer = comm->world_rank[step.recv_from], .block = step.recv_first};
+            channel->receives +=
+                add_messages(channel, channel->receive + channel->receives, receive, step.recv_count, packs);
+        }
     }
 }
 
@@ -289,12 +377,15 @@ static bool buffer_bytes(const weft_channel_spec *spec, size_t ranks, bool takes
 
 static size_t pitch_of(const weft_channel_spec *spec) { return weft_align_up(spec->bytes ? spec->bytes : 1, 64); }
 
+// With all packs that an algorithm may want: it is not known here.
 size_t wi_p2p_channel_bytes(const weft_channel_spec *spec, int ranks)
 {
-    const size_t depth = (size_t)(spec->depth ? spec->depth : 2);
+    const size_t depth = (size_t)(spec->depth ? spec->depth : 2), size = (size_t)ranks;
     size_t each, total;
-    return buffer_bytes(spec, (size_t)ranks, true, pitch_of(spec), &each) && weft_size_mul(each, depth, &total) ? total
-                                                                                                                : 0;
+    if (!buffer_bytes(spec, size, true, pitch_of(spec), &each)) return 0;
+    if (spec->shape == WEFT_ALLGATHER && spec->bytes <= PACK_BLOCK_MAX && ranks > 2)
+        each += 2 * (size - 2) * (pitch_of(spec) + 64);
+    return weft_size_mul(each, depth, &total) ? total : 0;
 }
 
 static void place_buffer(p2p_channel *channel, buffer *use, unsigned char *memory, size_t pitch)
@@ -305,6 +396,7 @@ static void place_buffer(p2p_channel *channel, buffer *use, unsigned char *memor
     use->task.move = move_buffer;
     if (base->spec.shape == WEFT_BARRIER || !memory) return;
     use->blocks = base->spec.shape == WEFT_ALLTOALL ? memory + size * pitch : memory;
+    use->packs = memory + size * pitch; // of an ALLGATHER only
     if (base->spec.shape == WEFT_ALLTOALL)
         use->own = memory;
     else if (wi_channel_gives(base, base->comm->rank))
@@ -320,9 +412,9 @@ static weft_status make_buffers(p2p_channel *channel)
     const size_t pitch = pitch_of(&base->spec);
     const int rank = base->comm->rank;
     const bool takes_part = wi_channel_gives(base, rank) || wi_channel_takes(base, rank);
-    if (base->spec.shape == WEFT_ALLGATHER || base->spec.shape == WEFT_ALLTOALL) channel->pitch = pitch;
     if (base->spec.shape == WEFT_ALLTOALL) base->stride = pitch;
-    if (!buffer_bytes(&base->spec, size, takes_part, pitch, &each) || !weft_size_mul(each, depth, &total))
+    if (!buffer_bytes(&base->spec, size, takes_part, pitch, &each) || !weft_size_add(each, channel->packs, &each) ||
+        !weft_size_mul(each, depth, &total))
         return weft_fail(WEFT_OVERFLOW, "channel %s: %zu bytes, depth %zu for %zu ranks is more than an address space",
                          base->name, base->spec.bytes, depth, size);
     void *memory = NULL;
@@ -360,6 +452,7 @@ static weft_status make(weft_comm *comm, p2p_channel *channel)
     channel->send = calloc((size_t)comm->size, sizeof *channel->send);
     if (!channel->receive || !channel->send)
         return weft_fail(WEFT_NO_MEMORY, "no memory for channel %s of %d ranks", base->name, comm->size);
+    if (base->spec.shape == WEFT_ALLGATHER || base->spec.shape == WEFT_ALLTOALL) channel->pitch = pitch_of(&base->spec);
     plan(channel, algo);
     return make_buffers(channel);
 }

@@ -1,5 +1,6 @@
 // Progress over a point-to-point transport: a list of what is in flight, and the waits that keep it moving. A rank that
 // waits on one channel must move the others too: a peer may need what this rank has yet to pass on.
+#include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,10 @@ enum {
     OTHERS_EVERY = 4, // polls of a wait between two looks at all that is in flight
 };
 static const int64_t sleep_first_ns = 10000, sleep_last_ns = 200000;
-static const int64_t fini_ns = 2000000000; // peers that still want something take it within a moment
+static const int64_t brief_ns = 30000, yield_ns = 100000; // a longer wait may as well sleep
+enum { ARMED_MS = 50 };
+static const int grace_ms = 1000;
+static const int64_t settle_ns = 2000000000; // peers that still want something take it within a moment
 
 struct wi_p2p_state {
     wi_p2p_task *tasks;
@@ -59,12 +63,27 @@ weft_status wi_p2p_state_status(weft_job *job)
     return state->status < 0 ? weft_fail(state->status, "%s", state->text) : WEFT_OK;
 }
 
+// The connection to a peer broke. Nobody can be agreed with any more: every host tells it and ends. The watchdog knows
+// more of a rank of its own host, and a launcher that ends the job may be about to say so.
+static void peer_lost(weft_job *job, int peer, const char *text)
+{
+    const wi_place *place = &job->place[peer];
+    char verdict[WI_VERDICT_MAX];
+    if (place->node == job->place[job->rank].node)
+        for (int waited = 0; waited < grace_ms && wi_verdict_status(job->board) == WEFT_OK; waited += 5)
+            weft_clock_sleep_ns(5000000);
+    snprintf(verdict, sizeof verdict, "rank %d on %s was lost: %s", peer, place->host, text);
+    wi_job_end(job, WEFT_LOST, verdict);
+}
+
 weft_status wi_p2p_keep(weft_job *job, weft_status status)
 {
     wi_p2p_state *state = job->p2p_state;
     if (status < 0 && state->status == WEFT_OK) {
+        const int lost = job->p2p->lost ? job->p2p->lost() : -1;
         state->status = status;
         snprintf(state->text, sizeof state->text, "%s", weft_error_text());
+        if (lost >= 0) peer_lost(job, lost, state->text);
     }
     return status;
 }
@@ -105,15 +124,25 @@ static bool sends_left(const wi_p2p_state *state)
     return false;
 }
 
-void wi_p2p_fini(weft_job *job)
+void wi_p2p_settle(weft_job *job)
 {
     wi_p2p_state *state = job->p2p_state;
-    if (!state) return;
-    int64_t end = weft_clock_ns() + fini_ns;
+    if (!state || !sends_left(state)) return;
+    int64_t end = weft_clock_ns() + settle_ns;
     while (sends_left(state) && state->status == WEFT_OK && !wi_load(&job->board->cancel) && weft_clock_ns() < end) {
         wi_p2p_progress(job);
         sched_yield();
     }
+    wi_p2p_lock(job);
+    if (job->p2p->flush && state->status == WEFT_OK) job->p2p->flush(end);
+    wi_p2p_unlock(job);
+}
+
+void wi_p2p_fini(weft_job *job)
+{
+    wi_p2p_state *state = job->p2p_state;
+    if (!state) return;
+    wi_p2p_settle(job);
     // What is still in flight belongs to the transport: freeing it would let messages land in freed memory.
     if (state->tasks) return;
     free(state);
@@ -203,22 +232,51 @@ static void pause_cpu(void)
 #endif
 }
 
-// The time between two polls: nothing at first, at last as much as the transport can stand.
-static void pass_time(const weft_patience *patience, int64_t poll, int64_t *sleep_ns)
+// Sleeps until the transport has something, or for a moment: what ends a job may come by another way.
+static void sleep_on(weft_job *job, int64_t *sleep_ns)
 {
-    if (poll < patience->spins) {
-        pause_cpu();
-    } else if (poll < (int64_t)patience->spins + patience->yields) {
-        sched_yield();
-    } else {
+    struct pollfd event = {.events = POLLIN};
+    if (!job->p2p->arm) {
         weft_clock_sleep_ns(*sleep_ns);
         if (*sleep_ns < sleep_last_ns) *sleep_ns *= 2;
         if (*sleep_ns > sleep_last_ns) *sleep_ns = sleep_last_ns;
+        return;
     }
+    wi_p2p_lock(job);
+    event.fd = job->p2p->arm();
+    wi_p2p_unlock(job);
+    if (event.fd >= 0) poll(&event, 1, ARMED_MS);
+}
+
+// Polls of a transport that can be slept on may be system calls, and sleeps are polls of theirs: there time decides how
+// long a wait has been, and elsewhere the number of polls.
+typedef enum { BRIEF, LONGER, LONG } wait_length;
+
+static wait_length length_of(const weft_job *job, int64_t polls, int64_t began)
+{
+    const weft_patience *patience = &job->patience;
+    if (job->p2p->arm) {
+        const int64_t waited = weft_clock_ns() - began;
+        return waited < brief_ns ? BRIEF : waited < yield_ns ? LONGER : LONG;
+    }
+    if (polls < patience->spins) return BRIEF;
+    return polls < (int64_t)patience->spins + patience->yields ? LONGER : LONG;
+}
+
+// The time between two polls: nothing at first, at last as much as the transport can stand.
+static void pass_time(weft_job *job, wait_length length, int64_t *sleep_ns)
+{
+    if (length == LONG)
+        sleep_on(job, sleep_ns);
+    else if (length == LONGER || job->p2p->arm)
+        sched_yield(); // keeps no core from a rank that has work
+    else
+        pause_cpu();
 }
 
 weft_status wi_p2p_wait(weft_job *job, wi_p2p_ready_fn *ready, void *arg, bool patient, uint32_t record)
 {
+    const int64_t began = weft_clock_ns();
     int64_t sleep_ns = sleep_first_ns;
     int told = -1;
     weft_status status;
@@ -226,7 +284,8 @@ weft_status wi_p2p_wait(weft_job *job, wi_p2p_ready_fn *ready, void *arg, bool p
         int peer = -1;
         wi_p2p_lock(job);
         bool done = ready(arg, &peer);
-        if (!done && poll % OTHERS_EVERY == OTHERS_EVERY - 1) move_all(job);
+        const wait_length length = length_of(job, poll, began);
+        if (!done && (length == LONG || poll % OTHERS_EVERY == OTHERS_EVERY - 1)) move_all(job);
         status = wi_p2p_state_status(job);
         wi_p2p_unlock(job);
         if (done || status < 0) break;
@@ -234,13 +293,12 @@ weft_status wi_p2p_wait(weft_job *job, wi_p2p_ready_fn *ready, void *arg, bool p
             status = wi_cancelled(job);
             break;
         }
-        // Short waits are nobody's business.
-        if (poll >= job->patience.spins && told != peer) {
+        if (length != BRIEF && told != peer) { // brief waits are nobody's business
             if (told >= 0) wi_wait_leave(job);
             wi_wait_enter(job, peer, patient, record);
             told = peer;
         }
-        pass_time(&job->patience, poll, &sleep_ns);
+        pass_time(job, length, &sleep_ns);
     }
     if (told >= 0) wi_wait_leave(job);
     return status;

@@ -20,6 +20,7 @@
 enum { STOP, SIGNALS, PEERS }; // the order of poll's entries
 enum { TICK_MIN_MS = 10, TICK_MAX_MS = 250, GRACE_MS = 1000 };
 
+static const int64_t REMOTE_NS = 300000000;
 static const int64_t AGAIN_NS = 1000000000;
 static const int64_t QUIET_NS = 1000000000; // without a heartbeat for this long, a process is taken for stopped
 
@@ -114,6 +115,18 @@ static int culprit_of(const wi_watchdog *dog, int seat, bool *cycle)
     return at;
 }
 
+// Of a wait that ends at a rank of another host no more is known here than its name.
+static void elsewhere(const weft_job *job, uint32_t waits_for, char *text, size_t capacity)
+{
+    const int rank = (int)waits_for - 1;
+    if (rank < 0 || rank >= job->size)
+        snprintf(text, capacity, "that rank is on another host");
+    else if (job->place[rank].node == job->place[job->rank].node)
+        snprintf(text, capacity, "that rank waits for one on another host");
+    else
+        snprintf(text, capacity, "rank %d is on %s", rank, job->place[rank].host);
+}
+
 static void overdue(wi_watchdog *dog, int seat)
 {
     weft_job *job = dog->job;
@@ -136,7 +149,7 @@ static void overdue(wi_watchdog *dog, int seat)
         else
             snprintf(whose, sizeof whose, "rank %d %s", of->world_rank, does);
     } else {
-        snprintf(whose, sizeof whose, "that rank is on another host");
+        elsewhere(job, wi_load(&mine->waits_for), whose, sizeof whose);
     }
     snprintf(text, sizeof text, "the deadline of %.3g s passed: rank %d %s; %s",
              (double)job->options.deadline_ns * 1e-9, mine->world_rank, what, whose);
@@ -150,7 +163,11 @@ static void overdue(wi_watchdog *dog, int seat)
         if (!job->threads && culprit >= 0 && culprit != job->seat && dog->fds[PEERS + culprit].fd >= 0)
             syscall(SYS_pidfd_send_signal, dog->fds[PEERS + culprit].fd, SIGKILL, NULL, 0);
     }
-    if (!job->threads) wi_job_end(job, WEFT_DEADLINE, text);
+    if (job->threads) return;
+    // Ranks of other hosts are overdue now as well, and one of them waits for the culprit itself. A launcher ends all
+    // with the first: they shall have told it.
+    if (culprit < 0) weft_clock_sleep_ns(REMOTE_NS);
+    wi_job_end(job, WEFT_DEADLINE, text);
 }
 
 static void check_deadline(wi_watchdog *dog, int seat, int64_t lived_ns)

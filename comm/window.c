@@ -11,7 +11,7 @@ weft_status weft_window_create(weft_comm *comm, size_t bytes, const char *name, 
     if (range[0] != -range[1])
         return weft_fail(WEFT_MISMATCH, "window %s: the ranks ask for %lld to %lld bytes", name, -(long long)range[1],
                          (long long)range[0]);
-    if (comm->transport == WEFT_TRANSPORT_MPI)
+    if (wi_transport_p2p(comm->transport))
         status = wi_p2p_window_create(comm, bytes, &window);
     else
         status = wi_shared_window_create(comm, bytes, &window);

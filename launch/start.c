@@ -11,7 +11,8 @@ extern char **environ;
 
 static weft_job_options job_options(const wi_common *common)
 {
-    static const weft_transport transports[] = {WEFT_TRANSPORT_AUTO, WEFT_TRANSPORT_SHM, WEFT_TRANSPORT_MPI};
+    static const weft_transport transports[] = {WEFT_TRANSPORT_AUTO, WEFT_TRANSPORT_SHM, WEFT_TRANSPORT_MPI,
+                                                WEFT_TRANSPORT_UCX};
     return (weft_job_options){.transport = transports[common->transport],
                               .deadline_ns = (int64_t)(common->deadline * 1e9),
                               .threads = (int)common->threads,
@@ -42,9 +43,11 @@ weft_status wi_start_here(const wi_line *line, weft_job **job, int *exit_code)
     const wi_common *common = &line->common;
     weft_job_options options = job_options(common);
     *job = NULL;
-    if (options.transport == WEFT_TRANSPORT_MPI)
-        return weft_fail(WEFT_USAGE, "--transport mpi: MPI's ranks are started by mpirun or srun, as in mpirun -np 2 "
-                                     "weft doctor; leave the flag out here");
+    if (options.transport == WEFT_TRANSPORT_MPI || options.transport == WEFT_TRANSPORT_UCX)
+        return weft_fail(WEFT_USAGE,
+                         "--transport %s: its ranks are started by mpirun or srun, as in mpirun -np 2 weft doctor; "
+                         "leave the flag out here",
+                         weft_transport_name(options.transport));
     if (common->ranks > 0) {
         WEFT_TRY(weft_job_open_local(&options, (int)common->ranks, job, exit_code));
         if (!*job) return WEFT_OK;

@@ -5,8 +5,9 @@
 #include "core/clock.h"
 #include "parallel/sum_impl.h"
 
-// Up to here adding everything on every rank costs less than a second exchange (measured on two cores of one socket).
-enum { ONE_SHOT_BYTES = 2048 };
+// Up to here adding everything on every rank costs less than a second exchange: by the bytes of an array where memory
+// is shared (measured on two cores of one socket), by what a rank receives over messages (four hosts over TCP).
+enum { ONE_SHOT_SHARED = 2048, ONE_SHOT_MESSAGES = 32 << 10 };
 
 // A second buffer lets a rank write its next array while a peer still reads the last one. Where arrays are large that
 // saves little, and one buffer stays in the caches that two would fall out of.
@@ -17,6 +18,17 @@ static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 // Arrays of a one-shot stand side by side on whole lines.
 static size_t pitch(size_t count) { return weft_align_up(count, WI_LINE_FLOATS); }
+
+static size_t one_shot_bytes(int ranks, bool shared)
+{
+    return shared || ranks < 2 ? ONE_SHOT_SHARED : ONE_SHOT_MESSAGES / (size_t)(ranks - 1);
+}
+
+static bool shares(const weft_comm *comm)
+{
+    const weft_transport transport = weft_comm_transport(comm);
+    return transport != WEFT_TRANSPORT_MPI && transport != WEFT_TRANSPORT_UCX;
+}
 
 // Slices of whole lines: the slot of an all-to-all is then one array without gaps.
 static size_t slice_for(size_t count, size_t ranks)
@@ -41,9 +53,10 @@ typedef struct {
 
 static int depth_for(size_t floats) { return floats * sizeof(float) >= ONE_BUFFER_BYTES ? 1 : 2; }
 
-static cut cut_of(const weft_sum_spec *spec, int ranks, int arrays)
+static cut cut_of(const weft_sum_spec *spec, int ranks, bool shared, int arrays)
 {
-    const size_t few = ONE_SHOT_BYTES / sizeof(float), from = (size_t)weft_rows_dealt_from(ranks) * spec->width;
+    const size_t few = one_shot_bytes(ranks, shared) / sizeof(float);
+    const size_t from = (size_t)weft_rows_dealt_from(ranks) * spec->width;
     const bool deals = spec->width > 0 && spec->kind == WEFT_SUM_AUTO && ranks > 1 && spec->count >= from;
     const size_t plain = deals ? from - spec->width : spec->count; // floats of a sum that is not dealt, at most
     cut c = {.one_shot = spec->kind == WEFT_SUM_TWO_SHOT ? 0 : plain, .dealt_from = deals ? from : SIZE_MAX};
@@ -86,7 +99,7 @@ static int arrays_of(const weft_sum_spec *spec, int ranks)
 size_t weft_sum_bytes(const weft_sum_spec *spec, int ranks, bool shared)
 {
     const int arrays = arrays_of(spec, ranks);
-    const cut c = cut_of(spec, ranks, arrays);
+    const cut c = cut_of(spec, ranks, shared, arrays);
     size_t bytes = 0;
     if (c.small_used) bytes += weft_channel_bytes(&c.small, ranks, shared) + result_bytes(&c);
     if (c.give_used) bytes += (size_t)arrays * weft_channel_bytes(&c.give, ranks, shared);
@@ -150,7 +163,7 @@ weft_status weft_sum_create(weft_comm *comm, const weft_kernels *kernels, const 
     sum->times = spec->times;
     sum->width = spec->width;
     WEFT_TRY_GOTO(weft_comm_agree(comm, prepare(sum, spec), NULL));
-    const cut c = cut_of(spec, weft_comm_size(comm), sum->arrays);
+    const cut c = cut_of(spec, weft_comm_size(comm), shares(comm), sum->arrays);
     WEFT_TRY_GOTO(make_channels(sum, &c));
     WEFT_TRY_GOTO(weft_comm_agree(comm, allocate(sum, spec, &c), NULL));
     *out = sum;
@@ -178,7 +191,8 @@ void weft_sum_destroy(weft_sum *sum)
 
 weft_sum_kind weft_sum_kind_of(const weft_sum *sum, size_t count)
 {
-    const bool one_shot = !sum->share || (sum->small && count <= ONE_SHOT_BYTES / sizeof(float));
+    const size_t most = one_shot_bytes(weft_comm_size(sum->comm), shares(sum->comm)) / sizeof(float);
+    const bool one_shot = !sum->share || (sum->small && count <= most);
     return one_shot ? WEFT_SUM_ONE_SHOT : WEFT_SUM_TWO_SHOT;
 }
 

@@ -72,7 +72,7 @@ static uint32_t bits_of(int largest)
     return largest == INT_MAX || (1u << bits) - 1 == (uint32_t)largest ? bits : bits - 1;
 }
 
-static weft_status mpi_open(int *rank, int *size)
+static weft_status mpi_open(const wi_p2p *boot, int *rank, int *size)
 {
     int level = MPI_THREAD_SINGLE, found = 0, code;
     int *largest = NULL;

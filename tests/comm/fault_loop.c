@@ -1,6 +1,6 @@
-// fault_loop local|auto|mpi RANKS DEADLINE WHAT [RANK]: ranks that exchange in steps until something happens to them,
-// for tests/comm/faults. Says "pid RANK PID" for each rank, "pid first PID" for what started them, and "running" when
-// the steps go on. WHAT:
+// fault_loop local|auto|mpi|ucx RANKS DEADLINE WHAT [RANK]: ranks that exchange in steps until something happens to
+// them, for tests/comm/faults. Says "pid RANK PID" for each rank, "pid first PID" for what started them, and "running"
+// when the steps go on. WHAT:
 //   loop       exchanges on channel "layer", until SIGUSR1, SIGTERM or SIGINT; then all end with DRAINED at one step
 //   outside    RANK stays outside any exchange for ever       exit     RANK exits with 3 without leaving the job
 //   crossed    half of the ranks exchange on another channel   window   RANK never raises the flag that its peer wants
@@ -197,6 +197,7 @@ int main(int argc, char **argv)
         if (status == WEFT_OK && !self.job) return code;
     } else {
         if (strcmp(kind, "mpi") == 0) options.transport = WEFT_TRANSPORT_MPI;
+        if (strcmp(kind, "ucx") == 0) options.transport = WEFT_TRANSPORT_UCX;
         status = weft_job_open_mpi(&options, &self.job);
     }
     if (status == WEFT_OK) {

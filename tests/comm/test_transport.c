@@ -41,11 +41,12 @@ int main(int argc, char **argv)
         CHECK_OK(weft_job_open_local(&options, ranks, &job, &code));
         if (!job) return code;
     } else {
-        options.transport = strcmp(kind, "mpi") == 0 ? WEFT_TRANSPORT_MPI : WEFT_TRANSPORT_AUTO;
+        if (strcmp(kind, "mpi") == 0) options.transport = WEFT_TRANSPORT_MPI;
+        if (strcmp(kind, "ucx") == 0) options.transport = WEFT_TRANSPORT_UCX;
         CHECK_OK(weft_job_open_mpi(&options, &job));
         CHECK_INT(weft_comm_size(weft_job_world(job)), ranks);
-        if (options.transport == WEFT_TRANSPORT_MPI)
-            CHECK_INT(weft_comm_transport(weft_job_world(job)), WEFT_TRANSPORT_MPI);
+        if (options.transport != WEFT_TRANSPORT_AUTO)
+            CHECK_INT(weft_comm_transport(weft_job_world(job)), options.transport);
     }
     CHECK_OK(transport_body(job, weft_comm_rank(weft_job_world(job)), &plan));
     weft_job_close(job);

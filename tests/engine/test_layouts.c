@@ -335,9 +335,11 @@ int main(int argc, char **argv)
     const char *transport = argv[1];
     const int runs = atoi(argv[2]);
     uint64_t state = 88172645463325252u + (argc > 3 ? strtoull(argv[3], NULL, 10) : 0);
-    const bool mpi = strcmp(transport, "mpi") == 0, few = runs < 100; // few runs have no prompts above 1000 tokens
+    const bool ucx = strcmp(transport, "ucx") == 0, mpi = ucx || strcmp(transport, "mpi") == 0,
+               few = runs < 100; // few runs have no prompts above 1000 tokens
     weft_job_options options = {.deadline_ns = 300000000000};
-    options.transport = mpi                             ? WEFT_TRANSPORT_MPI
+    options.transport = ucx                             ? WEFT_TRANSPORT_UCX
+                        : mpi                           ? WEFT_TRANSPORT_MPI
                         : strcmp(transport, "shm") == 0 ? WEFT_TRANSPORT_SHM
                                                         : WEFT_TRANSPORT_THREADS;
     weft_job *job = NULL;
