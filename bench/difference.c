@@ -148,10 +148,11 @@ static weft_status bootstrap(const units *a, const units *b, const weft_differen
     const size_t most = a->count > b->count ? a->count : b->count, least = a->count + b->count - most;
     const size_t n = (size_t)o->draws;
     size_t *indices = malloc(most * sizeof *indices), beyond = 0;
-    double *ratios = malloc((n + most) * sizeof *ratios), *room = ratios + n;
+    double *ratios = malloc(n * sizeof *ratios), *room = malloc(most * sizeof *room);
     dice d = {.seed = o->seed};
-    if (!ratios || !indices) {
+    if (!ratios || !room || !indices) {
         free(ratios);
+        free(room);
         free(indices);
         return weft_fail(WEFT_NO_MEMORY, "no memory for %d draws of %zu samples", o->draws, most);
     }
@@ -170,6 +171,7 @@ static weft_status bootstrap(const units *a, const units *b, const weft_differen
     out->high = out->few ? INFINITY : weft_quantile(ratios, n, (1 + o->confidence) / 2);
     judge(o, out);
     free(ratios);
+    free(room);
     free(indices);
     return WEFT_OK;
 }

@@ -192,8 +192,7 @@ static weft_status print_layers(const wi_plan_case *plan, const wi_mesh_plan *be
                        .layout = weft_layout_of(plan->config, &mesh, weft_weights_group(&plan->sizes.model.weights))};
     printf("\n%-52s %-20s rank %-15d divided\n", "weight", "has", best->fullest);
     WEFT_TRY(weft_model_tensors(plan->config, WEFT_NAMES_PLAIN, print_weight, &l));
-    if (plan->config->tied)
-        printf("%-52s is the embedding, in one copy\n", "the head");
+    if (plan->config->tied) printf("%-52s is the embedding, in one copy\n", "the head");
     printf("\n");
     for (int i = 0; i < WEFT_DIVISION_COUNT; i++)
         if (l.used[i]) printf("%-14s %s\n", weft_division_name((weft_division)i), weft_division_text((weft_division)i));

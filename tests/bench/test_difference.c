@@ -92,8 +92,9 @@ static void test_bursts(void)
     const weft_difference_options options = weft_difference_default();
     const size_t ends[1] = {BURST};
     int by_chance = 0, seen = 0;
+    double a[BURST] = {0}, b[BURST] = {0};
     for (int trial = 0; trial < 100; trial++) {
-        double a[BURST], b[BURST], slow = 0;
+        double slow = 0;
         for (int side = 0; side < 2; side++)
             for (int i = 0; i < BURST; i++) {
                 if (i % 12 == 0) slow = normal() > 1 ? 0.3 : 0;
