@@ -1,6 +1,7 @@
 # What `cmake --install` adds to the program and weft's own libraries, so that the tree can be copied to a node where
 # nothing but the C library is installed: the libraries of others that core and model link, and the documents.
 install(FILES LICENSE README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} OPTIONAL)
+install(DIRECTORY launch/slurm DESTINATION ${CMAKE_INSTALL_DATADIR}/weft)
 install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR} OPTIONAL)
 
 if(NOT WEFT_SANITIZE)
