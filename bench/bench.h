@@ -25,6 +25,7 @@ typedef struct {
     double mad;                        // median of the absolute deviations from the median
 } weft_stats;
 
+void weft_sort(double *samples, size_t count);                      // ascending
 void weft_stats_of(double *samples, size_t count, weft_stats *out); // sorts the samples; count > 0
 double weft_quantile(const double *sorted, size_t count, double q);
 
@@ -44,6 +45,8 @@ void weft_record_result_begin(weft_record *record, const char *name, const char 
 void weft_record_result_end(weft_record *record, const double *samples, size_t count, const weft_stats *stats);
 // Writes the file ("-" for stdout) and frees the record.
 weft_status weft_record_end(weft_record *record, const char *path);
+// The same of any finished text.
+weft_status weft_record_write(weft_json_writer *json, const char *path);
 
 // ---- exchanges ------------------------------------------------------------------------------------------------------
 

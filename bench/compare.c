@@ -334,19 +334,6 @@ static weft_status tell_all(teller *t, const side *a, const side *b)
     return WEFT_OK;
 }
 
-static weft_status write_json(teller *t, FILE *out)
-{
-    const char *text, *path = t->options->json;
-    size_t bytes;
-    WEFT_TRY(weft_json_writer_finish(&t->json, &text, &bytes));
-    if (!path) return WEFT_OK;
-    FILE *file = strcmp(path, "-") == 0 ? out : fopen(path, "w");
-    if (!file) return weft_fail(WEFT_IO, "--json %s: %s", path, strerror(errno));
-    const bool wrote = fwrite(text, 1, bytes, file) == bytes && fputc('\n', file) == '\n';
-    if ((file != out && fclose(file) != 0) || !wrote) return weft_fail(WEFT_IO, "--json %s: %s", path, strerror(errno));
-    return WEFT_OK;
-}
-
 weft_status weft_bench_compare(const char *a, const char *b, const weft_bench_compare_options *options, FILE *out)
 {
     side *of_a = NULL, *of_b = NULL;
@@ -358,7 +345,7 @@ weft_status weft_bench_compare(const char *a, const char *b, const weft_bench_co
     WEFT_TRY_GOTO(check_alike(of_a, b ? of_b : of_a));
     WEFT_TRY_GOTO(tell_all(&t, of_a, of_b));
     if (t.figures == 0) WEFT_TRY_GOTO(weft_fail(WEFT_MISMATCH, "%s and %s have no figure in common", a, b ? b : a));
-    WEFT_TRY_GOTO(write_json(&t, out));
+    if (options->json) WEFT_TRY_GOTO(weft_record_write(&t.json, options->json));
     if (t.table && b) fprintf(out, "%d figures: %d slower, %d faster\n", t.figures, t.slower, t.faster);
     if (t.table && t.few > 0) fprintf(out, "to be 95 %% sure takes 6 runs of each by turns, 99 %% sure 8\n");
     if (options->gate && t.slower > 0)

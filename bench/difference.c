@@ -25,12 +25,6 @@ static size_t below(dice *d, size_t count)
     return (size_t)(weft_unit_double(drawn.word[0], drawn.word[1]) * (double)count);
 }
 
-static int by_value(const void *left, const void *right)
-{
-    const double a = *(const double *)left, b = *(const double *)right;
-    return (a > b) - (a < b);
-}
-
 // Brings the value that would stand at `at` if all were sorted there, smaller ones before it.
 static double select_at(double *values, size_t count, size_t at)
 {
@@ -129,7 +123,7 @@ static weft_status compare_pairs(const units *a, const units *b, const weft_diff
     double *ratios = malloc(n * sizeof *ratios);
     if (!ratios) return weft_fail(WEFT_NO_MEMORY, "no memory for %zu ratios", n);
     for (size_t i = 0; i < n; i++) ratios[i] = b->values[i] / a->values[i];
-    qsort(ratios, n, sizeof *ratios, by_value);
+    weft_sort(ratios, n);
     out->ratio = weft_quantile(ratios, n, 0.5);
     size_t cut = 0, against = 0; // ratios outside of the interval at each end; on the other side of 1
     while (cut < n / 2 && 2 * tail(n, cut) <= 1 - o->confidence) cut++;
@@ -166,7 +160,7 @@ static weft_status bootstrap(const units *a, const units *b, const weft_differen
     }
     out->few = 2 * tail(least, 0) > 1 - o->confidence;
     out->sure = (double)beyond / (double)n;
-    qsort(ratios, n, sizeof *ratios, by_value);
+    weft_sort(ratios, n);
     out->low = out->few ? 0 : weft_quantile(ratios, n, (1 - o->confidence) / 2);
     out->high = out->few ? INFINITY : weft_quantile(ratios, n, (1 + o->confidence) / 2);
     judge(o, out);

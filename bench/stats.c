@@ -11,6 +11,8 @@ static int by_value(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
+void weft_sort(double *samples, size_t count) { qsort(samples, count, sizeof *samples, by_value); }
+
 double weft_quantile(const double *sorted, size_t count, double q)
 {
     double at = q * (double)(count - 1);
@@ -37,7 +39,7 @@ static double deviation(const double *sorted, size_t count, double median)
 
 void weft_stats_of(double *samples, size_t count, weft_stats *out)
 {
-    qsort(samples, count, sizeof *samples, by_value);
+    weft_sort(samples, count);
     *out = (weft_stats){
         .count = count,
         .min = samples[0],

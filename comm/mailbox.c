@@ -6,6 +6,7 @@
 
 #include "comm/comm_impl.h"
 #include "comm/p2p_impl.h"
+#include "core/checked.h"
 #include "core/clock.h"
 
 enum { SLOTS = 4, SLOT_BYTES = 16384, SLOT_DATA = SLOT_BYTES - 8 };
@@ -121,7 +122,7 @@ static weft_status move_in(weft_mailbox *box, int peer)
     return WEFT_OK;
 }
 
-static size_t padded(size_t bytes) { return (bytes + 7) / 8 * 8; }
+static size_t padded(size_t bytes) { return weft_align_up(bytes, sizeof(uint64_t)); }
 
 static weft_status check_peer(const weft_mailbox *box, int peer)
 {

@@ -3,11 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static size_t padded(size_t bytes) { return (bytes + 7) / 8 * 8; }
+#include "core/checked.h"
+
+enum { WORD = 8 };
 
 void wi_words_put(wi_words *w, const void *data, size_t bytes)
 {
-    const size_t all = padded(bytes);
+    const size_t all = weft_align_up(bytes, WORD);
     if (w->used + all > w->capacity) {
         const size_t capacity = 2 * (w->used + all) + 4096;
         unsigned char *more = realloc(w->bytes, capacity);
@@ -32,6 +34,6 @@ void wi_words_free(wi_words *w)
 const void *wi_words_take(wi_words_reader *r, size_t bytes)
 {
     const unsigned char *at = r->at;
-    r->at += padded(bytes);
+    r->at += weft_align_up(bytes, WORD);
     return at;
 }

@@ -99,12 +99,9 @@ def prepare(options):
 # ---- turns: tokens a second, and the most memory ----
 
 
-def run(command, environment=None):
+def run(command):
     """Standard output and the peak of resident memory."""
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **(environment or {})}
-    ) as process:
-        # a reader of both pipes that then takes the process's own peak
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         text, errors = process.communicate()
     if process.returncode != 0:
         sys.exit(f"{' '.join(command)}: exit code {process.returncode}\n{errors.decode()[-2000:]}")
