@@ -1,0 +1,36 @@
+// A device with kernels of its own: CUDA's. It comes as a plug-in, so that a build that has it starts on a machine
+// without a driver. `emulated` is the same code compiled for the host, thread by thread: slow, for tests alone, built
+// with them and never installed.
+//
+// Where memory lies. All that an op writes, all floats and all packed weights are the device's memory, from its alloc.
+// What describes the work may be the host's or the device's: index arrays that an op reads (ids, positions, spans,
+// requests and their block lists, settings of sampling): the op takes a copy before it returns.
+//
+// Ops are ordered by op->stream and return before they are done. They cannot fail, as ops on the host; what goes wrong
+// on the device is kept and told by the device's sync, with the name of the op.
+#ifndef WEFT_KERNELS_DEVICE_H
+#define WEFT_KERNELS_DEVICE_H
+
+#include "core/device.h"
+#include "kernels/kernels.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+    const char *kind;               // "cuda", "emulated"
+    weft_status (*count)(int *out); // devices; a driver that fails says why
+    weft_status (*open)(int index, weft_device **device, weft_kernels *table, void **stream);
+    // Memory that host and device both reach, for tests. Freed by the second.
+    weft_status (*alloc_shared)(weft_device *device, size_t bytes, void **out);
+    void (*free_shared)(weft_device *device, void *memory);
+} weft_device_kind;
+
+// Opens the plug-in of a kind. NOT_FOUND where it was not built or its driver is not there.
+weft_status weft_device_kind_open(const char *kind, const weft_device_kind **out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
