@@ -1,11 +1,12 @@
-// The layout of weights that NVIDIA's tensor cores multiply (families MMA and WGMMA): packed on the host, copied as it is.
-// A panel is 32 packed rows, a row of records, one a step of 64 columns of a leaf (I4: 128), padded with zeros. Behind a
-// gate every 8 rows of gate's are followed by the matching 8 of up, so that a tile of 16 rows holds both.
+// The layout of weights that NVIDIA's tensor cores multiply (families MMA and WGMMA): packed on the host, copied as it
+// is. A panel is 32 packed rows, a row of records, one a step of 64 columns of a leaf (I4: 128), padded with zeros.
+// Behind a gate every 8 rows of gate's are followed by the matching 8 of up, so that a tile of 16 rows holds both.
 //   BF16    [row][64]: as a tensor's box or a warp's copies take it to shared memory
 //   I8, I4  codes in the order in which a warp's lanes hold the left operand of 16 x 16: [row/16][half of the
-//           columns][lane] 16 bytes, in these one fragment of 16 columns behind the other, 8 codes each. Of I4 the codes
-//           of a word stand at the bits where they become floats with the fewest instructions. Then, unless exact, the
-//           scales and the zeros of the record: [sub][row], `sub` columns each. Exact: a scale a row before all records.
+//           columns][lane] 16 bytes, in these one fragment of 16 columns behind the other, 8 codes each. Of I4 the
+//           codes of a word stand at the bits where they become floats with the fewest instructions. Then, unless
+//           exact, the scales and the zeros of the record: [sub][row], `sub` columns each. Exact: a scale a row before
+//           all records.
 #ifndef WEFT_KERNELS_GEMM_RECORDS_H
 #define WEFT_KERNELS_GEMM_RECORDS_H
 
@@ -56,7 +57,8 @@ static inline wi_gemm_records_scratch wi_gemm_records_scratch_of(const weft_gemm
     s.tickets_at = (rows + line - 1) / line * line;
     s.roots_at = s.bytes = s.tickets_at + (tickets + line - 1) / line * line;
     if (m <= WI_DEALT_ROWS && w->leaves > 1)
-        s.bytes += (size_t)w->leaves * ((size_t)w->panels * WEFT_GEMM_PANEL + tile) / tile * tile * tokens * sizeof(float);
+        s.bytes +=
+            (size_t)w->leaves * ((size_t)w->panels * WEFT_GEMM_PANEL + tile) / tile * tile * tokens * sizeof(float);
     return s;
 }
 

@@ -122,7 +122,7 @@ static void place_leaves(weft_gemm_weight *w, const weft_gemm_leaves *leaves)
     int top = 0;
     int64_t at = 0;
     const int64_t first = leaves->begin[leaves->first];
-    const int64_t grain = w->family == WEFT_FAMILY_AMX      ? (w->type == WEFT_I4 ? WI_STEP * WI_STEPS_I4 : WI_STEP)
+    const int64_t grain = w->family == WEFT_FAMILY_AMX    ? (w->type == WEFT_I4 ? WI_STEP * WI_STEPS_I4 : WI_STEP)
                           : wi_gemm_in_records(w->family) ? wi_gemm_record_columns(w->type)
                           : w->type == WEFT_I4            ? 8
                                                           : 2;

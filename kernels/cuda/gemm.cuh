@@ -24,7 +24,8 @@ struct wi_gemm_task {
     // the weight
     const unsigned char *data;
     size_t panel_bytes, codes_at;
-    int record_bytes, sub;
+    int record_bytes;
+    int shift; // of a record's column to the number of its scale
     int panels;
     int64_t columns; // of the result
     weft_dtype scale_type, zero_type;
@@ -53,8 +54,8 @@ struct wi_gemm_task {
 
 // All but the activations and how it is cut.
 wi_gemm_task wi_gemm_task_of(const weft_gemm_weight *weight, const weft_gemm_args *args);
-// Of the tensor families: rounds the activations into op->scratch where they are not bf16 that can be read in place, and
-// decides whether leaves are dealt to blocks (gemm_round.cu).
+// Of the tensor families: rounds the activations into op->scratch where they are not bf16 that can be read in place,
+// and decides whether leaves are dealt to blocks (gemm_round.cu).
 wi_gemm_task wi_gemm_prepare(const weft_op *op, const weft_gemm_weight *weight, const weft_gemm_args *args);
 
 void wi_cuda_gemm_fma(const weft_op *op, const weft_gemm_weight *weight, const weft_gemm_args *args);
@@ -69,6 +70,16 @@ static __device__ __forceinline__ float wi_load_as(weft_dtype type, const unsign
     if (type == WEFT_I8) return (float)((const signed char *)base)[index];
     const uint16_t half = ((const uint16_t *)(const void *)base)[index];
     return type == WEFT_BF16 ? wi_float_of_bf16(half) : wi_float_of_f16(half);
+}
+
+// Which tile a block has: groups of `turn` row tiles, in a group token tile by token tile.
+static __device__ __forceinline__ void wi_gemm_tile(const wi_gemm_task &t, int turn, int *row_tile, int *token_tile)
+{
+    const int group = turn * t.token_tiles, first = (int)blockIdx.x / group * turn;
+    const int inside = (int)blockIdx.x % group;
+    const int rows = t.row_tiles - first < turn ? t.row_tiles - first : turn;
+    *row_tile = first + inside % rows;
+    *token_tile = inside / rows;
 }
 
 // ---- the epilogue ---------------------------------------------------------------------------------------------------
@@ -90,8 +101,8 @@ static __device__ __forceinline__ float wi_gemm_finished(const wi_gemm_task &t, 
     return x;
 }
 
-// Sums of `width` packed rows by tokens, [token][stride] in shared memory, to the result: a warp takes a token, a lane a
-// column, so lines are written whole.
+// Sums of `width` packed rows by tokens, [token][stride] in shared memory, to the result: a warp takes a token, a lane
+// a column, so lines are written whole.
 static __device__ void wi_gemm_finish(const wi_gemm_task &t, const float *sums, int stride, int width, int panel,
                                       int64_t token, int tokens, int thread, int threads)
 {
@@ -117,18 +128,24 @@ static __device__ __forceinline__ void wi_gemm_put(const float (&acc)[COUNT], fl
     for (int i = 0; i < COUNT; i++) at[(i / 4 * 8 + i % 2) * stride + i % 4 / 2 * 8] = acc[i];
 }
 
-// A root that is not the whole sum: to its matrix as it is.
+// A root that is not the whole sum: to its matrix as it is. The stride and the tokens there come by shared memory, as
+// [2], for then the compiler does not fill the registers with addresses before the loop over leaves.
 template <int COUNT>
 static __device__ __forceinline__ void wi_gemm_put_root(const wi_gemm_task &t, const float (&acc)[COUNT], int root,
-                                                        int64_t row, int64_t token)
+                                                        int64_t row, int64_t token, const volatile int64_t *limits)
 {
     const int lane = (int)threadIdx.x % WI_WARP;
-    const int64_t column = row + lane / 4, first = token + lane % 4 * 2;
-    float *out = t.out[root];
+    const int64_t column = row + lane / 4, first = token + lane % 4 * 2, stride = limits[0], left = limits[1] - first;
+    const bool upper = column < t.columns, lower = column + 8 < t.columns;
+    float *out = t.out[root] + first * stride + column;
 #pragma unroll
-    for (int i = 0; i < COUNT; i++) {
-        const int64_t n = column + i % 4 / 2 * 8, m = first + i / 4 * 8 + i % 2;
-        if (n < t.columns && m < t.m) out[(size_t)m * t.out_stride + (size_t)n] = acc[i];
+    for (int i = 0; i < COUNT; i += 4) {
+        if (upper && i * 2 < left) out[0] = acc[i];
+        if (lower && i * 2 < left) out[8] = acc[i + 2];
+        out += stride;
+        if (upper && i * 2 + 1 < left) out[0] = acc[i + 1];
+        if (lower && i * 2 + 1 < left) out[8] = acc[i + 3];
+        out += 7 * stride;
     }
 }
 
@@ -163,9 +180,9 @@ static __device__ __forceinline__ void wi_gemm_join(float (&acc)[COUNT], const f
 // A leaf's sums to where the last block of the tile finds them; rows from `width` on are nobody's.
 template <int COUNT>
 static __device__ __forceinline__ void wi_gemm_put_leaf(const wi_gemm_task &t, const float (&acc)[COUNT], int leaf,
-                                                        int tile, int row)
+                                                        int tile, int row, int tokens)
 {
-    const int width = t.planes * WEFT_GEMM_PANEL, tokens = COUNT * 2;
+    const int width = t.planes * WEFT_GEMM_PANEL;
     if (row < width) wi_gemm_put(acc, t.roots + (size_t)(leaf * t.row_tiles + tile) * tokens * width, width, row);
 }
 

@@ -1,5 +1,5 @@
-// Codes to bf16 in the order of an instruction's left operand: bf16((level - zero) * scale), or the level itself. A lane
-// has rows lane/4 and lane/4 + 8 of 16; registers 0 and 2 of a fragment are the upper row's.
+// Codes to bf16 in the order of an instruction's left operand: bf16((level - zero) * scale), or the level itself. A
+// lane has rows lane/4 and lane/4 + 8 of 16; registers 0 and 2 of a fragment are the upper row's.
 #ifndef WEFT_KERNELS_CUDA_GEMM_EXPAND_CUH
 #define WEFT_KERNELS_CUDA_GEMM_EXPAND_CUH
 
@@ -61,6 +61,28 @@ static __device__ __forceinline__ void wi_gemm_expand_i4(const wi_gemm_task &t, 
         const float low = t.linear ? fmaf(first, 16.0F, -2056.0F) : codebook[word[i] >> 12 & 15];
         const float high = t.linear ? second - 136.0F : codebook[word[i] >> 16 & 15];
         out[i] = wi_bf16_pair((low - zero) * scale, (high - zero) * scale);
+    }
+}
+
+// Half of a record's codes of this warp's 16 rows, to fragments.
+template <int FORMAT, int FRAGMENTS>
+static __device__ __forceinline__ void wi_gemm_expand(const wi_gemm_task &t, const unsigned char *record, int half,
+                                                      int tile, const float *codebook, wi_gemm_scales *s,
+                                                      uint32_t (&out)[FRAGMENTS][4])
+{
+    constexpr int columns = FORMAT == WI_GEMM_I4 ? WI_RECORD_I4 : WI_RECORD;
+    const int lane = (int)threadIdx.x % WI_WARP;
+    const uint4 codes = *(const uint4 *)(const void *)(record + ((tile * 2 + half) * WI_WARP + lane) * 16);
+    const uint32_t word[4] = {codes.x, codes.y, codes.z, codes.w};
+#pragma unroll
+    for (int f = 0; f < FRAGMENTS; f++) {
+        const int column = (half * FRAGMENTS + f) * 16;
+        if (!t.exact && (f == 0 || column >> t.shift << t.shift == column))
+            wi_gemm_load_scales(t, record, column >> t.shift, columns >> t.shift, tile * 16 + lane / 4, s);
+        if constexpr (FORMAT == WI_GEMM_I4)
+            wi_gemm_expand_i4(t, word[f], codebook, *s, out[f]);
+        else
+            wi_gemm_expand_i8(t, word[2 * f], word[2 * f + 1], *s, out[f]);
     }
 }
 

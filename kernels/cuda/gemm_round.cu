@@ -45,7 +45,8 @@ static __global__ void __launch_bounds__(ROUND_THREADS) round_rows(const roundin
 {
     const int first = (int)(blockIdx.x * ROUND_THREADS + threadIdx.x) * ROUND_EACH;
     if (r.tickets && blockIdx.y == 0)
-        for (int i = (int)(blockIdx.x * ROUND_THREADS + threadIdx.x); i < r.count; i += (int)(gridDim.x * ROUND_THREADS))
+        for (int i = (int)(blockIdx.x * ROUND_THREADS + threadIdx.x); i < r.count;
+             i += (int)(gridDim.x * ROUND_THREADS))
             r.tickets[i] = 0;
     if (first >= r.padded) return;
     int l = 0;
@@ -79,7 +80,7 @@ wi_gemm_task wi_gemm_task_of(const weft_gemm_weight *w, const weft_gemm_args *ar
     t.panel_bytes = w->panel_bytes;
     t.codes_at = w->codes_at;
     t.record_bytes = (int)w->record_bytes;
-    t.sub = w->sub;
+    while (1 << t.shift < w->sub) t.shift++;
     t.panels = (int)w->panels;
     t.columns = w->columns;
     t.scale_type = w->scale_type;
@@ -136,7 +137,7 @@ static bool in_place(const weft_gemm_weight *w, const weft_gemm_args *args)
 // Few rows of a weight of few tiles leave the processors idle where each tile takes all leaves, one behind the other.
 static bool is_dealt(const weft_op *op, const weft_gemm_weight *w, const weft_gemm_args *args)
 {
-    return args->m <= WI_DEALT_ROWS && w->leaves > 1 && w->panels < 4 * (int64_t)wi_stream_of(op)->processors;
+    return args->m <= WI_DEALT_ROWS && w->leaves > 1 && w->panels < 4 * (int64_t)wi_processors(op);
 }
 
 wi_gemm_task wi_gemm_prepare(const weft_op *op, const weft_gemm_weight *w, const weft_gemm_args *args)

@@ -12,7 +12,7 @@
 #include "kernels/cuda/gemm_expand.cuh"
 
 enum {
-    WI_GROUP = 128,   // threads of a warpgroup
+    WI_GROUP = 128,    // threads of a warpgroup
     WI_TILE_TURN = 16, // row tiles that meet a token tile one behind the other
     WI_STAGES_MAX = 32,
     WI_GEMM_PAD = 4096, // behind the ring: a tile of 32 rows is multiplied as one of 64, whose other sums are dropped
@@ -20,14 +20,14 @@ enum {
 
 // How a block of a format and width works; the same sums for the host.
 struct wi_wgmma_plan {
-    int consumers;       // warpgroups
-    int threads;         // all
-    int columns;         // of a stage
-    int in_registers;    // slots for sums that wait
+    int consumers;        // warpgroups
+    int threads;          // all
+    int columns;          // of a stage
+    int in_registers;     // slots for sums that wait
     int activation_bytes; // of a stage
 };
 
-static constexpr wi_wgmma_plan wi_wgmma_plan_of(int format, int tokens)
+static constexpr __host__ __device__ wi_wgmma_plan wi_wgmma_plan_of(int format, int tokens)
 {
     const int columns = format == WI_GEMM_I4 ? WI_RECORD_I4 : WI_RECORD;
     return {tokens > 64 ? 2 : 1, tokens > 64 ? 3 * WI_GROUP : WI_GROUP + WI_WARP, columns,
@@ -80,16 +80,6 @@ static __device__ __forceinline__ wi_wgmma_ring wi_wgmma_ring_of(const wi_gemm_t
     return r;
 }
 
-// Which tile a block has: groups of row tiles, in a group token tile by token tile.
-static __device__ __forceinline__ void wi_wgmma_tile(const wi_gemm_task &t, int *row_tile, int *token_tile)
-{
-    const int group = WI_TILE_TURN * t.token_tiles, first = (int)blockIdx.x / group * WI_TILE_TURN;
-    const int inside = (int)blockIdx.x % group;
-    const int rows = t.row_tiles - first < WI_TILE_TURN ? t.row_tiles - first : WI_TILE_TURN;
-    *row_tile = first + inside % rows;
-    *token_tile = inside / rows;
-}
-
 template <int FORMAT, int TOKENS>
 static __device__ __forceinline__ void wi_wgmma_produce(const wi_gemm_task &t, const wi_wgmma_ring &r,
                                                         const CUtensorMap *weights, const CUtensorMap *activations,
@@ -109,7 +99,8 @@ static __device__ __forceinline__ void wi_wgmma_produce(const wi_gemm_task &t, c
                 for (int p = 0; p < t.planes; p++) {
                     const int there = panel + p < t.panels ? panel + p : t.panels - 1;
                     wi_bulk(to + p * t.record_bytes,
-                            t.data + (size_t)there * t.panel_bytes + t.codes_at + (size_t)record * (size_t)t.record_bytes,
+                            t.data + (size_t)there * t.panel_bytes + t.codes_at +
+                                (size_t)record * (size_t)t.record_bytes,
                             (uint32_t)t.record_bytes, &r.full[stage]);
                 }
             }
@@ -120,28 +111,6 @@ static __device__ __forceinline__ void wi_wgmma_produce(const wi_gemm_task &t, c
                            &r.full[stage]);
             if (++stage == t.stages) stage = 0, phase ^= 1;
         }
-}
-
-// Half of a record's codes of this warp's 16 rows, to fragments.
-template <int FORMAT, int FRAGMENTS>
-static __device__ __forceinline__ void wi_wgmma_expand(const wi_gemm_task &t, const unsigned char *record, int half,
-                                                       int tile, const float *codebook, wi_gemm_scales *s,
-                                                       uint32_t (&out)[FRAGMENTS][4])
-{
-    constexpr int columns = FORMAT == WI_GEMM_I4 ? WI_RECORD_I4 : WI_RECORD;
-    const int lane = (int)threadIdx.x % WI_WARP;
-    const uint4 codes = *(const uint4 *)(const void *)(record + ((tile * 2 + half) * WI_WARP + lane) * 16);
-    const uint32_t word[4] = {codes.x, codes.y, codes.z, codes.w};
-#pragma unroll
-    for (int f = 0; f < FRAGMENTS; f++) {
-        const int column = (half * FRAGMENTS + f) * 16;
-        if (!t.exact && (f == 0 || column % t.sub == 0))
-            wi_gemm_load_scales(t, record, column / t.sub, columns / t.sub, tile * 16 + lane / 4, s);
-        if constexpr (FORMAT == WI_GEMM_I4)
-            wi_gemm_expand_i4(t, word[f], codebook, *s, out[f]);
-        else
-            wi_gemm_expand_i8(t, word[2 * f], word[2 * f + 1], *s, out[f]);
-    }
 }
 
 // A stage on top of the accumulators. When it returns the stage before it has been read.
@@ -165,8 +134,8 @@ static __device__ __forceinline__ void wi_wgmma_step(const wi_gemm_task &t, floa
         const int plane = warp / 2 < t.planes ? warp / 2 : 0;
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            wi_wgmma_expand<FORMAT, fragments>(t, weights + plane * t.record_bytes, half, warp % 2, codebook, &s,
-                                               a[half]);
+            wi_gemm_expand<FORMAT, fragments>(t, weights + plane * t.record_bytes, half, warp % 2, codebook, &s,
+                                              a[half]);
             wi_wgmma_fence();
 #pragma unroll
             for (int f = 0; f < fragments; f++) {
@@ -188,30 +157,24 @@ static __device__ __forceinline__ void wi_wgmma_end_leaf(const wi_gemm_task &t, 
 {
     constexpr wi_wgmma_plan plan = wi_wgmma_plan_of(FORMAT, TOKENS);
     constexpr int threads = plan.consumers * WI_GROUP;
-    float *const shared = slots - (size_t)plan.in_registers * (TOKENS / 2) * threads; // the others are in registers
-    int top = leaf.top;
-    for (int i = 0; i < leaf.merges; i++) {
-        top--;
-        if (plan.in_registers > 0 && top == 0) {
+    constexpr int near_by = plan.in_registers;
+    float *const shared = slots - (size_t)near_by * (TOKENS / 2) * threads; // the others are in registers
+    const int to = leaf.top - leaf.merges;
+    int from = leaf.top;
+    while (from > to && from > near_by)
+        wi_gemm_join(acc, shared + (size_t)--from * (TOKENS / 2) * threads, thread, threads);
+    // by choice and not by branch: then every sum keeps its register
+    const bool join_nearer = near_by > 1 && from == 2 && to<2, join_near = near_by> 0 && from > 0 && to == 0;
+    const bool keep_near = leaf.root < 0 && to == 0, keep_nearer = leaf.root < 0 && to == 1;
 #pragma unroll
-            for (int j = 0; j < TOKENS / 2; j++) acc[j] = near[j] + acc[j];
-        } else if (plan.in_registers > 1 && top == 1) {
-#pragma unroll
-            for (int j = 0; j < TOKENS / 2; j++) acc[j] = nearer[j] + acc[j];
-        } else {
-            wi_gemm_join(acc, shared + (size_t)top * (TOKENS / 2) * threads, thread, threads);
-        }
+    for (int j = 0; j < TOKENS / 2; j++) {
+        if (near_by > 1) acc[j] = join_nearer ? nearer[j] + acc[j] : acc[j];
+        if (near_by > 0) acc[j] = join_near ? near[j] + acc[j] : acc[j];
+        if (near_by > 1) nearer[j] = keep_nearer ? acc[j] : nearer[j];
+        if (near_by > 0) near[j] = keep_near ? acc[j] : near[j];
     }
-    if (leaf.root >= 0) return;
-    if (plan.in_registers > 0 && top == 0) {
-#pragma unroll
-        for (int j = 0; j < TOKENS / 2; j++) near[j] = acc[j];
-    } else if (plan.in_registers > 1 && top == 1) {
-#pragma unroll
-        for (int j = 0; j < TOKENS / 2; j++) nearer[j] = acc[j];
-    } else {
-        wi_gemm_push(acc, shared + (size_t)top * (TOKENS / 2) * threads, thread, threads);
-    }
+    if (leaf.root < 0 && to >= near_by)
+        wi_gemm_push(acc, shared + (size_t)to * (TOKENS / 2) * threads, thread, threads);
 }
 
 // A tile whose leaves are dealt: this one's sums to scratch; the last block joins all.
@@ -221,7 +184,7 @@ static __device__ __forceinline__ void wi_wgmma_deal(const wi_gemm_task &t, cons
 {
     const int thread = (int)threadIdx.x, stride = 64 + 4;
     float *sums = (float *)(void *)wi_shared(), *stack = sums + TOKENS * stride;
-    wi_gemm_put_leaf(t, acc, leaf, row_tile, thread / WI_WARP * 16);
+    wi_gemm_put_leaf(t, acc, leaf, row_tile, thread / WI_WARP * 16, TOKENS);
     if (!wi_gemm_is_last(t, row_tile, r.word, thread, WI_GROUP, 1)) return;
     wi_gemm_fold(t, sums, stride, stack, TOKENS, row_tile, thread, WI_GROUP);
     wi_barrier(1, WI_GROUP);
@@ -231,7 +194,8 @@ static __device__ __forceinline__ void wi_wgmma_deal(const wi_gemm_task &t, cons
 
 template <int FORMAT, int TOKENS>
 static __device__ __forceinline__ void wi_wgmma_consume(const wi_gemm_task &t, const wi_wgmma_ring &r, int row_tile,
-                                                        int token, int first_leaf, int leaf_end, const float *codebook)
+                                                        int token, int first_leaf, int leaf_end, const float *codebook,
+                                                        const volatile int64_t *limits)
 {
     constexpr wi_wgmma_plan plan = wi_wgmma_plan_of(FORMAT, TOKENS);
     const int thread = (int)threadIdx.x, warp = thread / WI_WARP, lane = thread % WI_WARP, stride = 64 + 4;
@@ -255,16 +219,17 @@ static __device__ __forceinline__ void wi_wgmma_consume(const wi_gemm_task &t, c
         wi_wgmma_own(acc);
         if (lane == 0) wi_mbar_arrive(&r.empty[before]);
         before = -1;
-        if (t.exact) wi_gemm_scale(t, acc, panel * WEFT_GEMM_PANEL + warp * 16);
+        if (FORMAT == WI_GEMM_I8 && t.exact) wi_gemm_scale(t, acc, panel * WEFT_GEMM_PANEL + warp * 16);
         if (TOKENS <= WI_DEALT_ROWS && t.dealt) {
             wi_wgmma_deal<TOKENS>(t, r, acc, l, row_tile);
             return;
         }
+        if (TOKENS > 128) break; // for one leaf alone
         wi_wgmma_end_leaf<FORMAT, TOKENS>(t, t.leaf[l], acc, near, nearer, r.slots, thread);
         if (t.leaf[l].root >= 0 && !t.whole && warp / 2 < t.planes)
-            wi_gemm_put_root(t, acc, t.leaf[l].root, (int64_t)panel * WEFT_GEMM_PANEL + warp * 16, token);
+            wi_gemm_put_root(t, acc, t.leaf[l].root, (int64_t)panel * WEFT_GEMM_PANEL + warp * 16, token, limits);
     }
-    if (!t.whole) return;
+    if (TOKENS <= 128 && !t.whole) return;
     // all is read: the ring takes the sums
     const int group = warp / 4;
     float *sums = (float *)(void *)wi_shared() + group * TOKENS * stride;
@@ -287,12 +252,14 @@ static __global__ void __launch_bounds__(wi_wgmma_plan_of(FORMAT, TOKENS).thread
     constexpr int consuming = plan.consumers * WI_GROUP;
     const wi_wgmma_ring r = wi_wgmma_ring_of<FORMAT, TOKENS>(t);
     __shared__ float codebook[16];
+    __shared__ volatile int64_t limits[2];
     const int thread = (int)threadIdx.x;
     const int first_leaf = t.dealt ? (int)blockIdx.y : 0, leaf_end = t.dealt ? first_leaf + 1 : t.leaves;
     int row_tile, token_tile;
-    wi_wgmma_tile(t, &row_tile, &token_tile);
+    wi_gemm_tile(t, WI_TILE_TURN, &row_tile, &token_tile);
     if (FORMAT == WI_GEMM_I4 && thread < 16) codebook[thread] = t.codebook[thread];
     if (thread == 0) {
+        limits[0] = (int64_t)t.out_stride, limits[1] = t.m;
         for (int i = 0; i < t.stages; i++) {
             wi_mbar_init(&r.full[i], 1);
             wi_mbar_init(&r.empty[i], consuming / WI_WARP);
@@ -310,7 +277,7 @@ static __global__ void __launch_bounds__(wi_wgmma_plan_of(FORMAT, TOKENS).thread
         }
     } else {
         if constexpr (plan.consumers == 2) wi_registers_up<232>();
-        wi_wgmma_consume<FORMAT, TOKENS>(t, r, row_tile, token_tile * TOKENS, first_leaf, leaf_end, codebook);
+        wi_wgmma_consume<FORMAT, TOKENS>(t, r, row_tile, token_tile * TOKENS, first_leaf, leaf_end, codebook, limits);
     }
 #endif
 }
