@@ -136,7 +136,8 @@ static void tree_add(const weft_op *op, const wi_row_work *w, unsigned char *cop
 {
     const float *in[WI_ROW_SLOTS_MAX - 1];
     for (size_t i = 0; i < WI_ROW_SLOTS_MAX - 1; i++) in[i] = slot(w, copy, i);
-    op->table->tree_add(slot(w, copy, WI_ROW_SLOTS_MAX - 1), in, WI_ROW_SLOTS_MAX - 1, (size_t)(w->rows * w->width));
+    op->table->tree_add(op, slot(w, copy, WI_ROW_SLOTS_MAX - 1), in, WI_ROW_SLOTS_MAX - 1,
+                        (size_t)(w->rows * w->width));
 }
 
 static void gather(const weft_op *op, const wi_row_work *w, unsigned char *copy)

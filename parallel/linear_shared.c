@@ -150,7 +150,7 @@ static void add_row(const weft_row_sum *r, const weft_transfer *from, size_t m, 
         float sum[1024];
         for (size_t done = 0, now; done < count; done += now) {
             now = count - done < sizeof sum / sizeof *sum ? count - done : sizeof sum / sizeof *sum;
-            r->kernels.tree_add(sum, in, WEFT_LEAVES, now);
+            r->kernels.tree_add(&alone, sum, in, WEFT_LEAVES, now);
             if (bias) r->kernels.rows.add(&alone, sum, sum, bias + begin + done, now);
             if (residual) r->kernels.rows.add(&alone, sum, sum, residual + begin + done, now);
             memcpy(out + begin + done, sum, now * sizeof *sum);

@@ -39,7 +39,7 @@ static void add_range(const addition *a, const float **in, size_t begin, size_t 
         // Biases begin anew with each row.
         if (f->bias) next = smaller(next, (at / f->width + 1) * f->width);
         for (int i = 0; i < sum->tree; i++) in[i] = a->from[i] ? a->from[i] + (at - a->begin) : NULL;
-        sum->kernels.tree_add(out, in, sum->tree, next - at);
+        sum->kernels.tree_add(&alone, out, in, sum->tree, next - at);
         if (f->bias) sum->kernels.rows.add(&alone, out, out, f->bias + at % f->width, next - at);
         float *kept = f->out ? f->out + at : out;
         if (f->residual) sum->kernels.rows.add(&alone, kept, out, f->residual + at, next - at);
@@ -101,14 +101,15 @@ static void add_rows(const addition *a, int64_t begin, int64_t end, bool first_t
     const weft_sum_then *then = a->finish->then;
     const size_t width = sum->width, first = a->begin / width;
     const float *in[WEFT_TREE_MAX];
+    const weft_op alone = {.table = &sum->kernels};
     float *room = then->room + (first + (size_t)begin) * width; // this thread's, by rows that nobody else has
     for (int64_t row = begin, next; row < end; row = next) {
         next = end - row < ROWS ? end : row + ROWS;
         const size_t at = (size_t)row * width, count = (size_t)(next - row) * width;
         for (int i = 0; i < sum->tree; i++) in[i] = a->from[i] ? a->from[i] + at : NULL;
-        sum->kernels.tree_add(room, in, sum->tree, count);
+        sum->kernels.tree_add(&alone, room, in, sum->tree, count);
         for (size_t i = 0; a->finish->bias && i < count; i += width)
-            sum->kernels.rows.add(&(weft_op){.table = &sum->kernels}, room + i, room + i, a->finish->bias, width);
+            sum->kernels.rows.add(&alone, room + i, room + i, a->finish->bias, width);
         const uint64_t began = weft_clock_ticks();
         then->run(then->arg, (weft_range){(int64_t)first + row, (int64_t)first + next}, room,
                   a->out + (size_t)row * then->row_floats);

@@ -168,7 +168,7 @@ static bool tree_sum(const weft_kernels *ref, const forest *f, int first, int co
     const bool upper = tree_sum(ref, f, first + count / 2, count / 2, right, floats);
     const float *in[2] = {out, right};
     if (lower && upper)
-        ref->tree_add(out, in, 2, floats);
+        ref->tree_add(&(weft_op){.table = ref}, out, in, 2, floats);
     else if (upper)
         memcpy(out, right, floats * sizeof *out);
     free(right);

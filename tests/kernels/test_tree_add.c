@@ -96,7 +96,7 @@ static void check(trial *t, int n, size_t count, bool shifted, int alias, bool s
         if (i != kept && draw(t) % 8 < absent) in[i] = NULL;
     }
     for (size_t k = 0; k < count; k++) t->expected[k] = tree(in, n, k);
-    t->kernels->tree_add(out, in, n, count);
+    t->kernels->tree_add(&(weft_op){.table = t->kernels}, out, in, n, count);
     for (size_t k = 0; k < count; k++)
         if (!same(t->expected[k], out[k]))
             CHECK_FAIL("n %d, count %zu, shifted %d, alias %d: [%zu] is %08x, expected %08x", n, count, shifted, alias,
@@ -117,7 +117,7 @@ static void check_zeros(trial *t)
             in[i] = begin_of(t, i, 0);
             for (int k = 0; k < 33; k++) t->raw[i][GUARD + k] = -0.0f;
         }
-        t->kernels->tree_add(out, in, n, 33);
+        t->kernels->tree_add(&(weft_op){.table = t->kernels}, out, in, n, 33);
         for (int k = 0; k < 33; k++) CHECK_INT(to_bits(out[k]), 0x80000000);
     }
 }

@@ -1,0 +1,80 @@
+// Single conversions on the device, the bits of `ref` (kernels/cpu/rows.inc, kernels/convert.inc). The processor's own
+// conversions give other NaNs, so these go by the bits; they cost a few integer instructions and hide behind memory.
+#ifndef WEFT_KERNELS_CUDA_CONVERT_CUH
+#define WEFT_KERNELS_CUDA_CONVERT_CUH
+
+#include <string.h>
+
+#include "kernels/cuda/cuda.cuh"
+
+static __device__ __forceinline__ float wi_float_of_bits(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static __device__ __forceinline__ uint32_t wi_bits_of_float(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+static __device__ __forceinline__ float wi_infinity(void) { return wi_float_of_bits(0x7f800000); }
+static __device__ __forceinline__ float wi_nan(void) { return wi_float_of_bits(0x7fc00000); }
+
+static __device__ __forceinline__ float wi_float_of_bf16(uint16_t half)
+{
+    return wi_float_of_bits((uint32_t)half << 16);
+}
+
+// To nearest even; a NaN keeps its upper bits and is quiet.
+static __device__ __forceinline__ uint16_t wi_bf16_of_float(float value)
+{
+    const uint32_t bits = wi_bits_of_float(value);
+    return (uint16_t)(value == value ? (bits + 0x7fff + (bits >> 16 & 1)) >> 16 : bits >> 16 | 0x40);
+}
+
+// The same with denormals as zeros: what a GEMM of the tensor families reads.
+static __device__ __forceinline__ uint16_t wi_bf16_of_normal(float value)
+{
+    return wi_bf16_of_float((wi_bits_of_float(value) & 0x7fffffff) < 0x00800000 ? 0.0F : value);
+}
+
+static __device__ __forceinline__ float wi_float_of_f16(uint16_t half)
+{
+    const uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31, mantissa = half & 0x3ff;
+    if (exponent == 31) return wi_float_of_bits(sign | 0x7f800000 | mantissa << 13 | (mantissa ? 0x400000 : 0));
+    if (exponent) return wi_float_of_bits(sign | (exponent + 112) << 23 | mantissa << 13);
+    return wi_float_of_bits(sign | wi_bits_of_float((float)mantissa * 0x1p-24F)); // exact
+}
+
+static __device__ __forceinline__ uint16_t wi_f16_of_float(float value)
+{
+    const uint32_t bits = wi_bits_of_float(value), sign = bits >> 16 & 0x8000, rest = bits & 0x7fffffff;
+    if (rest > 0x7f800000) return (uint16_t)(sign | 0x7e00 | (rest >> 13 & 0x1ff));
+    if (rest >= 0x477ff000) return (uint16_t)(sign | 0x7c00); // 65520 and above
+    if (rest >= 0x38800000) return (uint16_t)(sign | ((rest + 0xfff + (rest >> 13 & 1) - 0x38000000) >> 13));
+    // Below 2^-14: adding 1/2 leaves a multiple of 2^-24, rounded by the addition, in the lower bits.
+    return (uint16_t)(sign | (wi_bits_of_float(wi_float_of_bits(rest) + 0.5F) - 0x3f000000));
+}
+
+// Four bits of exponent, three of mantissa, no infinity; all ones is NaN.
+static __device__ __forceinline__ float wi_float_of_e4m3(uint8_t code)
+{
+    const uint32_t sign = (uint32_t)(code & 0x80) << 24, exponent = code >> 3 & 15, mantissa = code & 7;
+    if ((code & 0x7f) == 0x7f) return wi_float_of_bits(sign | 0x7fc00000);
+    if (exponent) return wi_float_of_bits(sign | (exponent + 120) << 23 | mantissa << 20);
+    return wi_float_of_bits(sign | wi_bits_of_float((float)mantissa * 0x1p-9F)); // exact
+}
+
+// What is left of x as a number of that type.
+static __device__ __forceinline__ float wi_rounded_to(float x, weft_dtype type)
+{
+    if (type == WEFT_BF16) return wi_float_of_bf16(wi_bf16_of_float(x));
+    if (type == WEFT_F16) return wi_float_of_f16(wi_f16_of_float(x));
+    return x;
+}
+
+#endif
