@@ -4,42 +4,42 @@
 #include "tests/emulator/run.h"
 
 // An mbarrier's 64 bits: arrivals of a phase, how many are left, the phase's parity, bytes that copies owe, and a mark.
-struct wi_mbar {
+struct emu_mbar {
     unsigned count, left, phase;
     int owed;
 };
 enum { MARK = 0x2d3, OWED_BIAS = 1 << 20, OWED_MAX = (1 << 20) - 1, COUNT_MAX = (1 << 15) - 1 };
 
-struct wi_tensor {
+struct emu_tensor {
     uint64_t mark;
     const unsigned char *global;
     uint64_t size[3], stride[2];
     uint32_t box[3], rank;
 };
-static_assert(sizeof(wi_tensor) <= sizeof(CUtensorMap), "a map holds its tensor");
+static_assert(sizeof(emu_tensor) <= sizeof(CUtensorMap), "a map holds its tensor");
 enum { TENSOR_MARK = 0x77656674 };
 
-struct wi_copy {
+struct emu_copy {
     unsigned char *shared;
     uint64_t *bar;
     const char *file;
     int line;
     uint32_t bytes;
     const unsigned char *global; // of a plain one
-    wi_tensor tensor;            // rank 0: a plain one
+    emu_tensor tensor;           // rank 0: a plain one
     int64_t at[3];
 };
-static std::vector<wi_copy> copies;
-static std::vector<wi_fiber *> waiters;
-static const wi_fiber *unfenced; // who has made an mbarrier and has not yet called wi_mbar_init_done
+static std::vector<emu_copy> copies;
+static std::vector<emu_fiber *> waiters;
+static const emu_fiber *unfenced; // who has made an mbarrier and has not yet called wi_mbar_init_done
 
-static uint64_t packed(const wi_mbar *bar)
+static uint64_t packed(const emu_mbar *bar)
 {
     return (uint64_t)bar->count | (uint64_t)bar->left << 15 | (uint64_t)bar->phase << 30 |
            (uint64_t)(bar->owed + OWED_BIAS) << 31 | (uint64_t)MARK << 54;
 }
 
-static bool unpacked(const uint64_t *at, wi_mbar *out)
+static bool unpacked(const uint64_t *at, emu_mbar *out)
 {
     uint64_t bits = *at;
     *out = {(unsigned)(bits & COUNT_MAX), (unsigned)(bits >> 15 & COUNT_MAX), (unsigned)(bits >> 30 & 1),
@@ -49,59 +49,59 @@ static bool unpacked(const uint64_t *at, wi_mbar *out)
 
 static void only_hopper(const char *what, const char *file, int line)
 {
-    if (wi_capability() < 90) wi_die(file, line, "%s: the device's capability is below 9.0", what);
+    if (emu_capability() < 90) emu_die(file, line, "%s: the device's capability is below 9.0", what);
 }
 
 static bool in_shared(const void *at, size_t bytes)
 {
-    size_t offset = (size_t)((const unsigned char *)at - wi_shared_now);
-    return offset <= wi_shared_bytes && bytes <= wi_shared_bytes - offset;
+    size_t offset = (size_t)((const unsigned char *)at - emu_shared_now);
+    return offset <= emu_shared_bytes && bytes <= emu_shared_bytes - offset;
 }
 
 uint32_t wi_shared_at(const void *shared, const char *file, int line)
 {
-    if (!in_shared(shared, 0)) wi_die(file, line, "%p is not in the block's dynamic shared memory", shared);
-    return (uint32_t)((const unsigned char *)shared - wi_shared_now) + WI_SHARED_FIRST;
+    if (!in_shared(shared, 0)) emu_die(file, line, "%p is not in the block's dynamic shared memory", shared);
+    return (uint32_t)((const unsigned char *)shared - emu_shared_now) + EMU_SHARED_FIRST;
 }
 
-std::string wi_mbar_text(const uint64_t *at, int parity)
+std::string emu_mbar_text(const uint64_t *at, int parity)
 {
-    wi_mbar bar;
+    emu_mbar bar;
     std::string text = "mbarrier";
-    if (in_shared(at, 8)) text += " shared+" + std::to_string((const unsigned char *)at - wi_shared_now);
+    if (in_shared(at, 8)) text += " shared+" + std::to_string((const unsigned char *)at - emu_shared_now);
     if (unpacked(at, &bar))
         text += ", parity " + std::to_string(parity) + " (" + std::to_string(bar.left) + " of " +
                 std::to_string(bar.count) + " arrivals and " + std::to_string(bar.owed) + " bytes to come)";
     return text;
 }
 
-void wi_async_begin(void)
+void emu_async_begin(void)
 {
     copies.clear();
     waiters.clear();
     unfenced = nullptr;
 }
 
-void wi_async_end(void)
+void emu_async_end(void)
 {
     if (!copies.empty())
-        wi_die(copies[0].file, copies[0].line, "the block has ended before %zu copies that nobody waited for",
-               copies.size());
+        emu_die(copies[0].file, copies[0].line, "the block has ended before %zu copies that nobody waited for",
+                copies.size());
 }
 
 // ---- mbarriers ------------------------------------------------------------------------------------------------------
 
-static wi_mbar mbar_of(const uint64_t *at, const char *what, const char *file, int line)
+static emu_mbar mbar_of(const uint64_t *at, const char *what, const char *file, int line)
 {
-    wi_mbar bar;
+    emu_mbar bar;
     only_hopper(what, file, line);
-    if ((uintptr_t)at % 8) wi_die(file, line, "%s: an mbarrier is aligned to 8", what);
-    if (!unpacked(at, &bar)) wi_die(file, line, "%s: no mbarrier was made here, or it was overwritten", what);
-    if (unfenced) wi_die(file, line, "%s: mbarriers are used before wi_mbar_init_done", what);
+    if ((uintptr_t)at % 8) emu_die(file, line, "%s: an mbarrier is aligned to 8", what);
+    if (!unpacked(at, &bar)) emu_die(file, line, "%s: no mbarrier was made here, or it was overwritten", what);
+    if (unfenced) emu_die(file, line, "%s: mbarriers are used before wi_mbar_init_done", what);
     return bar;
 }
 
-static void mbar_changed(uint64_t *at, wi_mbar *bar)
+static void mbar_changed(uint64_t *at, emu_mbar *bar)
 {
     if (bar->left || bar->owed) {
         *at = packed(bar);
@@ -111,11 +111,11 @@ static void mbar_changed(uint64_t *at, wi_mbar *bar)
     bar->phase ^= 1;
     *at = packed(bar);
     for (size_t i = 0; i < waiters.size();) {
-        wi_fiber *fiber = waiters[i];
+        emu_fiber *fiber = waiters[i];
         if (fiber->bar == at && (unsigned)fiber->parity != bar->phase) {
             waiters[i] = waiters.back();
             waiters.pop_back();
-            wi_wake(fiber);
+            emu_wake(fiber);
         } else {
             i++;
         }
@@ -125,31 +125,31 @@ static void mbar_changed(uint64_t *at, wi_mbar *bar)
 void wi_mbar_init(uint64_t *at, int count, const char *file, int line)
 {
     only_hopper("wi_mbar_init", file, line);
-    if ((uintptr_t)at % 8) wi_die(file, line, "wi_mbar_init: an mbarrier is aligned to 8");
-    if (count < 1 || count > COUNT_MAX) wi_die(file, line, "wi_mbar_init: %d arrivals", count);
-    for (const wi_fiber *fiber : waiters)
-        if (fiber->bar == at) wi_die(file, line, "wi_mbar_init: a thread waits for it");
-    wi_mbar bar = {(unsigned)count, (unsigned)count, 0, 0};
+    if ((uintptr_t)at % 8) emu_die(file, line, "wi_mbar_init: an mbarrier is aligned to 8");
+    if (count < 1 || count > COUNT_MAX) emu_die(file, line, "wi_mbar_init: %d arrivals", count);
+    for (const emu_fiber *fiber : waiters)
+        if (fiber->bar == at) emu_die(file, line, "wi_mbar_init: a thread waits for it");
+    emu_mbar bar = {(unsigned)count, (unsigned)count, 0, 0};
     *at = packed(&bar);
-    unfenced = wi_at_work.at;
+    unfenced = emu_at_work.at;
 }
 
 void wi_mbar_init_done(const char *file, int line)
 {
     only_hopper("wi_mbar_init_done", file, line);
-    if (unfenced == wi_at_work.at) unfenced = nullptr;
+    if (unfenced == emu_at_work.at) unfenced = nullptr;
 }
 
 static void arrive(uint64_t *at, uint32_t bytes, const char *what, const char *file, int line)
 {
-    wi_mbar bar = mbar_of(at, what, file, line);
-    if (!bar.left) wi_die(file, line, "%s: more arrivals than the mbarrier's %u", what, bar.count);
+    emu_mbar bar = mbar_of(at, what, file, line);
+    if (!bar.left) emu_die(file, line, "%s: more arrivals than the mbarrier's %u", what, bar.count);
     bar.owed += (int)bytes;
     if (bytes > OWED_MAX || bar.owed > OWED_MAX)
-        wi_die(file, line, "%s: %d bytes are more than it can count", what, bar.owed);
+        emu_die(file, line, "%s: %d bytes are more than it can count", what, bar.owed);
     bar.left--;
     mbar_changed(at, &bar);
-    if (wi_chance(4)) wi_async_advance();
+    if (emu_chance(4)) emu_async_advance();
 }
 
 void wi_mbar_arrive(uint64_t *at, const char *file, int line) { arrive(at, 0, "wi_mbar_arrive", file, line); }
@@ -161,15 +161,15 @@ void wi_mbar_expect(uint64_t *at, uint32_t bytes, const char *file, int line)
 
 void wi_mbar_wait(uint64_t *at, int parity, const char *file, int line)
 {
-    if (parity != 0 && parity != 1) wi_die(file, line, "wi_mbar_wait: parity %d", parity);
-    if (wi_chance(4)) wi_async_advance();
-    wi_mbar bar = mbar_of(at, "wi_mbar_wait", file, line);
+    if (parity != 0 && parity != 1) emu_die(file, line, "wi_mbar_wait: parity %d", parity);
+    if (emu_chance(4)) emu_async_advance();
+    emu_mbar bar = mbar_of(at, "wi_mbar_wait", file, line);
     if (bar.phase != (unsigned)parity) return;
-    wi_fiber *self = wi_at_work.at;
+    emu_fiber *self = emu_at_work.at;
     self->bar = at;
     self->parity = parity;
     waiters.push_back(self);
-    wi_wait("wi_mbar_wait", file, line);
+    emu_wait("wi_mbar_wait", file, line);
     self->bar = nullptr;
 }
 
@@ -184,9 +184,9 @@ static unsigned char *swizzled(unsigned char *at)
     return (unsigned char *)(address ^ (address >> 7 & 7) << 4);
 }
 
-static void copy_tensor(const wi_copy *copy)
+static void copy_tensor(const emu_copy *copy)
 {
-    const wi_tensor *tensor = &copy->tensor;
+    const emu_tensor *tensor = &copy->tensor;
     unsigned char *to = copy->shared;
     for (uint32_t z = 0; z < tensor->box[2]; z++)
         for (uint32_t y = 0; y < tensor->box[1]; y++) {
@@ -205,42 +205,42 @@ static void copy_tensor(const wi_copy *copy)
         }
 }
 
-bool wi_async_advance(void)
+bool emu_async_advance(void)
 {
     if (copies.empty()) return false;
-    size_t which = wi_random_below((uint32_t)copies.size());
-    wi_copy copy = copies[which];
+    size_t which = emu_random_below((uint32_t)copies.size());
+    emu_copy copy = copies[which];
     copies[which] = copies.back();
     copies.pop_back();
     if (copy.tensor.rank)
         copy_tensor(&copy);
     else
         memcpy(copy.shared, copy.global, copy.bytes);
-    wi_mbar bar;
-    if (!unpacked(copy.bar, &bar)) wi_die(copy.file, copy.line, "the copy's mbarrier was overwritten");
+    emu_mbar bar;
+    if (!unpacked(copy.bar, &bar)) emu_die(copy.file, copy.line, "the copy's mbarrier was overwritten");
     bar.owed -= (int)copy.bytes;
-    if (bar.owed < -OWED_MAX) wi_die(copy.file, copy.line, "more bytes came than the mbarrier can count");
+    if (bar.owed < -OWED_MAX) emu_die(copy.file, copy.line, "more bytes came than the mbarrier can count");
     mbar_changed(copy.bar, &bar);
     return true;
 }
 
-static void begin_copy(wi_copy *copy, const char *what)
+static void begin_copy(emu_copy *copy, const char *what)
 {
     mbar_of(copy->bar, what, copy->file, copy->line);
     if (!in_shared(copy->shared, copy->bytes))
-        wi_die(copy->file, copy->line, "%s: %u bytes that are not all in the block's dynamic shared memory", what,
-               copy->bytes);
-    wi_poison(copy->shared, copy->bytes);
+        emu_die(copy->file, copy->line, "%s: %u bytes that are not all in the block's dynamic shared memory", what,
+                copy->bytes);
+    emu_poison(copy->shared, copy->bytes);
     copies.push_back(*copy);
-    if (wi_chance(8)) wi_async_advance();
+    if (emu_chance(8)) emu_async_advance();
 }
 
 void wi_bulk(void *shared, const void *global, uint32_t bytes, uint64_t *bar, const char *file, int line)
 {
     if (((uintptr_t)shared | (uintptr_t)global | bytes) % 16)
-        wi_die(file, line, "wi_bulk: addresses and size are multiples of 16");
-    if (!wi_device_reaches(global, bytes)) wi_die(file, line, "wi_bulk: %p is not the device's memory", global);
-    wi_copy copy = {};
+        emu_die(file, line, "wi_bulk: addresses and size are multiples of 16");
+    if (!emu_device_reaches(global, bytes)) emu_die(file, line, "wi_bulk: %p is not the device's memory", global);
+    emu_copy copy = {};
     copy.shared = (unsigned char *)shared, copy.bar = bar, copy.file = file, copy.line = line, copy.bytes = bytes;
     copy.global = (const unsigned char *)global;
     if (bytes) begin_copy(&copy, "wi_bulk");
@@ -250,11 +250,11 @@ static void tensor_copy(void *shared, const CUtensorMap *map, uint32_t rank, int
                         const char *file, int line)
 {
     const char *what = rank == 2 ? "wi_tensor2" : "wi_tensor3";
-    wi_copy copy = {};
+    emu_copy copy = {};
     memcpy(&copy.tensor, map, sizeof copy.tensor);
     if (copy.tensor.mark != TENSOR_MARK || copy.tensor.rank != rank)
-        wi_die(file, line, "%s: this is no map of a tensor with %u dimensions", what, rank);
-    if ((uintptr_t)shared % 128) wi_die(file, line, "%s: shared memory is aligned to 128", what);
+        emu_die(file, line, "%s: this is no map of a tensor with %u dimensions", what, rank);
+    if ((uintptr_t)shared % 128) emu_die(file, line, "%s: shared memory is aligned to 128", what);
     copy.shared = (unsigned char *)shared, copy.bar = bar, copy.file = file, copy.line = line;
     copy.bytes = 2 * copy.tensor.box[0] * copy.tensor.box[1] * copy.tensor.box[2];
     copy.at[0] = x, copy.at[1] = y, copy.at[2] = z;
@@ -273,17 +273,17 @@ void wi_tensor3(void *shared, const CUtensorMap *map, int x, int y, int z, uint6
 
 void wi_tensor_prefetch(const CUtensorMap *map, const char *file, int line)
 {
-    wi_tensor tensor;
+    emu_tensor tensor;
     only_hopper("wi_tensor_prefetch", file, line);
     memcpy(&tensor, map, sizeof tensor);
-    if (tensor.mark != TENSOR_MARK) wi_die(file, line, "wi_tensor_prefetch: this is no map of a tensor");
+    if (tensor.mark != TENSOR_MARK) emu_die(file, line, "wi_tensor_prefetch: this is no map of a tensor");
 }
 
 // ---- maps: what cuTensorMapEncodeTiled refuses is refused -----------------------------------------------------------
 
-static cudaError_t tensor_map(CUtensorMap *out, const wi_tensor *tensor)
+static cudaError_t tensor_map(CUtensorMap *out, const emu_tensor *tensor)
 {
-    if (wi_capability() < 90) return cudaErrorNotSupported;
+    if (emu_capability() < 90) return cudaErrorNotSupported;
     if ((uintptr_t)tensor->global % 16 || !tensor->global) return cudaErrorInvalidValue;
     for (uint32_t i = 0; i < tensor->rank; i++)
         if (!tensor->size[i] || tensor->size[i] > 1ull << 32 || !tensor->box[i] || tensor->box[i] > 256)
@@ -295,7 +295,7 @@ static cudaError_t tensor_map(CUtensorMap *out, const wi_tensor *tensor)
     if (tensor->box[0] != 64) return cudaErrorInvalidValue;
     uint64_t bytes =
         2 * tensor->size[0] + (tensor->size[1] - 1) * tensor->stride[0] + (tensor->size[2] - 1) * tensor->stride[1];
-    if (!wi_device_reaches(tensor->global, bytes)) return cudaErrorInvalidValue;
+    if (!emu_device_reaches(tensor->global, bytes)) return cudaErrorInvalidValue;
     memset(out, 0, sizeof *out);
     memcpy((void *)out, tensor, sizeof *tensor);
     return cudaSuccess;
@@ -304,8 +304,8 @@ static cudaError_t tensor_map(CUtensorMap *out, const wi_tensor *tensor)
 cudaError_t wi_tensor_map2(CUtensorMap *out, const void *global, uint64_t width, uint64_t rows, uint64_t row_bytes,
                            uint32_t box_width, uint32_t box_rows)
 {
-    wi_tensor tensor = {TENSOR_MARK,    (const unsigned char *)global, {width, rows, 1},
-                        {row_bytes, 0}, {box_width, box_rows, 1},      2};
+    emu_tensor tensor = {TENSOR_MARK,    (const unsigned char *)global, {width, rows, 1},
+                         {row_bytes, 0}, {box_width, box_rows, 1},      2};
     return tensor_map(out, &tensor);
 }
 
@@ -313,12 +313,12 @@ cudaError_t wi_tensor_map3(CUtensorMap *out, const void *global, uint64_t width,
                            uint64_t planes, uint64_t plane_bytes, uint32_t box_width, uint32_t box_rows,
                            uint32_t box_planes)
 {
-    wi_tensor tensor = {TENSOR_MARK,
-                        (const unsigned char *)global,
-                        {width, rows, planes},
-                        {row_bytes, plane_bytes},
-                        {box_width, box_rows, box_planes},
-                        3};
+    emu_tensor tensor = {TENSOR_MARK,
+                         (const unsigned char *)global,
+                         {width, rows, planes},
+                         {row_bytes, plane_bytes},
+                         {box_width, box_rows, box_planes},
+                         3};
     return tensor_map(out, &tensor);
 }
 
@@ -326,18 +326,19 @@ cudaError_t wi_tensor_map3(CUtensorMap *out, const void *global, uint64_t width,
 
 void wi_copy16(void *shared, const void *global, bool there, const char *file, int line)
 {
-    if (((uintptr_t)shared | (uintptr_t)global) % 16) wi_die(file, line, "wi_copy16: addresses are multiples of 16");
-    if (!in_shared(shared, 16)) wi_die(file, line, "wi_copy16: not in the block's dynamic shared memory");
-    if (there && !wi_device_reaches(global, 16)) wi_die(file, line, "wi_copy16: %p is not the device's memory", global);
+    if (((uintptr_t)shared | (uintptr_t)global) % 16) emu_die(file, line, "wi_copy16: addresses are multiples of 16");
+    if (!in_shared(shared, 16)) emu_die(file, line, "wi_copy16: not in the block's dynamic shared memory");
+    if (there && !emu_device_reaches(global, 16))
+        emu_die(file, line, "wi_copy16: %p is not the device's memory", global);
     memset(shared, 0xff, 16);
-    wi_at_work.at->copies.push_back({(unsigned char *)shared, there ? (const unsigned char *)global : nullptr});
+    emu_at_work.at->copies.push_back({(unsigned char *)shared, there ? (const unsigned char *)global : nullptr});
 }
 
-void wi_copy_commit(const char *, int) { wi_at_work.at->groups.push_back(wi_at_work.at->copies.size()); }
+void wi_copy_commit(const char *, int) { emu_at_work.at->groups.push_back(emu_at_work.at->copies.size()); }
 
-void wi_emulated_copy_wait(int but, const char *, int)
+void emu_copy_wait(int but, const char *, int)
 {
-    wi_fiber *self = wi_at_work.at;
+    emu_fiber *self = emu_at_work.at;
     if (self->groups.size() <= (size_t)but) return;
     size_t groups = self->groups.size() - (size_t)but, done = self->groups[groups - 1];
     for (size_t i = 0; i < done; i++) {
@@ -354,8 +355,8 @@ void wi_emulated_copy_wait(int but, const char *, int)
 uint4 wi_load_once(const void *global, const char *file, int line)
 {
     uint4 got;
-    if ((uintptr_t)global % 16) wi_die(file, line, "wi_load_once: addresses are multiples of 16");
-    if (!wi_device_reaches(global, 16)) wi_die(file, line, "wi_load_once: %p is not the device's memory", global);
+    if ((uintptr_t)global % 16) emu_die(file, line, "wi_load_once: addresses are multiples of 16");
+    if (!emu_device_reaches(global, 16)) emu_die(file, line, "wi_load_once: %p is not the device's memory", global);
     memcpy(&got, global, 16);
     return got;
 }

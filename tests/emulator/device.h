@@ -5,117 +5,114 @@
 
 #include "tests/emulator/types.h"
 
-#define WI_HERE const char *file = __builtin_FILE(), int line = __builtin_LINE()
+#define EMU_HERE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
-struct wi_emulated_thread {
+struct emu_thread {
     uint3 index;
     int lane, warp;
 };
-extern WI_HIDDEN wi_emulated_thread *wi_thread_now;
-extern WI_HIDDEN unsigned char *wi_shared_now; // the block's dynamic shared memory
-extern WI_HIDDEN size_t wi_shared_bytes;
+extern EMU_HIDDEN emu_thread *emu_thread_now;
+extern EMU_HIDDEN unsigned char *emu_shared_now; // the block's dynamic shared memory
+extern EMU_HIDDEN size_t emu_shared_bytes;
 
-#define threadIdx (wi_thread_now->index)
-extern WI_HIDDEN uint3 blockIdx;
-extern WI_HIDDEN dim3 blockDim, gridDim;
+#define threadIdx (emu_thread_now->index)
+extern EMU_HIDDEN uint3 blockIdx;
+extern EMU_HIDDEN dim3 blockDim, gridDim;
 enum { warpSize = 32 };
 
 // ---- barriers, fences and spinning ----------------------------------------------------------------------------------
 
-enum wi_barrier_kind { WI_BARRIER_PLAIN, WI_BARRIER_OR, WI_BARRIER_AND, WI_BARRIER_COUNT, WI_BARRIER_ARRIVE };
+enum emu_barrier_kind { EMU_BARRIER_PLAIN, EMU_BARRIER_OR, EMU_BARRIER_AND, EMU_BARRIER_COUNT, EMU_BARRIER_ARRIVE };
 // Barrier 0 is for all threads that live (threads = 0).
-WI_HIDDEN int wi_emulated_barrier(int id, int threads, wi_barrier_kind kind, int value, const char *file, int line);
+EMU_HIDDEN int emu_barrier(int id, int threads, emu_barrier_kind kind, int value, const char *file, int line);
 // Perhaps runs other threads first.
-WI_HIDDEN void wi_emulated_pause(void);
+EMU_HIDDEN void emu_pause(void);
 
-static inline void __syncthreads(WI_HERE) { wi_emulated_barrier(0, 0, WI_BARRIER_PLAIN, 0, file, line); }
-static inline int __syncthreads_or(int value, WI_HERE)
+static inline void __syncthreads(EMU_HERE) { emu_barrier(0, 0, EMU_BARRIER_PLAIN, 0, file, line); }
+static inline int __syncthreads_or(int value, EMU_HERE) { return emu_barrier(0, 0, EMU_BARRIER_OR, value, file, line); }
+static inline int __syncthreads_and(int value, EMU_HERE)
 {
-    return wi_emulated_barrier(0, 0, WI_BARRIER_OR, value, file, line);
+    return emu_barrier(0, 0, EMU_BARRIER_AND, value, file, line);
 }
-static inline int __syncthreads_and(int value, WI_HERE)
+static inline int __syncthreads_count(int value, EMU_HERE)
 {
-    return wi_emulated_barrier(0, 0, WI_BARRIER_AND, value, file, line);
+    return emu_barrier(0, 0, EMU_BARRIER_COUNT, value, file, line);
 }
-static inline int __syncthreads_count(int value, WI_HERE)
-{
-    return wi_emulated_barrier(0, 0, WI_BARRIER_COUNT, value, file, line);
-}
-static inline void __threadfence(void) { wi_emulated_pause(); }
-static inline void __threadfence_block(void) { wi_emulated_pause(); }
-static inline void __threadfence_system(void) { wi_emulated_pause(); }
-static inline void __nanosleep(unsigned) { wi_emulated_pause(); }
-[[noreturn]] WI_HIDDEN void wi_emulated_trap(const char *file, int line);
-[[noreturn]] static inline void __trap(WI_HERE) { wi_emulated_trap(file, line); }
+static inline void __threadfence(void) { emu_pause(); }
+static inline void __threadfence_block(void) { emu_pause(); }
+static inline void __threadfence_system(void) { emu_pause(); }
+static inline void __nanosleep(unsigned) { emu_pause(); }
+[[noreturn]] EMU_HIDDEN void emu_trap(const char *file, int line);
+[[noreturn]] static inline void __trap(EMU_HERE) { emu_trap(file, line); }
 
 // ---- what the lanes of a warp do together ---------------------------------------------------------------------------
 
 // All lanes of the mask come here with the same `finish`; the last runs it. at[i] is lane i's operand, NULL for a lane
 // that is not in the mask or has ended. Results are written into the operands.
-typedef void (*wi_meet_finish)(void *const at[32], unsigned mask);
-WI_HIDDEN void wi_emulated_meet(unsigned mask, wi_meet_finish finish, void *operand, const char *what, const char *file,
-                                int line);
+typedef void (*emu_meet_finish)(void *const at[32], unsigned mask);
+EMU_HIDDEN void emu_meet(unsigned mask, emu_meet_finish finish, void *operand, const char *what, const char *file,
+                         int line);
 
-struct wi_exchange {
+struct emu_exchange {
     uint64_t value, result;
     int from; // the lane read
 };
-WI_HIDDEN void wi_finish_nothing(void *const at[32], unsigned mask);
-WI_HIDDEN void wi_finish_shuffle(void *const at[32], unsigned mask);
-WI_HIDDEN void wi_finish_ballot(void *const at[32], unsigned mask);
+EMU_HIDDEN void emu_finish_nothing(void *const at[32], unsigned mask);
+EMU_HIDDEN void emu_finish_shuffle(void *const at[32], unsigned mask);
+EMU_HIDDEN void emu_finish_ballot(void *const at[32], unsigned mask);
 
-static inline void __syncwarp(unsigned mask = 0xffffffffu, WI_HERE)
+static inline void __syncwarp(unsigned mask = 0xffffffffu, EMU_HERE)
 {
-    wi_emulated_meet(mask, wi_finish_nothing, nullptr, "__syncwarp", file, line);
+    emu_meet(mask, emu_finish_nothing, nullptr, "__syncwarp", file, line);
 }
-template <typename T> T wi_exchanged(unsigned mask, T value, int from, const char *what, const char *file, int line)
+template <typename T> T emu_exchanged(unsigned mask, T value, int from, const char *what, const char *file, int line)
 {
     static_assert(std::is_arithmetic_v<T> && (sizeof(T) == 4 || sizeof(T) == 8), "shuffles take 4 or 8 bytes");
-    wi_exchange mine = {0, 0, from};
+    emu_exchange mine = {0, 0, from};
     memcpy(&mine.value, &value, sizeof value);
-    wi_emulated_meet(mask, wi_finish_shuffle, &mine, what, file, line);
+    emu_meet(mask, emu_finish_shuffle, &mine, what, file, line);
     memcpy(&value, &mine.result, sizeof value);
     return value;
 }
-template <typename T> T __shfl_sync(unsigned mask, T value, int from, int width = 32, WI_HERE)
+template <typename T> T __shfl_sync(unsigned mask, T value, int from, int width = 32, EMU_HERE)
 {
-    int first = wi_thread_now->lane & -width;
-    return wi_exchanged(mask, value, first | (from & (width - 1)), "__shfl_sync", file, line);
+    int first = emu_thread_now->lane & -width;
+    return emu_exchanged(mask, value, first | (from & (width - 1)), "__shfl_sync", file, line);
 }
-template <typename T> T __shfl_xor_sync(unsigned mask, T value, int flip, int width = 32, WI_HERE)
+template <typename T> T __shfl_xor_sync(unsigned mask, T value, int flip, int width = 32, EMU_HERE)
 {
-    int lane = wi_thread_now->lane, from = lane ^ flip;
-    return wi_exchanged(mask, value, from <= (lane | (width - 1)) ? from : lane, "__shfl_xor_sync", file, line);
+    int lane = emu_thread_now->lane, from = lane ^ flip;
+    return emu_exchanged(mask, value, from <= (lane | (width - 1)) ? from : lane, "__shfl_xor_sync", file, line);
 }
-template <typename T> T __shfl_up_sync(unsigned mask, T value, unsigned by, int width = 32, WI_HERE)
+template <typename T> T __shfl_up_sync(unsigned mask, T value, unsigned by, int width = 32, EMU_HERE)
 {
-    int lane = wi_thread_now->lane, from = lane - (int)by;
-    return wi_exchanged(mask, value, from >= (lane & -width) ? from : lane, "__shfl_up_sync", file, line);
+    int lane = emu_thread_now->lane, from = lane - (int)by;
+    return emu_exchanged(mask, value, from >= (lane & -width) ? from : lane, "__shfl_up_sync", file, line);
 }
-template <typename T> T __shfl_down_sync(unsigned mask, T value, unsigned by, int width = 32, WI_HERE)
+template <typename T> T __shfl_down_sync(unsigned mask, T value, unsigned by, int width = 32, EMU_HERE)
 {
-    int lane = wi_thread_now->lane, from = lane + (int)by;
-    return wi_exchanged(mask, value, from <= (lane | (width - 1)) ? from : lane, "__shfl_down_sync", file, line);
+    int lane = emu_thread_now->lane, from = lane + (int)by;
+    return emu_exchanged(mask, value, from <= (lane | (width - 1)) ? from : lane, "__shfl_down_sync", file, line);
 }
-static inline unsigned __ballot_sync(unsigned mask, int value, WI_HERE)
+static inline unsigned __ballot_sync(unsigned mask, int value, EMU_HERE)
 {
-    wi_exchange mine = {(uint64_t)(value != 0), 0, 0};
-    wi_emulated_meet(mask, wi_finish_ballot, &mine, "__ballot_sync", file, line);
+    emu_exchange mine = {(uint64_t)(value != 0), 0, 0};
+    emu_meet(mask, emu_finish_ballot, &mine, "__ballot_sync", file, line);
     return (unsigned)mine.result;
 }
-static inline int __any_sync(unsigned mask, int value, WI_HERE)
+static inline int __any_sync(unsigned mask, int value, EMU_HERE)
 {
-    wi_exchange mine = {(uint64_t)(value != 0), 0, 0};
-    wi_emulated_meet(mask, wi_finish_ballot, &mine, "__any_sync", file, line);
+    emu_exchange mine = {(uint64_t)(value != 0), 0, 0};
+    emu_meet(mask, emu_finish_ballot, &mine, "__any_sync", file, line);
     return mine.result != 0;
 }
-static inline int __all_sync(unsigned mask, int value, WI_HERE)
+static inline int __all_sync(unsigned mask, int value, EMU_HERE)
 {
-    wi_exchange mine = {(uint64_t)(value == 0), 0, 0};
-    wi_emulated_meet(mask, wi_finish_ballot, &mine, "__all_sync", file, line);
+    emu_exchange mine = {(uint64_t)(value == 0), 0, 0};
+    emu_meet(mask, emu_finish_ballot, &mine, "__all_sync", file, line);
     return mine.result == 0;
 }
-template <typename T, typename Join> T wi_reduced(unsigned mask, T value, Join join, const char *file, int line)
+template <typename T, typename Join> T emu_reduced(unsigned mask, T value, Join join, const char *file, int line)
 {
     static_assert(std::is_integral_v<T> && sizeof(T) == 4, "__reduce_*_sync takes 4 bytes");
     T all = value;
@@ -123,80 +120,80 @@ template <typename T, typename Join> T wi_reduced(unsigned mask, T value, Join j
     bool first = true;
     for (int lane = 0; lane < 32; lane++) {
         if (!(there >> lane & 1)) continue;
-        T other = wi_exchanged(mask, value, lane, "__reduce_sync", file, line);
+        T other = emu_exchanged(mask, value, lane, "__reduce_sync", file, line);
         all = first ? other : join(all, other);
         first = false;
     }
     return all;
 }
-template <typename T> T __reduce_add_sync(unsigned mask, T value, WI_HERE)
+template <typename T> T __reduce_add_sync(unsigned mask, T value, EMU_HERE)
 {
-    return wi_reduced(
+    return emu_reduced(
         mask, value, [](T a, T b) { return (T)((unsigned)a + (unsigned)b); }, file, line);
 }
-template <typename T> T __reduce_min_sync(unsigned mask, T value, WI_HERE)
+template <typename T> T __reduce_min_sync(unsigned mask, T value, EMU_HERE)
 {
-    return wi_reduced(
+    return emu_reduced(
         mask, value, [](T a, T b) { return b < a ? b : a; }, file, line);
 }
-template <typename T> T __reduce_max_sync(unsigned mask, T value, WI_HERE)
+template <typename T> T __reduce_max_sync(unsigned mask, T value, EMU_HERE)
 {
-    return wi_reduced(
+    return emu_reduced(
         mask, value, [](T a, T b) { return b > a ? b : a; }, file, line);
 }
 
 // ---- atomics, on integers alone -------------------------------------------------------------------------------------
 
-template <typename T, typename Next> T wi_atomic(T *at, Next next)
+template <typename T, typename Next> T emu_atomic(T *at, Next next)
 {
     static_assert(std::is_integral_v<T> && (sizeof(T) == 4 || sizeof(T) == 8),
                   "atomics are on integers of 4 or 8 bytes");
-    wi_emulated_pause();
+    emu_pause();
     T was = *at;
     *at = next(was);
     return was;
 }
 // The second argument is converted as a call of CUDA's overloads would.
-template <typename T> using wi_same = std::common_type_t<T>;
-template <typename T> T atomicAdd(T *at, wi_same<T> by)
+template <typename T> using emu_same = std::common_type_t<T>;
+template <typename T> T atomicAdd(T *at, emu_same<T> by)
 {
-    return wi_atomic(at, [=](T was) { return (T)((std::make_unsigned_t<T>)was + (std::make_unsigned_t<T>)by); });
+    return emu_atomic(at, [=](T was) { return (T)((std::make_unsigned_t<T>)was + (std::make_unsigned_t<T>)by); });
 }
-template <typename T> T atomicSub(T *at, wi_same<T> by)
+template <typename T> T atomicSub(T *at, emu_same<T> by)
 {
-    return wi_atomic(at, [=](T was) { return (T)((std::make_unsigned_t<T>)was - (std::make_unsigned_t<T>)by); });
+    return emu_atomic(at, [=](T was) { return (T)((std::make_unsigned_t<T>)was - (std::make_unsigned_t<T>)by); });
 }
-template <typename T> T atomicExch(T *at, wi_same<T> to)
+template <typename T> T atomicExch(T *at, emu_same<T> to)
 {
-    return wi_atomic(at, [=](T) { return to; });
+    return emu_atomic(at, [=](T) { return to; });
 }
-template <typename T> T atomicMin(T *at, wi_same<T> other)
+template <typename T> T atomicMin(T *at, emu_same<T> other)
 {
-    return wi_atomic(at, [=](T was) { return other < was ? other : was; });
+    return emu_atomic(at, [=](T was) { return other < was ? other : was; });
 }
-template <typename T> T atomicMax(T *at, wi_same<T> other)
+template <typename T> T atomicMax(T *at, emu_same<T> other)
 {
-    return wi_atomic(at, [=](T was) { return other > was ? other : was; });
+    return emu_atomic(at, [=](T was) { return other > was ? other : was; });
 }
-template <typename T> T atomicAnd(T *at, wi_same<T> other)
+template <typename T> T atomicAnd(T *at, emu_same<T> other)
 {
-    return wi_atomic(at, [=](T was) { return (T)(was & other); });
+    return emu_atomic(at, [=](T was) { return (T)(was & other); });
 }
-template <typename T> T atomicOr(T *at, wi_same<T> other)
+template <typename T> T atomicOr(T *at, emu_same<T> other)
 {
-    return wi_atomic(at, [=](T was) { return (T)(was | other); });
+    return emu_atomic(at, [=](T was) { return (T)(was | other); });
 }
-template <typename T> T atomicXor(T *at, wi_same<T> other)
+template <typename T> T atomicXor(T *at, emu_same<T> other)
 {
-    return wi_atomic(at, [=](T was) { return (T)(was ^ other); });
+    return emu_atomic(at, [=](T was) { return (T)(was ^ other); });
 }
-template <typename T> T atomicCAS(T *at, wi_same<T> old, wi_same<T> to)
+template <typename T> T atomicCAS(T *at, emu_same<T> old, emu_same<T> to)
 {
-    return wi_atomic(at, [=](T was) { return was == old ? to : was; });
+    return emu_atomic(at, [=](T was) { return was == old ? to : was; });
 }
 static inline unsigned atomicInc(unsigned *at, unsigned limit)
 {
-    return wi_atomic(at, [=](unsigned was) { return was >= limit ? 0 : was + 1; });
+    return emu_atomic(at, [=](unsigned was) { return was >= limit ? 0 : was + 1; });
 }
 
 #include "tests/emulator/math.h"

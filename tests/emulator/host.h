@@ -6,7 +6,7 @@
 #include "tests/emulator/types.h"
 
 // name, the toolkit's number, text
-#define WI_CUDA_ERROR_LIST(X)                                                                                          \
+#define EMU_CUDA_ERROR_LIST(X)                                                                                         \
     X(cudaSuccess, 0, "no error")                                                                                      \
     X(cudaErrorInvalidValue, 1, "invalid argument")                                                                    \
     X(cudaErrorMemoryAllocation, 2, "out of memory")                                                                   \
@@ -25,14 +25,14 @@
     X(cudaErrorStreamCaptureInvalidated, 901, "operation failed due to a previous error during capture")               \
     X(cudaErrorGraphExecUpdateFailure, 910, "the graph update was not performed because it included changes")          \
     X(cudaErrorUnknown, 999, "unknown error")
-#define WI_CUDA_ERROR(name, number, text) name = number,
-enum cudaError_t { WI_CUDA_ERROR_LIST(WI_CUDA_ERROR) };
+#define EMU_CUDA_ERROR(name, number, text) name = number,
+enum cudaError_t { EMU_CUDA_ERROR_LIST(EMU_CUDA_ERROR) };
 typedef cudaError_t cudaError;
 
-typedef struct wi_emulated_stream *cudaStream_t;
-typedef struct wi_emulated_event *cudaEvent_t;
-typedef struct wi_emulated_graph *cudaGraph_t;
-typedef struct wi_emulated_graph *cudaGraphExec_t;
+typedef struct emu_stream *cudaStream_t;
+typedef struct emu_event *cudaEvent_t;
+typedef struct emu_graph *cudaGraph_t;
+typedef struct emu_graph *cudaGraphExec_t;
 
 enum cudaMemcpyKind {
     cudaMemcpyHostToHost,
@@ -113,7 +113,7 @@ struct cudaGraphExecUpdateResultInfo {
 };
 
 // Calls that are as in the toolkit, and each with its arguments.
-#define WI_CUDA_CALL_LIST(X)                                                                                           \
+#define EMU_CUDA_CALL_LIST(X)                                                                                          \
     X(cudaGetDeviceCount, (int *out))                                                                                  \
     X(cudaGetDevice, (int *out))                                                                                       \
     X(cudaSetDevice, (int device))                                                                                     \
@@ -153,63 +153,63 @@ struct cudaGraphExecUpdateResultInfo {
     X(cudaGraphDestroy, (cudaGraph_t graph))                                                                           \
     X(cudaGraphExecDestroy, (cudaGraphExec_t graph))                                                                   \
     X(cudaGraphExecUpdate, (cudaGraphExec_t graph, cudaGraph_t other, cudaGraphExecUpdateResultInfo * out))
-#define WI_CUDA_CALL(name, arguments) WI_HIDDEN cudaError_t name arguments;
-WI_CUDA_CALL_LIST(WI_CUDA_CALL)
+#define EMU_CUDA_CALL(name, arguments) EMU_HIDDEN cudaError_t name arguments;
+EMU_CUDA_CALL_LIST(EMU_CUDA_CALL)
 
-WI_HIDDEN const char *cudaGetErrorString(cudaError_t error);
-WI_HIDDEN const char *cudaGetErrorName(cudaError_t error);
-WI_HIDDEN cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags = 0);
-WI_HIDDEN cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t graph, unsigned long long flags = 0);
+EMU_HIDDEN const char *cudaGetErrorString(cudaError_t error);
+EMU_HIDDEN const char *cudaGetErrorName(cudaError_t error);
+EMU_HIDDEN cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags = 0);
+EMU_HIDDEN cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t graph, unsigned long long flags = 0);
 
-WI_HIDDEN cudaError_t wi_emulated_alloc(void **out, size_t bytes, cudaMemoryType type);
+EMU_HIDDEN cudaError_t emu_alloc(void **out, size_t bytes, cudaMemoryType type);
 template <typename T> cudaError_t cudaMalloc(T **out, size_t bytes)
 {
-    return wi_emulated_alloc((void **)out, bytes, cudaMemoryTypeDevice);
+    return emu_alloc((void **)out, bytes, cudaMemoryTypeDevice);
 }
 template <typename T> cudaError_t cudaMallocAsync(T **out, size_t bytes, cudaStream_t)
 {
-    return wi_emulated_alloc((void **)out, bytes, cudaMemoryTypeDevice);
+    return emu_alloc((void **)out, bytes, cudaMemoryTypeDevice);
 }
 template <typename T> cudaError_t cudaMallocHost(T **out, size_t bytes, unsigned = 0)
 {
-    return wi_emulated_alloc((void **)out, bytes, cudaMemoryTypeHost);
+    return emu_alloc((void **)out, bytes, cudaMemoryTypeHost);
 }
 template <typename T> cudaError_t cudaHostAlloc(T **out, size_t bytes, unsigned)
 {
-    return wi_emulated_alloc((void **)out, bytes, cudaMemoryTypeHost);
+    return emu_alloc((void **)out, bytes, cudaMemoryTypeHost);
 }
 template <typename T> cudaError_t cudaMallocManaged(T **out, size_t bytes, unsigned = cudaMemAttachGlobal)
 {
-    return wi_emulated_alloc((void **)out, bytes, cudaMemoryTypeManaged);
+    return emu_alloc((void **)out, bytes, cudaMemoryTypeManaged);
 }
 
 // ---- launches -------------------------------------------------------------------------------------------------------
 
-WI_HIDDEN cudaError_t wi_emulated_attribute(const void *kernel, cudaFuncAttribute which, int value);
-WI_HIDDEN cudaError_t wi_emulated_occupancy(int *out, const void *kernel, int threads, size_t shared);
+EMU_HIDDEN cudaError_t emu_attribute(const void *kernel, cudaFuncAttribute which, int value);
+EMU_HIDDEN cudaError_t emu_occupancy(int *out, const void *kernel, int threads, size_t shared);
 // `pointers` are the arguments that are pointers: they must be memory that a device reaches.
-WI_HIDDEN cudaError_t wi_emulated_launch(const cudaLaunchConfig_t *config, const void *kernel,
-                                         std::function<void(void)> call, const void *const *pointers, int count);
+EMU_HIDDEN cudaError_t emu_launch(const cudaLaunchConfig_t *config, const void *kernel, std::function<void(void)> call,
+                                  const void *const *pointers, int count);
 
 template <typename Kernel> cudaError_t cudaFuncSetAttribute(Kernel kernel, cudaFuncAttribute which, int value)
 {
-    return wi_emulated_attribute((const void *)kernel, which, value);
+    return emu_attribute((const void *)kernel, which, value);
 }
 template <typename Kernel>
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *out, Kernel kernel, int threads, size_t shared)
 {
-    return wi_emulated_occupancy(out, (const void *)kernel, threads, shared);
+    return emu_occupancy(out, (const void *)kernel, threads, shared);
 }
-template <typename T> const void *wi_pointer_of(const T &) { return nullptr; }
-template <typename T> const void *wi_pointer_of(T *const &pointer) { return (const void *)pointer; }
+template <typename T> const void *emu_pointer_of(const T &) { return nullptr; }
+template <typename T> const void *emu_pointer_of(T *const &pointer) { return (const void *)pointer; }
 template <typename... Of, typename... Given>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(Of...), Given &&...given)
 {
     std::tuple<Of...> arguments(static_cast<Of>(given)...);
     const void *pointers[sizeof...(Of) + 1] = {};
     int count = 0;
-    std::apply([&](const Of &...of) { ((pointers[count++] = wi_pointer_of(of)), ...); }, arguments);
-    return wi_emulated_launch(
+    std::apply([&](const Of &...of) { ((pointers[count++] = emu_pointer_of(of)), ...); }, arguments);
+    return emu_launch(
         config, (const void *)kernel, [kernel, arguments] { std::apply(kernel, arguments); }, pointers, count);
 }
 

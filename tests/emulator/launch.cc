@@ -5,16 +5,16 @@
 
 #include "tests/emulator/run.h"
 
-int wi_capability(void)
+int emu_capability(void)
 {
-    static int capability = wi_setting("WEFT_EMULATOR_CAPABILITY", 90);
+    static int capability = emu_setting("WEFT_EMULATOR_CAPABILITY", 90);
     return capability;
 }
 
-static size_t shared_limit(void) { return wi_capability() >= 90 ? WI_SHARED_LIMIT_90 : WI_SHARED_LIMIT_80; }
+static size_t shared_limit(void) { return emu_capability() >= 90 ? EMU_SHARED_LIMIT_90 : EMU_SHARED_LIMIT_80; }
 
 // A number that no tile divides, so that grids of as many blocks have loops that end unevenly.
-static int processors(void) { return wi_setting("WEFT_EMULATOR_PROCESSORS", 5); }
+static int processors(void) { return emu_setting("WEFT_EMULATOR_PROCESSORS", 5); }
 
 cudaError_t cudaGetDeviceCount(int *out)
 {
@@ -28,7 +28,7 @@ cudaError_t cudaGetDevice(int *out)
     return cudaSuccess;
 }
 
-cudaError_t cudaSetDevice(int device) { return wi_told(device == 0 ? cudaSuccess : cudaErrorInvalidDevice); }
+cudaError_t cudaSetDevice(int device) { return emu_told(device == 0 ? cudaSuccess : cudaErrorInvalidDevice); }
 
 cudaError_t cudaDriverGetVersion(int *out)
 {
@@ -40,16 +40,16 @@ cudaError_t cudaRuntimeGetVersion(int *out) { return cudaDriverGetVersion(out); 
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *out, int device)
 {
-    if (device != 0) return wi_told(cudaErrorInvalidDevice);
+    if (device != 0) return emu_told(cudaErrorInvalidDevice);
     *out = {};
     snprintf(out->name, sizeof out->name, "emulated");
     out->totalGlobalMem = (size_t)16 << 30;
     out->sharedMemPerBlock = 48 * 1024;
     out->sharedMemPerBlockOptin = shared_limit();
     out->sharedMemPerMultiprocessor = shared_limit() + 1024;
-    out->major = wi_capability() / 10, out->minor = wi_capability() % 10;
+    out->major = emu_capability() / 10, out->minor = emu_capability() % 10;
     out->multiProcessorCount = processors();
-    out->maxThreadsPerBlock = WI_THREADS_MAX;
+    out->maxThreadsPerBlock = EMU_THREADS_MAX;
     out->maxThreadsPerMultiProcessor = 2048;
     out->warpSize = 32;
     out->l2CacheSize = 4 << 20;
@@ -97,7 +97,7 @@ cudaError_t cudaDeviceGetAttribute(int *out, cudaDeviceAttr which, int device)
         *out = 1;
         break;
     default:
-        return wi_told(cudaErrorInvalidValue);
+        return emu_told(cudaErrorInvalidValue);
     }
     return cudaSuccess;
 }
@@ -111,16 +111,16 @@ static std::map<const void *, int> &asked_for(void)
     return asked;
 }
 
-cudaError_t wi_emulated_attribute(const void *kernel, cudaFuncAttribute which, int value)
+cudaError_t emu_attribute(const void *kernel, cudaFuncAttribute which, int value)
 {
-    WI_ONE_AT_A_TIME;
+    EMU_ONE_AT_A_TIME;
     if (which != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
-    if (value < 0 || (size_t)value > shared_limit()) return wi_told(cudaErrorInvalidValue);
+    if (value < 0 || (size_t)value > shared_limit()) return emu_told(cudaErrorInvalidValue);
     asked_for()[kernel] = value;
     return cudaSuccess;
 }
 
-cudaError_t wi_emulated_occupancy(int *out, const void *, int threads, size_t shared)
+cudaError_t emu_occupancy(int *out, const void *, int threads, size_t shared)
 {
     size_t by_shared = (shared_limit() + 1024) / (shared + 1024),
            by_threads = 2048 / (size_t)(threads > 0 ? threads : 1);
@@ -128,24 +128,24 @@ cudaError_t wi_emulated_occupancy(int *out, const void *, int threads, size_t sh
     return cudaSuccess;
 }
 
-cudaError_t wi_emulated_launch(const cudaLaunchConfig_t *config, const void *kernel, std::function<void(void)> call,
-                               const void *const *pointers, int count)
+cudaError_t emu_launch(const cudaLaunchConfig_t *config, const void *kernel, std::function<void(void)> call,
+                       const void *const *pointers, int count)
 {
-    WI_ONE_AT_A_TIME;
+    EMU_ONE_AT_A_TIME;
     dim3 grid = config->gridDim, threads = config->blockDim;
     size_t shared = config->dynamicSmemBytes;
     uint64_t all = (uint64_t)threads.x * threads.y * threads.z;
     if (!grid.x || !grid.y || !grid.z || grid.x > 0x7fffffff || grid.y > 65535 || grid.z > 65535)
-        return wi_told(cudaErrorInvalidConfiguration);
-    if (all == 0 || all > WI_THREADS_MAX || threads.z > 64) return wi_told(cudaErrorInvalidConfiguration);
+        return emu_told(cudaErrorInvalidConfiguration);
+    if (all == 0 || all > EMU_THREADS_MAX || threads.z > 64) return emu_told(cudaErrorInvalidConfiguration);
     auto asked = asked_for().find(kernel);
     if (shared > 48 * 1024 && (asked == asked_for().end() || shared > (size_t)asked->second))
-        return wi_told(cudaErrorInvalidValue);
+        return emu_told(cudaErrorInvalidValue);
     for (int i = 0; i < count; i++)
-        if (pointers[i] && !wi_device_reaches(pointers[i], 0))
-            wi_die(nullptr, 0, "%s: argument %d, %p, is not memory that the device reaches", wi_name_of(kernel).c_str(),
-                   i + 1, pointers[i]);
-    wi_give(
-        config->stream, [=] { wi_run_grid(grid, threads, shared, call, kernel); }, kernel);
+        if (pointers[i] && !emu_device_reaches(pointers[i], 0))
+            emu_die(nullptr, 0, "%s: argument %d, %p, is not memory that the device reaches",
+                    emu_name_of(kernel).c_str(), i + 1, pointers[i]);
+    emu_give(
+        config->stream, [=] { emu_run_grid(grid, threads, shared, call, kernel); }, kernel);
     return cudaSuccess;
 }

@@ -5,35 +5,35 @@
 
 #include "tests/emulator/types.h"
 
-template <typename A, typename B> using wi_wider = std::common_type_t<A, B>;
+template <typename A, typename B> using emu_wider = std::common_type_t<A, B>;
 template <typename A, typename B, typename = std::enable_if_t<std::is_integral_v<A> && std::is_integral_v<B>>>
-static inline wi_wider<A, B> min(A a, B b)
+static inline emu_wider<A, B> min(A a, B b)
 {
-    return (wi_wider<A, B>)b < (wi_wider<A, B>)a ? (wi_wider<A, B>)b : (wi_wider<A, B>)a;
+    return (emu_wider<A, B>)b < (emu_wider<A, B>)a ? (emu_wider<A, B>)b : (emu_wider<A, B>)a;
 }
 template <typename A, typename B, typename = std::enable_if_t<std::is_integral_v<A> && std::is_integral_v<B>>>
-static inline wi_wider<A, B> max(A a, B b)
+static inline emu_wider<A, B> max(A a, B b)
 {
-    return (wi_wider<A, B>)a < (wi_wider<A, B>)b ? (wi_wider<A, B>)b : (wi_wider<A, B>)a;
+    return (emu_wider<A, B>)a < (emu_wider<A, B>)b ? (emu_wider<A, B>)b : (emu_wider<A, B>)a;
 }
 static inline float min(float a, float b) { return fminf(a, b); }
 static inline float max(float a, float b) { return fmaxf(a, b); }
 static inline double min(double a, double b) { return fmin(a, b); }
 static inline double max(double a, double b) { return fmax(a, b); }
 
-template <typename To, typename From> static inline To wi_same_bits(From from)
+template <typename To, typename From> static inline To emu_same_bits(From from)
 {
     static_assert(sizeof(To) == sizeof(From), "bits of one size");
     To to;
     memcpy(&to, &from, sizeof to);
     return to;
 }
-static inline unsigned __float_as_uint(float x) { return wi_same_bits<unsigned>(x); }
-static inline int __float_as_int(float x) { return wi_same_bits<int>(x); }
-static inline float __uint_as_float(unsigned x) { return wi_same_bits<float>(x); }
-static inline float __int_as_float(int x) { return wi_same_bits<float>(x); }
-static inline long long __double_as_longlong(double x) { return wi_same_bits<long long>(x); }
-static inline double __longlong_as_double(long long x) { return wi_same_bits<double>(x); }
+static inline unsigned __float_as_uint(float x) { return emu_same_bits<unsigned>(x); }
+static inline int __float_as_int(float x) { return emu_same_bits<int>(x); }
+static inline float __uint_as_float(unsigned x) { return emu_same_bits<float>(x); }
+static inline float __int_as_float(int x) { return emu_same_bits<float>(x); }
+static inline long long __double_as_longlong(double x) { return emu_same_bits<long long>(x); }
+static inline double __longlong_as_double(long long x) { return emu_same_bits<double>(x); }
 
 static inline float __fadd_rn(float a, float b) { return a + b; }
 static inline float __fsub_rn(float a, float b) { return a - b; }
@@ -49,23 +49,23 @@ static inline double __ddiv_rn(double a, double b) { return a / b; }
 static inline double __fma_rn(double a, double b, double c) { return fma(a, b, c); }
 
 // Conversions saturate, and NaN is 0 (the smallest for 64 bits is left out: no kernel wants it).
-static inline int wi_int_of(double whole)
+static inline int emu_int_of(double whole)
 {
     return whole != whole           ? 0
            : whole >= 2147483647.0  ? 2147483647
            : whole <= -2147483648.0 ? -2147483647 - 1
                                     : (int)whole;
 }
-static inline unsigned wi_uint_of(double whole)
+static inline unsigned emu_uint_of(double whole)
 {
     return !(whole > 0) ? 0 : whole >= 4294967295.0 ? 4294967295u : (unsigned)whole;
 }
-static inline int __float2int_rn(float x) { return wi_int_of(rint((double)x)); }
-static inline int __float2int_rz(float x) { return wi_int_of(trunc((double)x)); }
-static inline int __float2int_rd(float x) { return wi_int_of(floor((double)x)); }
-static inline int __float2int_ru(float x) { return wi_int_of(ceil((double)x)); }
-static inline unsigned __float2uint_rn(float x) { return wi_uint_of(rint((double)x)); }
-static inline unsigned __float2uint_rz(float x) { return wi_uint_of(trunc((double)x)); }
+static inline int __float2int_rn(float x) { return emu_int_of(rint((double)x)); }
+static inline int __float2int_rz(float x) { return emu_int_of(trunc((double)x)); }
+static inline int __float2int_rd(float x) { return emu_int_of(floor((double)x)); }
+static inline int __float2int_ru(float x) { return emu_int_of(ceil((double)x)); }
+static inline unsigned __float2uint_rn(float x) { return emu_uint_of(rint((double)x)); }
+static inline unsigned __float2uint_rz(float x) { return emu_uint_of(trunc((double)x)); }
 static inline float __int2float_rn(int x) { return (float)x; }
 static inline float __uint2float_rn(unsigned x) { return (float)x; }
 static inline float __double2float_rn(double x) { return (float)x; }

@@ -9,7 +9,7 @@ static inline float f32_of(uint32_t bf16) { return __uint_as_float(bf16 << 16); 
 
 // ---- ldmatrix and mma -----------------------------------------------------------------------------------------------
 
-struct wi_ldmatrix {
+struct emu_ldmatrix_operands {
     uint32_t *r;
     const uint16_t *row;
     int count;
@@ -19,8 +19,8 @@ struct wi_ldmatrix {
 // Lane l gets, of each matrix, row l/4 and the columns 2(l%4) and 2(l%4)+1, or the same of its transpose.
 static void finish_ldmatrix(void *const at[32], unsigned)
 {
-    const wi_ldmatrix *lanes[32];
-    for (int lane = 0; lane < 32; lane++) lanes[lane] = (const wi_ldmatrix *)at[lane];
+    const emu_ldmatrix_operands *lanes[32];
+    for (int lane = 0; lane < 32; lane++) lanes[lane] = (const emu_ldmatrix_operands *)at[lane];
     for (int lane = 0; lane < 32; lane++)
         for (int i = 0; i < lanes[lane]->count; i++) {
             int row = lane / 4, column = lane % 4 * 2;
@@ -36,18 +36,18 @@ static void finish_ldmatrix(void *const at[32], unsigned)
         }
 }
 
-void wi_emulated_ldmatrix(uint32_t *r, int count, const void *row, bool transposed, const char *file, int line)
+void emu_ldmatrix(uint32_t *r, int count, const void *row, bool transposed, const char *file, int line)
 {
-    wi_fiber *self = wi_at_work.at;
-    if (wi_at_work.warps[self->warp].live != 0xffffffffu) wi_die(file, line, "ldmatrix in a warp that is not whole");
+    emu_fiber *self = emu_at_work.at;
+    if (emu_at_work.warps[self->warp].live != 0xffffffffu) emu_die(file, line, "ldmatrix in a warp that is not whole");
     // Only the first lanes' rows are read where there are fewer than four matrices.
-    if (self->lane < 8 * count && (uintptr_t)row % 16) wi_die(file, line, "ldmatrix: a row is aligned to 16");
+    if (self->lane < 8 * count && (uintptr_t)row % 16) emu_die(file, line, "ldmatrix: a row is aligned to 16");
     if (self->lane < 8 * count) wi_shared_at(row, file, line);
-    wi_ldmatrix mine = {r, (const uint16_t *)row, count, transposed};
-    wi_emulated_meet(0xffffffffu, finish_ldmatrix, &mine, "ldmatrix", file, line);
+    emu_ldmatrix_operands mine = {r, (const uint16_t *)row, count, transposed};
+    emu_meet(0xffffffffu, finish_ldmatrix, &mine, "ldmatrix", file, line);
 }
 
-struct wi_mma_operands {
+struct emu_mma_operands {
     float *d;
     const uint32_t *a, *b;
 };
@@ -82,7 +82,7 @@ static void finish_mma(void *const at[32], unsigned)
 {
     float a[16 * 16], b[16 * 8], d[16 * 8];
     for (int lane = 0; lane < 32; lane++) {
-        const wi_mma_operands *of = (const wi_mma_operands *)at[lane];
+        const emu_mma_operands *of = (const emu_mma_operands *)at[lane];
         spread_a(a, of->a, lane);
         for (int i = 0; i < 4; i++) d[place_of(lane, i, 8)] = of->d[i];
         for (int i = 0; i < 4; i++)
@@ -90,45 +90,45 @@ static void finish_mma(void *const at[32], unsigned)
     }
     multiply(d, a, b, 16, 8);
     for (int lane = 0; lane < 32; lane++)
-        for (int i = 0; i < 4; i++) ((const wi_mma_operands *)at[lane])->d[i] = d[place_of(lane, i, 8)];
+        for (int i = 0; i < 4; i++) ((const emu_mma_operands *)at[lane])->d[i] = d[place_of(lane, i, 8)];
 }
 
 void wi_mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const char *file, int line)
 {
-    if (wi_at_work.warps[wi_at_work.at->warp].live != 0xffffffffu)
-        wi_die(file, line, "mma in a warp that is not whole");
-    wi_mma_operands mine = {d, a, b};
-    wi_emulated_meet(0xffffffffu, finish_mma, &mine, "mma", file, line);
+    if (emu_at_work.warps[emu_at_work.at->warp].live != 0xffffffffu)
+        emu_die(file, line, "mma in a warp that is not whole");
+    emu_mma_operands mine = {d, a, b};
+    emu_meet(0xffffffffu, finish_mma, &mine, "mma", file, line);
 }
 
 // ---- wgmma: each warp of four does its 16 rows ----------------------------------------------------------------------
 
 // Accumulators of a warp while wgmmas that write them are under way.
-struct wi_accumulators {
+struct emu_accumulators {
     float *of[32]; // the lanes' own
     int n, under_way;
     float value[16 * 256];
 };
-struct wi_wgmma_job {
-    wi_accumulators *to;
+struct emu_wgmma_job {
+    emu_accumulators *to;
     bool keep, from_regs, transposed;
     uint64_t a, b;
     float regs[16 * 16]; // A
     const char *file;
     int line;
 };
-struct wi_wgmma_warp {
-    std::vector<wi_accumulators *> busy;
-    std::vector<wi_wgmma_job> jobs;
+struct emu_wgmma_warp {
+    std::vector<emu_accumulators *> busy;
+    std::vector<emu_wgmma_job> jobs;
     std::vector<size_t> groups; // where each committed one ends in `jobs`
     size_t done;                // jobs that have been computed
     bool fenced;
     uint64_t issued;
 };
-static wi_wgmma_warp wgmma_of[WI_WARPS_MAX];
-static std::vector<wi_accumulators *> idle;
+static emu_wgmma_warp wgmma_of[EMU_WARPS_MAX];
+static std::vector<emu_accumulators *> idle;
 
-struct wi_wgmma_operands {
+struct emu_wgmma_operands {
     int n;
     float *d;
     const uint32_t *a_regs;
@@ -138,9 +138,9 @@ struct wi_wgmma_operands {
     int line;
 };
 
-void wi_wgmma_begin(void)
+void emu_wgmma_begin(void)
 {
-    for (wi_wgmma_warp &warp : wgmma_of) {
+    for (emu_wgmma_warp &warp : wgmma_of) {
         warp.groups.clear();
         warp.jobs.clear();
         warp.done = 0;
@@ -149,65 +149,65 @@ void wi_wgmma_begin(void)
     }
 }
 
-void wi_wgmma_end(void)
+void emu_wgmma_end(void)
 {
-    for (int i = 0; i < WI_WARPS_MAX; i++) {
-        const wi_wgmma_warp *warp = &wgmma_of[i];
+    for (int i = 0; i < EMU_WARPS_MAX; i++) {
+        const emu_wgmma_warp *warp = &wgmma_of[i];
         if (!warp->jobs.empty())
-            wi_die(warp->jobs[0].file, warp->jobs[0].line, "warp %d has ended before a wgmma that it did not wait for",
-                   i);
+            emu_die(warp->jobs[0].file, warp->jobs[0].line, "warp %d has ended before a wgmma that it did not wait for",
+                    i);
         if (warp->issued != wgmma_of[i & ~3].issued)
-            wi_die(nullptr, 0, "warps %d and %d of a warpgroup issued %llu and %llu wgmmas", i & ~3, i,
-                   (unsigned long long)wgmma_of[i & ~3].issued, (unsigned long long)warp->issued);
+            emu_die(nullptr, 0, "warps %d and %d of a warpgroup issued %llu and %llu wgmmas", i & ~3, i,
+                    (unsigned long long)wgmma_of[i & ~3].issued, (unsigned long long)warp->issued);
     }
 }
 
 // Shared memory as a descriptor names it.
-struct wi_tile {
+struct emu_tile {
     size_t start, leading, stride;
-    const wi_wgmma_job *job;
+    const emu_wgmma_job *job;
 };
 
-static wi_tile tile_of(uint64_t descriptor, const wi_wgmma_job *job)
+static emu_tile tile_of(uint64_t descriptor, const emu_wgmma_job *job)
 {
-    if (descriptor >> 62 != 1) wi_die(job->file, job->line, "wgmma: only the swizzle of 128 bytes is emulated");
-    if (descriptor >> 49 & 7) wi_die(job->file, job->line, "wgmma: a base offset is not emulated");
+    if (descriptor >> 62 != 1) emu_die(job->file, job->line, "wgmma: only the swizzle of 128 bytes is emulated");
+    if (descriptor >> 49 & 7) emu_die(job->file, job->line, "wgmma: a base offset is not emulated");
     return {(size_t)(descriptor & 0x3fff) << 4, (size_t)(descriptor >> 16 & 0x3fff) << 4,
             (size_t)(descriptor >> 32 & 0x3fff) << 4, job};
 }
 
-static float value_at(const wi_tile *tile, size_t offset)
+static float value_at(const emu_tile *tile, size_t offset)
 {
     size_t address = tile->start + offset;
     address ^= (address >> 7 & 7) << 4;
-    if (address < WI_SHARED_FIRST || address - WI_SHARED_FIRST + 2 > wi_shared_bytes)
-        wi_die(tile->job->file, tile->job->line, "wgmma: reads %zu bytes behind the start of %zu of shared memory",
-               address - WI_SHARED_FIRST, wi_shared_bytes);
+    if (address < EMU_SHARED_FIRST || address - EMU_SHARED_FIRST + 2 > emu_shared_bytes)
+        emu_die(tile->job->file, tile->job->line, "wgmma: reads %zu bytes behind the start of %zu of shared memory",
+                address - EMU_SHARED_FIRST, emu_shared_bytes);
     uint16_t value;
-    memcpy(&value, wi_shared_now + (address - WI_SHARED_FIRST), 2);
+    memcpy(&value, emu_shared_now + (address - EMU_SHARED_FIRST), 2);
     return f32_of(value);
 }
 
 // Row `row` of a K-major operand, columns 0 to 15.
-static float k_major(const wi_tile *tile, int row, int k)
+static float k_major(const emu_tile *tile, int row, int k)
 {
     return value_at(tile, (size_t)(row / 8) * tile->stride + (size_t)(row % 8) * 128 + 2 * (size_t)k);
 }
-static float mn_major(const wi_tile *tile, int n, int k)
+static float mn_major(const emu_tile *tile, int n, int k)
 {
     return value_at(tile, (size_t)(n / 64) * tile->leading + (size_t)(k / 8) * tile->stride + (size_t)(k % 8) * 128 +
                               2 * (size_t)(n % 64));
 }
 
-static void compute(const wi_wgmma_job *job, int quarter)
+static void compute(const emu_wgmma_job *job, int quarter)
 {
     static float a[16 * 16], b[16 * 256];
     int n = job->to->n;
-    wi_tile of_b = tile_of(job->b, job);
+    emu_tile of_b = tile_of(job->b, job);
     if (job->from_regs) {
         memcpy(a, job->regs, sizeof a);
     } else {
-        wi_tile of_a = tile_of(job->a, job);
+        emu_tile of_a = tile_of(job->a, job);
         for (int row = 0; row < 16; row++)
             for (int k = 0; k < 16; k++) a[row * 16 + k] = k_major(&of_a, quarter * 16 + row, k);
     }
@@ -220,25 +220,26 @@ static void compute(const wi_wgmma_job *job, int quarter)
 
 static void compute_until(int index, size_t job)
 {
-    wi_wgmma_warp *warp = &wgmma_of[index];
+    emu_wgmma_warp *warp = &wgmma_of[index];
     for (; warp->done < job; warp->done++) compute(&warp->jobs[warp->done], index & 3);
 }
 
-static wi_accumulators *accumulators_of(wi_wgmma_warp *warp, void *const at[32], int n)
+static emu_accumulators *accumulators_of(emu_wgmma_warp *warp, void *const at[32], int n)
 {
-    const wi_wgmma_operands *first = (const wi_wgmma_operands *)at[0];
-    for (wi_accumulators *busy : warp->busy)
+    const emu_wgmma_operands *first = (const emu_wgmma_operands *)at[0];
+    for (emu_accumulators *busy : warp->busy)
         if (busy->of[0] == first->d) {
-            if (busy->n != n) wi_die(first->file, first->line, "wgmma: its accumulators are another's of another size");
+            if (busy->n != n)
+                emu_die(first->file, first->line, "wgmma: its accumulators are another's of another size");
             return busy;
         }
-    if (idle.empty()) idle.push_back((wi_accumulators *)malloc(sizeof(wi_accumulators)));
-    wi_accumulators *out = idle.back();
+    if (idle.empty()) idle.push_back((emu_accumulators *)malloc(sizeof(emu_accumulators)));
+    emu_accumulators *out = idle.back();
     idle.pop_back();
     out->n = n;
     out->under_way = 0;
     for (int lane = 0; lane < 32; lane++) {
-        out->of[lane] = ((const wi_wgmma_operands *)at[lane])->d;
+        out->of[lane] = ((const emu_wgmma_operands *)at[lane])->d;
         for (int i = 0; i < n / 2; i++) {
             out->value[place_of(lane, i, n)] = out->of[lane][i];
             out->of[lane][i] = __uint_as_float(0xffffffffu);
@@ -250,17 +251,17 @@ static wi_accumulators *accumulators_of(wi_wgmma_warp *warp, void *const at[32],
 
 static void finish_wgmma(void *const at[32], unsigned)
 {
-    const wi_wgmma_operands *first = (const wi_wgmma_operands *)at[0];
-    int index = wi_at_work.at->warp;
-    wi_wgmma_warp *warp = &wgmma_of[index];
-    if (!warp->fenced) wi_die(first->file, first->line, "wgmma without a wi_wgmma_fence since the last wait");
-    wi_wgmma_job job = {};
+    const emu_wgmma_operands *first = (const emu_wgmma_operands *)at[0];
+    int index = emu_at_work.at->warp;
+    emu_wgmma_warp *warp = &wgmma_of[index];
+    if (!warp->fenced) emu_die(first->file, first->line, "wgmma without a wi_wgmma_fence since the last wait");
+    emu_wgmma_job job = {};
     for (int lane = 0; lane < 32; lane++) {
-        const wi_wgmma_operands *of = (const wi_wgmma_operands *)at[lane];
+        const emu_wgmma_operands *of = (const emu_wgmma_operands *)at[lane];
         if (of->a != first->a || of->b != first->b || of->keep != first->keep || of->n != first->n ||
             of->transposed != first->transposed || !of->a_regs != !first->a_regs)
-            wi_die(first->file, first->line, "wgmma: lanes 0 and %d of warp %d differ in a descriptor or in keep", lane,
-                   index);
+            emu_die(first->file, first->line, "wgmma: lanes 0 and %d of warp %d differ in a descriptor or in keep",
+                    lane, index);
         if (of->a_regs) spread_a(job.regs, of->a_regs, lane);
     }
     job.to = accumulators_of(warp, at, first->n);
@@ -271,48 +272,48 @@ static void finish_wgmma(void *const at[32], unsigned)
     warp->issued++;
 }
 
-void wi_emulated_wgmma(int n, float *d, const uint32_t *a_regs, uint64_t a, uint64_t b, bool transposed, bool keep,
-                       const char *file, int line)
+void emu_wgmma(int n, float *d, const uint32_t *a_regs, uint64_t a, uint64_t b, bool transposed, bool keep,
+               const char *file, int line)
 {
-    int first = wi_at_work.at->warp & ~3;
-    if (wi_capability() < 90) wi_die(file, line, "wgmma: the device's capability is below 9.0");
-    if (first * 32 + 128 > wi_at_work.threads) wi_die(file, line, "wgmma in a warpgroup that is not whole");
-    wi_wgmma_operands mine = {n, d, a_regs, a, b, transposed, keep, file, line};
-    wi_emulated_meet(0xffffffffu, finish_wgmma, &mine, "wgmma", file, line);
+    int first = emu_at_work.at->warp & ~3;
+    if (emu_capability() < 90) emu_die(file, line, "wgmma: the device's capability is below 9.0");
+    if (first * 32 + 128 > emu_at_work.threads) emu_die(file, line, "wgmma in a warpgroup that is not whole");
+    emu_wgmma_operands mine = {n, d, a_regs, a, b, transposed, keep, file, line};
+    emu_meet(0xffffffffu, finish_wgmma, &mine, "wgmma", file, line);
 }
 
-static void finish_fence(void *const[32], unsigned) { wgmma_of[wi_at_work.at->warp].fenced = true; }
+static void finish_fence(void *const[32], unsigned) { wgmma_of[emu_at_work.at->warp].fenced = true; }
 
 void wi_wgmma_fence(const char *file, int line)
 {
-    wi_emulated_meet(0xffffffffu, finish_fence, nullptr, "wi_wgmma_fence", file, line);
+    emu_meet(0xffffffffu, finish_fence, nullptr, "wi_wgmma_fence", file, line);
 }
 
 static void finish_commit(void *const[32], unsigned)
 {
-    int index = wi_at_work.at->warp;
-    wi_wgmma_warp *warp = &wgmma_of[index];
+    int index = emu_at_work.at->warp;
+    emu_wgmma_warp *warp = &wgmma_of[index];
     warp->groups.push_back(warp->jobs.size());
-    if (wi_chance(2)) compute_until(index, warp->jobs.size());
+    if (emu_chance(2)) compute_until(index, warp->jobs.size());
 }
 
 void wi_wgmma_commit(const char *file, int line)
 {
-    wi_emulated_meet(0xffffffffu, finish_commit, nullptr, "wi_wgmma_commit", file, line);
+    emu_meet(0xffffffffu, finish_commit, nullptr, "wi_wgmma_commit", file, line);
 }
 
 // The operand is how many groups may still be under way.
 static void finish_wait(void *const at[32], unsigned)
 {
-    int index = wi_at_work.at->warp;
-    wi_wgmma_warp *warp = &wgmma_of[index];
+    int index = emu_at_work.at->warp;
+    emu_wgmma_warp *warp = &wgmma_of[index];
     size_t but = (size_t) * (const int *)at[0];
     warp->fenced = false;
     if (warp->groups.size() <= but) return;
     size_t groups = warp->groups.size() - but, jobs = warp->groups[groups - 1];
     compute_until(index, jobs);
     for (size_t i = 0; i < jobs; i++) {
-        wi_accumulators *to = warp->jobs[i].to;
+        emu_accumulators *to = warp->jobs[i].to;
         if (--to->under_way) continue;
         for (int lane = 0; lane < 32; lane++)
             for (int k = 0; k < to->n / 2; k++) to->of[lane][k] = to->value[place_of(lane, k, to->n)];
@@ -326,7 +327,7 @@ static void finish_wait(void *const at[32], unsigned)
     warp->done -= jobs;
 }
 
-void wi_emulated_wgmma_wait(int but, const char *file, int line)
+void emu_wgmma_wait(int but, const char *file, int line)
 {
-    wi_emulated_meet(0xffffffffu, finish_wait, &but, "wi_wgmma_wait", file, line);
+    emu_meet(0xffffffffu, finish_wait, &but, "wi_wgmma_wait", file, line);
 }

@@ -6,11 +6,11 @@
 
 #include "tests/emulator/run.h"
 
-std::recursive_mutex wi_one_lock;
+std::recursive_mutex emu_one_lock;
 
 static thread_local cudaError_t last_error;
 
-cudaError_t wi_told(cudaError_t error)
+cudaError_t emu_told(cudaError_t error)
 {
     if (error != cudaSuccess) last_error = error;
     return error;
@@ -22,7 +22,7 @@ const char *cudaGetErrorString(cudaError_t error)
     case name:                                                                                                         \
         return text;
     switch (error) {
-        WI_CUDA_ERROR_LIST(TEXT)
+        EMU_CUDA_ERROR_LIST(TEXT)
     }
     return "unrecognized error code";
 }
@@ -33,7 +33,7 @@ const char *cudaGetErrorName(cudaError_t error)
     case name:                                                                                                         \
         return #name;
     switch (error) {
-        WI_CUDA_ERROR_LIST(NAME)
+        EMU_CUDA_ERROR_LIST(NAME)
     }
     return "unrecognized error code";
 }
@@ -47,7 +47,7 @@ cudaError_t cudaGetLastError(void)
     return error;
 }
 
-int wi_setting(const char *name, int otherwise)
+int emu_setting(const char *name, int otherwise)
 {
     const char *text = getenv(name);
     return text ? atoi(text) : otherwise;
@@ -56,26 +56,26 @@ int wi_setting(const char *name, int otherwise)
 // ---- memory ---------------------------------------------------------------------------------------------------------
 
 enum { PAGE = 4096, ALIGN = 256, GUARD_BYTE = 0x5a };
-static std::map<const unsigned char *, wi_allocation> allocations;
+static std::map<const unsigned char *, emu_allocation> allocations;
 static size_t held;
 
 // Memory of the device cannot be touched by host code where the processor has protection keys.
 static int device_key(void)
 {
     static int key = -2;
-    if (key == -2) key = wi_setting("WEFT_EMULATOR_KEYS", 1) ? pkey_alloc(0, PKEY_DISABLE_ACCESS) : -1;
+    if (key == -2) key = emu_setting("WEFT_EMULATOR_KEYS", 1) ? pkey_alloc(0, PKEY_DISABLE_ACCESS) : -1;
     return key;
 }
 
-void wi_let_touch(bool may)
+void emu_let_touch(bool may)
 {
     if (device_key() >= 0) pkey_set(device_key(), may ? 0 : PKEY_DISABLE_ACCESS);
 }
 
-const wi_allocation *wi_allocation_of(const void *at, size_t bytes)
+const emu_allocation *emu_allocation_of(const void *at, size_t bytes)
 {
     static const unsigned char *last;
-    static wi_allocation last_one;
+    static emu_allocation last_one;
     const unsigned char *byte = (const unsigned char *)at;
     if (last_one.bytes && byte >= last && byte + bytes <= last + last_one.bytes) {
         auto again = allocations.find(last);
@@ -90,18 +90,18 @@ const wi_allocation *wi_allocation_of(const void *at, size_t bytes)
     return &next->second;
 }
 
-bool wi_device_reaches(const void *at, size_t bytes) { return wi_allocation_of(at, bytes); }
+bool emu_device_reaches(const void *at, size_t bytes) { return emu_allocation_of(at, bytes); }
 
-cudaError_t wi_emulated_alloc(void **out, size_t bytes, cudaMemoryType type)
+cudaError_t emu_alloc(void **out, size_t bytes, cudaMemoryType type)
 {
-    WI_ONE_AT_A_TIME;
+    EMU_ONE_AT_A_TIME;
     *out = nullptr;
     if (bytes == 0) return cudaSuccess;
-    if (bytes > (size_t)1 << 40) return wi_told(cudaErrorMemoryAllocation);
+    if (bytes > (size_t)1 << 40) return emu_told(cudaErrorMemoryAllocation);
     size_t whole = (bytes + ALIGN - 1) / ALIGN * ALIGN, pages = (whole + PAGE - 1) / PAGE * PAGE;
     unsigned char *map = (unsigned char *)mmap(nullptr, pages + PAGE, PROT_READ | PROT_WRITE,
                                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (map == MAP_FAILED) return wi_told(cudaErrorMemoryAllocation);
+    if (map == MAP_FAILED) return emu_told(cudaErrorMemoryAllocation);
     mprotect(map + pages, PAGE, PROT_NONE);
     unsigned char *at = map + pages - whole;
     // What nobody wrote is poison, but not all of what is very large.
@@ -116,19 +116,19 @@ cudaError_t wi_emulated_alloc(void **out, size_t bytes, cudaMemoryType type)
     return cudaSuccess;
 }
 
-cudaError_t wi_release(void *at, bool host)
+cudaError_t emu_release(void *at, bool host)
 {
     if (!at) return cudaSuccess;
     auto found = allocations.find((const unsigned char *)at);
     if (found == allocations.end() || (found->second.type == cudaMemoryTypeHost) != host)
-        return wi_told(cudaErrorInvalidValue);
-    wi_allocation *of = &found->second;
-    wi_let_touch(true);
+        return emu_told(cudaErrorInvalidValue);
+    emu_allocation *of = &found->second;
+    emu_let_touch(true);
     const unsigned char *end = found->first + of->bytes;
     for (size_t i = 0; end + i < of->map + of->mapped - PAGE; i++)
         if (end[i] != GUARD_BYTE)
-            wi_die(nullptr, 0, "memory of %zu bytes that is freed was written %zu bytes past its end", of->bytes, i);
-    wi_let_touch(false);
+            emu_die(nullptr, 0, "memory of %zu bytes that is freed was written %zu bytes past its end", of->bytes, i);
+    emu_let_touch(false);
     held -= of->bytes;
     munmap(of->map, of->mapped);
     allocations.erase(found);
@@ -137,21 +137,21 @@ cudaError_t wi_release(void *at, bool host)
 
 cudaError_t cudaFree(void *at)
 {
-    WI_ONE_AT_A_TIME;
+    EMU_ONE_AT_A_TIME;
     if (at) cudaDeviceSynchronize();
-    return wi_release(at, false);
+    return emu_release(at, false);
 }
 
 cudaError_t cudaFreeHost(void *at)
 {
-    WI_ONE_AT_A_TIME;
+    EMU_ONE_AT_A_TIME;
     if (at) cudaDeviceSynchronize();
-    return wi_release(at, true);
+    return emu_release(at, true);
 }
 
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes)
 {
-    WI_ONE_AT_A_TIME;
+    EMU_ONE_AT_A_TIME;
     *total_bytes = (size_t)16 << 30;
     *free_bytes = *total_bytes > held ? *total_bytes - held : 0;
     return cudaSuccess;
@@ -159,8 +159,8 @@ cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes)
 
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes *out, const void *at)
 {
-    WI_ONE_AT_A_TIME;
-    const wi_allocation *of = wi_allocation_of(at, 1);
+    EMU_ONE_AT_A_TIME;
+    const emu_allocation *of = emu_allocation_of(at, 1);
     void *pointer = const_cast<void *>(at);
     *out = {cudaMemoryTypeUnregistered, -2, nullptr, pointer};
     if (of) *out = {of->type, 0, pointer, of->type == cudaMemoryTypeDevice ? nullptr : pointer};

@@ -38,7 +38,7 @@ static const char *symbol_at(const std::vector<char> &file, uint64_t offset)
     return nullptr;
 }
 
-std::string wi_name_of(const void *function)
+std::string emu_name_of(const void *function)
 {
     Dl_info info;
     struct link_map *map = nullptr;

@@ -23,7 +23,7 @@
 // follow `static`: write __align__.
 #define __shared__ static __attribute__((section("weft_shared")))
 
-#define WI_HIDDEN __attribute__((visibility("hidden")))
+#define EMU_HIDDEN __attribute__((visibility("hidden")))
 
 typedef unsigned char uchar;
 typedef unsigned short ushort;
@@ -32,7 +32,7 @@ typedef long long longlong;
 typedef unsigned long long ulonglong;
 
 // name, its word, alignment of 2 and of 4
-#define WI_VECTOR_LIST(X)                                                                                              \
+#define EMU_VECTOR_LIST(X)                                                                                             \
     X(char, signed char, 2, 4)                                                                                         \
     X(uchar, unsigned char, 2, 4)                                                                                      \
     X(short, short, 4, 8)                                                                                              \
@@ -44,7 +44,7 @@ typedef unsigned long long ulonglong;
     X(float, float, 8, 16)                                                                                             \
     X(double, double, 16, 16)
 
-#define WI_VECTOR(name, word, two, four)                                                                               \
+#define EMU_VECTOR(name, word, two, four)                                                                              \
     struct name##1 { word x; };                                                                                        \
     struct __align__(two) name##2 { word x, y; };                                                                      \
     struct name##3 { word x, y, z; };                                                                                  \
@@ -53,7 +53,7 @@ typedef unsigned long long ulonglong;
     static inline name##2 make_##name##2(word x, word y) { return {x, y}; }                                            \
     static inline name##3 make_##name##3(word x, word y, word z) { return {x, y, z}; }                                 \
     static inline name##4 make_##name##4(word x, word y, word z, word w) { return {x, y, z, w}; }
-WI_VECTOR_LIST(WI_VECTOR)
+EMU_VECTOR_LIST(EMU_VECTOR)
 
 struct dim3 {
     unsigned x, y, z;
