@@ -408,6 +408,7 @@ void emu_run_grid(dim3 grid, dim3 threads, size_t shared, const std::function<vo
         run->random = (seed ? strtoull(seed, nullptr, 10) : 1) * 0x9e3779b97f4a7c15ull + 0x1234567;
     }
     emu_fiber_home();
+    emu_watch_faults();
     run->kernel = &kernel;
     run->kernel_at = kernel_at;
     gridDim = grid;

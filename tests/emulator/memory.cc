@@ -1,6 +1,7 @@
 // Errors and memory of the emulated device. Each allocation ends before a page that nobody can touch, but for bytes
 // that are looked at when it is freed.
 #include <map>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -90,11 +91,50 @@ const emu_allocation *emu_allocation_of(const void *at, size_t bytes)
     return &next->second;
 }
 
+// Says who touched what, where nobody else looks at such signals.
+static void on_fault(int, siginfo_t *info, void *)
+{
+    const unsigned char *at = (const unsigned char *)info->si_addr;
+    signal(SIGSEGV, SIG_DFL);
+    signal(SIGBUS, SIG_DFL);
+    for (const auto &one : allocations) {
+        const unsigned char *end = one.first + one.second.bytes;
+        if (at >= one.second.map && at < end)
+            emu_die(nullptr, 0, "touched %p, which is the device's: byte %td of %zu", (const void *)at, at - one.first,
+                    one.second.bytes);
+        if (at >= end && at < one.second.map + one.second.mapped)
+            emu_die(nullptr, 0, "touched %p, %td bytes past the end of %zu", (const void *)at, at - end,
+                    one.second.bytes);
+    }
+    emu_die(nullptr, 0, "touched %p, which is nobody's", (const void *)at);
+}
+
+void emu_watch_faults(void)
+{
+    static thread_local bool watched;
+    if (watched) return;
+    watched = true;
+    for (int number : {SIGSEGV, SIGBUS}) {
+        struct sigaction action = {};
+        sigaction(number, nullptr, &action);
+        const bool ours = (action.sa_flags & SA_SIGINFO) && action.sa_sigaction == on_fault;
+        if (!ours && ((action.sa_flags & SA_SIGINFO) || action.sa_handler != SIG_DFL)) continue;
+        if (number == SIGSEGV) { // for when a thread's own stack is used up
+            const stack_t other = {malloc(1 << 17), 0, 1 << 17};
+            sigaltstack(&other, nullptr);
+        }
+        action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+        action.sa_sigaction = on_fault;
+        sigaction(number, &action, nullptr);
+    }
+}
+
 bool emu_device_reaches(const void *at, size_t bytes) { return emu_allocation_of(at, bytes); }
 
 cudaError_t emu_alloc(void **out, size_t bytes, cudaMemoryType type)
 {
     EMU_ONE_AT_A_TIME;
+    emu_watch_faults();
     *out = nullptr;
     if (bytes == 0) return cudaSuccess;
     if (bytes > (size_t)1 << 40) return emu_told(cudaErrorMemoryAllocation);

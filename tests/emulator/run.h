@@ -97,6 +97,7 @@ struct emu_allocation {
 extern EMU_HIDDEN std::recursive_mutex emu_one_lock;
 #define EMU_ONE_AT_A_TIME std::lock_guard<std::recursive_mutex> one_at_a_time(emu_one_lock)
 EMU_HIDDEN int emu_setting(const char *name, int otherwise);
+EMU_HIDDEN void emu_watch_faults(void);
 EMU_HIDDEN cudaError_t emu_told(cudaError_t error);                               // keeps it for cudaGetLastError
 EMU_HIDDEN void emu_let_touch(bool may);                                          // the device's memory
 EMU_HIDDEN const emu_allocation *emu_allocation_of(const void *at, size_t bytes); // NULL: none holds all of it
