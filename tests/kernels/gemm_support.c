@@ -5,7 +5,7 @@
 static uint64_t state = 1;
 
 static test_device device;
-static const weft_device_kind *kind;
+static const weft_device_kind *device_kind;
 static weft_device *opened;
 
 const test_device *device_open(void)
@@ -16,8 +16,8 @@ const test_device *device_open(void)
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         int count = 0;
         if (wanted && strcmp(wanted, kinds[i]) != 0) continue;
-        if (weft_device_kind_open(kinds[i], &kind) < 0 || kind->count(&count) < 0 || count == 0) continue;
-        CHECK_OK(kind->open(0, &opened, &device.table, &device.stream));
+        if (weft_device_kind_open(kinds[i], &device_kind) < 0 || device_kind->count(&count) < 0 || count == 0) continue;
+        CHECK_OK(device_kind->open(0, &opened, &device.table, &device.stream));
         device.name = opened->name;
         device.emulated = i > 0;
         return &device;
@@ -36,7 +36,7 @@ void *device_take(size_t bytes)
 {
     void *memory;
     if (opened)
-        CHECK_OK(kind->alloc_shared(opened, (bytes + 63) / 64 * 64, &memory));
+        CHECK_OK(device_kind->alloc_shared(opened, (bytes + 63) / 64 * 64, &memory));
     else
         CHECK(posix_memalign(&memory, 64, (bytes + 63) / 64 * 64) == 0);
     return memory;
@@ -45,7 +45,7 @@ void *device_take(size_t bytes)
 void device_give(void *memory)
 {
     if (opened && memory)
-        kind->free_shared(opened, memory);
+        device_kind->free_shared(opened, memory);
     else
         free(memory);
 }
