@@ -136,17 +136,34 @@ static weft_status host_copy(weft_device *device, void *to, const void *from, si
     return WEFT_OK;
 }
 
+static void host_move(weft_device *device, void *to, const void *from, size_t bytes)
+{
+    if (bytes) memcpy(to, from, bytes);
+}
+
 static weft_status host_sync(weft_device *device) { return WEFT_OK; }
+
+static void host_step(weft_device *device) {}
+
+static weft_status host_lend(weft_device *device, void *host, size_t bytes) { return WEFT_OK; }
+
+static void host_give_back(weft_device *device, void *host) {}
 
 static void host_destroy(weft_device *device) { free(device); }
 
 static const weft_device_ops host_ops = {
     .kind = "cpu",
+    .is_host = true,
     .alloc = host_alloc,
     .free = host_free,
     .copy_in = host_copy,
     .copy_out = host_copy,
+    .copy = host_move,
     .sync = host_sync,
+    .begin = host_step,
+    .end = host_step,
+    .lend = host_lend,
+    .give_back = host_give_back,
     .memory = host_memory,
     .destroy = host_destroy,
 };

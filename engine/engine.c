@@ -18,7 +18,10 @@ typedef struct active {
 } active;
 
 struct weft_engine {
-    weft_op op;
+    weft_op op; // the host's
+    weft_device *device;
+    float *logits; // (logit rows, V) of a device that is not the host; copied to the rows' own
+    size_t logits_bytes;
     weft_model *model;
     weft_pool *pool;
     weft_engine_options options;
@@ -250,6 +253,21 @@ static void copy_blocks(weft_engine *e)
     wi_kv_copied(e->cache);
 }
 
+// The logits are the host's then.
+static weft_status run_pass(weft_engine *e, const weft_batch *b)
+{
+    const size_t vocab = (size_t)weft_model_config_of(e->model)->vocab;
+    weft_batch own = *b;
+    if (e->device->ops->is_host) return weft_model_forward(e->model, b);
+    own.logits = e->logits;
+    e->device->ops->begin(e->device);
+    const weft_status status = weft_model_forward(e->model, &own);
+    e->device->ops->end(e->device);
+    WEFT_TRY(status);
+    if (b->logit_rows == 0) return e->device->ops->sync(e->device);
+    return e->device->ops->copy_out(e->device, b->logits, e->logits, (size_t)b->logit_rows * vocab * sizeof(float));
+}
+
 weft_status weft_engine_step(weft_engine *e, int *rows)
 {
     const wi_slice *slices;
@@ -264,7 +282,7 @@ weft_status weft_engine_step(weft_engine *e, int *rows)
     b.layers = weft_pool_layers(e->pool);
     b.group_of = weft_pool_group_of(e->pool);
     const int64_t begin = weft_clock_ns();
-    WEFT_TRY(weft_model_forward(e->model, &b));
+    WEFT_TRY(run_pass(e, &b));
     e->computing_ns += weft_clock_ns() - begin;
     WEFT_TRY(deliver(e, slices, count, b.logits));
     *rows = (int)wi_rows_count(e->rows);
@@ -340,6 +358,12 @@ static weft_status make_local(weft_engine *e, const weft_cache_cut *cut, weft_de
     WEFT_TRY(wi_rows_create(&rows, &e->rows));
     WEFT_TRY(wi_kv_create(&kv, &e->cache));
     WEFT_TRY(wi_schedule_create(&schedule, e->cache, e->rows, &e->schedule));
+    if (!device->ops->is_host) {
+        void *logits;
+        e->logits_bytes = (size_t)rows.logit_room * vocab * sizeof(float);
+        WEFT_TRY(weft_device_alloc(device, e->logits_bytes, &logits));
+        e->logits = logits;
+    }
     return weft_pool_create(e->model, device, o->block, o->cache_units, &e->pool);
 }
 
@@ -366,6 +390,7 @@ weft_status weft_engine_create(const weft_op *op, weft_model *model, weft_device
     e->op = *op;
     e->op.scratch = NULL;
     e->model = model;
+    e->device = device;
     e->options = *options;
     if (e->options.chunk > weft_model_options_of(model)->rows) e->options.chunk = weft_model_options_of(model)->rows;
     WEFT_TRY_GOTO(make(e, device));
@@ -386,6 +411,7 @@ void weft_engine_destroy(weft_engine *e)
     wi_schedule_destroy(e->schedule);
     wi_kv_destroy(e->cache);
     weft_pool_destroy(e->pool);
+    if (e->logits) weft_device_free(e->device, e->logits, e->logits_bytes);
     wi_rows_destroy(e->rows);
     wi_drawing_destroy(e->drawing);
     free(e->draws);

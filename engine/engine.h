@@ -76,8 +76,8 @@ int64_t weft_engine_units(const weft_cache_cut *cut, const weft_mesh_shape *mesh
 uint64_t weft_engine_bytes(const weft_model_config *config, const weft_cache_cut *cut, const weft_mesh_shape *mesh,
                            const weft_engine_options *options, int logit_rows, int threads);
 
-// The model and the device are borrowed. Collective over the model's mesh, blocking. Every rank then makes the same
-// calls in the same order.
+// `op` is the host's, by which tokens are drawn. The model and its device are borrowed. Collective over the model's
+// mesh, blocking. Every rank then makes the same calls in the same order.
 weft_status weft_engine_create(const weft_op *op, weft_model *model, weft_device *device,
                                const weft_engine_options *options, weft_engine **out);
 void weft_engine_destroy(weft_engine *engine); // its requests end unheard; accepts NULL

@@ -1,7 +1,6 @@
 #include "engine/pool.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/checked.h"
 
@@ -60,5 +59,6 @@ const int *weft_pool_group_of(const weft_pool *pool) { return pool->group_of; }
 void weft_pool_copy(weft_pool *pool, int32_t from, int32_t to)
 {
     unsigned char *memory = pool->memory;
-    memcpy(memory + (size_t)to * pool->cut.unit, memory + (size_t)from * pool->cut.unit, pool->cut.unit);
+    pool->device->ops->copy(pool->device, memory + (size_t)to * pool->cut.unit, memory + (size_t)from * pool->cut.unit,
+                            pool->cut.unit);
 }

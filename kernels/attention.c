@@ -32,6 +32,8 @@ weft_attention_family weft_attention_choose(const weft_cpu *cpu, weft_isa isa, w
     return WEFT_ATTENTION_FMA;
 }
 
+weft_attention_family weft_attention_of_device(int capability, weft_cache_type type) { return WEFT_ATTENTION_FMA; }
+
 size_t weft_attention_scratch(int k_size, int v_size, int threads)
 {
     return scratch_bytes((size_t)k_size, cache_columns(v_size), (size_t)threads);

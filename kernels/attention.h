@@ -150,6 +150,9 @@ typedef enum {
 } weft_attention_family;
 weft_attention_family weft_attention_choose(const weft_cpu *cpu, weft_isa isa, weft_cache_type type);
 
+// The same of a device, by its capability: 80, 90.
+weft_attention_family weft_attention_of_device(int capability, weft_cache_type type);
+
 // Scratch of `run`, for any arguments with these head sizes.
 size_t weft_attention_scratch(int k_size, int v_size, int threads);
 

@@ -34,7 +34,8 @@ typedef struct {
 } weft_gemm_ops;
 
 struct weft_kernels {
-    weft_isa isa;
+    weft_isa isa;   // of the host's
+    int capability; // of a device's: 80, 90; else 0
     // out[i] = the sum of in[0..n)[i] by the binary tree over the numbers of the arrays, the lower one on the left:
     // ((0+1)+(2+3))+((4+5)+(6+7)). Where a partner is absent the other is copied, never added to zero: behind n, and
     // where in[i] is NULL. One at least is there. `out` may be one of the inputs; n is 1 to WEFT_TREE_MAX. On the host

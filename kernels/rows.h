@@ -41,7 +41,7 @@ typedef struct {
     size_t out_stride; // in bytes
     const void *in;
     size_t in_stride;     // in bytes
-    const int32_t *index; // (rows)
+    const int32_t *index; // (rows); NULL, of a gather: each row is its own, a copy from stride to stride
     size_t rows, bytes;   // bytes of a row
 } weft_move;
 

@@ -119,6 +119,7 @@ static const weft_flag flags[] = {
      .kind = WEFT_FLAG_BOOL,
      .offset = FIELD(digest),
      .help = "print a hash of ids and tokens, in input order"},
+    WI_DEVICE_FLAG(options_of_batch),
     WI_MODEL_FLAGS(options_of_batch),
     WI_STATS_FLAG(options_of_batch),
     {.name = "json",

@@ -61,6 +61,7 @@ static const weft_flag flags[] = {
      .max = 9e15},
     WI_ROUNDS_FLAG(FIELD(rounds), "turns: the same lengths, other tokens and arrivals"),
     WI_RECORD_FLAG(FIELD(json)),
+    WI_DEVICE_FLAG(options_of_batch),
     WI_MODEL_FLAGS(options_of_batch),
     WI_STATS_FLAG(options_of_batch),
     {0}};

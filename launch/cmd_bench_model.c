@@ -19,6 +19,7 @@ static const weft_flag prefill_flags[] = {
     {.name = "batch", .kind = WEFT_FLAG_INT, .offset = FIELD(batch), .help = "prompts at once", .min = 1, .max = 4096},
     WI_ROUNDS_FLAG(FIELD(rounds), "turns that the work and its ceiling take"),
     WI_RECORD_FLAG(FIELD(json)),
+    WI_DEVICE_FLAG(options_of_bench),
     WI_MODEL_FLAGS(options_of_bench),
     {0}};
 static const weft_flag decode_flags[] = {
@@ -37,6 +38,7 @@ static const weft_flag decode_flags[] = {
      .max = 1 << 16},
     WI_ROUNDS_FLAG(FIELD(rounds), "turns that the work and its ceiling take"),
     WI_RECORD_FLAG(FIELD(json)),
+    WI_DEVICE_FLAG(options_of_bench),
     WI_MODEL_FLAGS(options_of_bench),
     {0}};
 

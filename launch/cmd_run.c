@@ -78,6 +78,7 @@ static const weft_flag flags[] = {
      .kind = WEFT_FLAG_BOOL,
      .offset = FIELD(digest),
      .help = "print a hash of the tokens instead of the text"},
+    WI_DEVICE_FLAG(options_of_run),
     WI_MODEL_FLAGS(options_of_run),
     WI_STATS_FLAG(options_of_run),
     {.name = "json",

@@ -54,6 +54,7 @@ static const weft_flag flags[] = {
      .offset = FIELD(digest),
      .help = "print a hash of all logits' bytes alone"},
     {.name = "summary", .kind = WEFT_FLAG_BOOL, .offset = FIELD(summary), .help = "print the last line alone"},
+    WI_DEVICE_FLAG(options_of_score),
     WI_MODEL_FLAGS(options_of_score),
     {0}};
 

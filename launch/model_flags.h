@@ -13,6 +13,7 @@
 enum { WI_CACHE_BLOCK = 64 }; // positions in a block of the cache
 
 typedef struct {
+    const char *device;     // NULL: the host's processor
     int weights, kv, dtype; // choices
     int64_t group;
     const char *family;
@@ -87,6 +88,13 @@ typedef struct {
     {                                                                                                                  \
         .name = "chunk", .kind = WEFT_FLAG_INT, .offset = offsetof(options, model.chunk),                              \
         .help = "most tokens of one step, of one context rank", .min = 1, .max = 65536                                 \
+    }
+
+// Beside them where there is computed: what computes.
+#define WI_DEVICE_FLAG(options)                                                                                        \
+    {                                                                                                                  \
+        .name = "device", .kind = WEFT_FLAG_STRING, .offset = offsetof(options, model.device),                         \
+        .help = "cpu, or cuda: a GPU for each rank"                                                                    \
     }
 
 // How requests of many are served together.

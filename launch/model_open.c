@@ -8,6 +8,7 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "kernels/device.h"
 
 static weft_status read_all(const char *path, char **text, size_t *bytes)
 {
@@ -71,8 +72,11 @@ weft_status wi_write_text(const char *path, const char *text, size_t bytes)
 // The best instructions that every rank has.
 static weft_status agree_families(wi_model *m)
 {
-    int64_t best[] = {weft_family_choose(&m->cpu, m->kernels.isa, WEFT_BF16),
-                      weft_attention_choose(&m->cpu, m->kernels.isa, WEFT_CACHE_BF16)};
+    const int capability = m->device_kernels.capability;
+    int64_t best[] = {capability ? weft_family_of_device(capability, WEFT_BF16)
+                                 : weft_family_choose(&m->cpu, m->kernels.isa, WEFT_BF16),
+                      capability ? weft_attention_of_device(capability, WEFT_CACHE_BF16)
+                                 : weft_attention_choose(&m->cpu, m->kernels.isa, WEFT_CACHE_BF16)};
     const int64_t own = best[0];
     WEFT_TRY(weft_comm_min(m->world, best, 2));
     m->family_limit = (weft_family)best[0];
@@ -83,7 +87,26 @@ static weft_status agree_families(wi_model *m)
     return WEFT_OK;
 }
 
-static weft_status open_local(const wi_call *call, const char *path, bool with_tokenizer, wi_model *out)
+// Ranks of a node take the devices that they see in turn.
+static weft_status open_device(const wi_model_flags *flags, wi_model *out)
+{
+    const weft_device_kind *kind;
+    int count;
+    void *stream;
+    out->device_op = out->op;
+    if (!flags->device || strcmp(flags->device, "cpu") == 0) return weft_device_host(out->team, &out->device);
+    if (strcmp(flags->device, "cuda") != 0 && strcmp(flags->device, "emulated") != 0)
+        return weft_fail(WEFT_USAGE, "--device %.40s: must be cpu or cuda", flags->device);
+    WEFT_TRY(weft_device_kind_open(flags->device, &kind));
+    WEFT_TRY(kind->count(&count));
+    if (count == 0) return weft_fail(WEFT_NOT_FOUND, "--device %s: this machine has none", flags->device);
+    WEFT_TRY(kind->open(weft_comm_rank(out->world) % count, &out->device, &out->device_kernels, &stream));
+    out->device_op = (weft_op){.table = &out->device_kernels, .stream = stream};
+    return WEFT_OK;
+}
+
+static weft_status open_local(const wi_call *call, const wi_model_flags *flags, const char *path, bool with_tokenizer,
+                              wi_model *out)
 {
     weft_isa isa;
     weft_name_style style;
@@ -99,9 +122,8 @@ static weft_status open_local(const wi_call *call, const char *path, bool with_t
                                     .cpus = call->common->bind == WI_BIND_NONE ? NULL : out->topology.allowed,
                                     .cpu_count = out->topology.allowed_count};
     WEFT_TRY(weft_team_create(&team, &out->team));
-    WEFT_TRY(weft_device_host(out->team, &out->device));
     out->op = (weft_op){.table = &out->kernels, .team = out->team};
-    return WEFT_OK;
+    return open_device(flags, out);
 }
 
 weft_status wi_model_begin(weft_job *job, const wi_call *call, const wi_model_flags *flags, bool with_tokenizer,
@@ -114,7 +136,7 @@ weft_status wi_model_begin(weft_job *job, const wi_call *call, const wi_model_fl
     out->speaks = weft_comm_rank(out->world) == 0;
     WEFT_TRY(weft_replicas_create(out->world, wi_replicas_of(flags), &out->replicas));
     WEFT_TRY(weft_mesh_shape_for(&wanted, weft_comm_size(out->replicas.own), &some));
-    const weft_status status = open_local(call, call->operands->operand[0], with_tokenizer, out);
+    const weft_status status = open_local(call, flags, call->operands->operand[0], with_tokenizer, out);
     WEFT_TRY(weft_comm_agree(out->world, status, NULL));
     return agree_families(out);
 }
@@ -129,7 +151,8 @@ static void show_progress(void *arg, uint64_t done, uint64_t total)
 static weft_status load_replica(wi_model *m, const wi_model_flags *flags, const wi_model_needs *needs,
                                 const weft_mesh_shape *shape)
 {
-    weft_model_options model = {.mesh = &m->mesh,
+    weft_model_options model = {.host = &m->op,
+                                .mesh = &m->mesh,
                                 .attention_limit = m->attention_limit,
                                 .rows = (int)flags->chunk,
                                 .logit_rows = needs->logit_rows,
@@ -149,7 +172,7 @@ static weft_status load_replica(wi_model *m, const wi_model_flags *flags, const 
     model.cache = wi_cache_of(flags, &model.weights, wi_stored_of(&m->config));
     if (model.rows < needs->requests) model.rows = engine.chunk = needs->requests;
     if (model.logit_rows > model.rows * shape->cp) model.logit_rows = model.rows * shape->cp;
-    WEFT_TRY(weft_model_create(&m->op, &m->cpu, m->device, &m->config, m->checkpoint, &model, &m->model));
+    WEFT_TRY(weft_model_create(&m->device_op, &m->cpu, m->device, &m->config, m->checkpoint, &model, &m->model));
     engine.cache_bytes = flags->cache_bytes;
     const weft_cache_cut cut = weft_model_cache_cut(m->model, WI_CACHE_BLOCK, NULL, NULL);
     engine.cache_units = weft_engine_units(&cut, shape, &engine, needs->positions);

@@ -30,9 +30,11 @@ typedef struct {
     weft_cpu cpu;
     weft_topology topology;
     weft_kernels kernels;
-    weft_op op;
+    weft_op op; // the host's
     weft_team *team;
     weft_device *device;
+    weft_kernels device_kernels; // of another device than the host
+    weft_op device_op;           // what the model computes by; `op` itself on the host
     weft_model_config config;
     weft_checkpoint *checkpoint;
     weft_tokenizer *tokenizer;

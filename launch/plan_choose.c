@@ -49,7 +49,7 @@ static weft_status bytes_for(const wi_plan_case *plan, const weft_layout *layout
     *out = (wi_rank_bytes){
         .weights = sizes.weights,
         .cache = plan->cache_most > 0 && plan->cache_most < cache ? plan->cache_most : cache,
-        .scratch = sizes.pass + sizes.rotations + sizes.exchange +
+        .scratch = sizes.pass + sizes.books + sizes.rotations + sizes.exchange +
                    weft_engine_bytes(plan->config, &sizes.cut, shape, &engine, o.model.logit_rows, o.threads)};
     return WEFT_OK;
 }

@@ -27,7 +27,7 @@ typedef struct {
     weft_range columns; // those read: the ones held, in whole quantization groups
     bool cut;           // `leaves` are given
     weft_gemm_leaves leaves;
-    void *memory;
+    void *memory; // on the device
     size_t bytes;
     int64_t times; // it stands for so many alike
     int reader;    // of those who have the same weights, who packs it
@@ -41,7 +41,7 @@ typedef struct {
     const float **slot; // set to where it lies; NULL for what continues the one before
     weft_read range;
     int64_t first, step, count;
-    float *to;
+    size_t at; // among the floats of all vectors
 } wi_vector;
 
 typedef struct {
@@ -49,9 +49,9 @@ typedef struct {
     size_t matrices, matrix_room;
     wi_vector *vector;
     size_t vectors, vector_room;
-    size_t floats; // of all vectors, each rounded up to 16
-    float *floats_at;
-    uint64_t bytes; // of all packed matrices and vectors
+    size_t floats;    // of all vectors, each rounded up to 16
+    float *floats_at; // on the device
+    uint64_t bytes;   // of all packed matrices and vectors
 } wi_plan;
 
 // Without a checkpoint the plan only tells sizes: it is made of the tensors that there would be, and of layers and of
@@ -66,7 +66,8 @@ typedef struct {
     const weft_model_config *config;
     const weft_weights_options *options;
     const weft_layout *layout;
-    const weft_op *op;
+    const weft_op *op;   // the host's
+    weft_device *device; // that the weights are for
     weft_name_style style;
     weft_weights *weights;
     wi_plan *plan;

@@ -114,12 +114,6 @@ void wi_model_cut(weft_model *m, wi_cutter *at)
     m->branch = cut(at, t * h, f);
     m->qkv = cut(at, t * (size_t)weft_layout_qkv_width(c, l), f);
     m->attended = cut(at, t * (size_t)(weft_range_size(l->finished) * c->head_dim), f);
-    m->ids = cut(at, t, sizeof(int32_t));
-    m->said_offset = cut(at, (size_t)l->mesh.dense_ranks, sizeof *m->said_offset);
-    m->said_count = cut(at, (size_t)l->mesh.dense_ranks, sizeof *m->said_count);
-    m->piece = cut(at, (size_t)l->mesh.dense_ranks, sizeof *m->piece);
-    m->piece_begin = cut(at, (size_t)l->mesh.dense_ranks + 1, sizeof *m->piece_begin);
-    m->taken = cut(at, (size_t)l->mesh.dense_ranks, sizeof *m->taken);
     m->gated = cut(at, t * ffn, f);
     m->stacked = cut(at, t * ffn * stack, f);
     if (c->experts > 0) {
@@ -137,6 +131,17 @@ void wi_model_cut(weft_model *m, wi_cutter *at)
     m->last = cut(at, (size_t)m->options.logit_rows * h, f);
     m->op.scratch_bytes = scratch_bytes(m);
     m->op.scratch = cut(at, m->op.scratch_bytes, 1);
+}
+
+void wi_model_cut_books(weft_model *m, wi_cutter *at)
+{
+    const size_t ranks = (size_t)m->layout.mesh.dense_ranks;
+    m->ids = cut(at, (size_t)m->options.rows, sizeof *m->ids);
+    m->said_offset = cut(at, ranks, sizeof *m->said_offset);
+    m->said_count = cut(at, ranks, sizeof *m->said_count);
+    m->piece = cut(at, ranks, sizeof *m->piece);
+    m->piece_begin = cut(at, ranks + 1, sizeof *m->piece_begin);
+    m->taken = cut(at, ranks, sizeof *m->taken);
 }
 
 // ---- what ranks share ----

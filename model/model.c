@@ -7,9 +7,9 @@
 #include "core/checked.h"
 #include "model/model_impl.h"
 
-static void fini_rotation(wi_rotation *r)
+static void fini_rotation(weft_device *device, wi_rotation *r)
 {
-    free(r->cos);
+    weft_device_free(device, r->cos, r->bytes);
     *r = (wi_rotation){0};
 }
 
@@ -22,7 +22,9 @@ static weft_status make_rotation(const weft_model *model, int rope, int64_t leng
 {
     const weft_rope_config *r = &model->config.ropes[rope];
     const size_t half = (size_t)r->rotary / 2, positions = (size_t)model->options.positions;
-    float *table = malloc(wi_rotation_bytes(r, model->options.positions));
+    const size_t bytes = wi_rotation_bytes(r, model->options.positions);
+    void *memory;
+    float *table = malloc(bytes);
     if (!table) return weft_fail(WEFT_NO_MEMORY, "no memory for the rotations of %zu positions", positions);
     float *inverse = table + 2 * positions * half, *sine = table + positions * half;
     const float factor = (float)r->attention_factor;
@@ -38,8 +40,13 @@ static weft_status make_rotation(const weft_model *model, int rope, int64_t leng
             sine[p * half + i] = sinf(angle) * factor;
         }
     }
-    *out = (wi_rotation){.cos = table, .sin = sine};
-    return WEFT_OK;
+    weft_status status = weft_device_alloc(model->device, bytes, &memory);
+    if (status == WEFT_OK) {
+        *out = (wi_rotation){.cos = memory, .sin = (float *)memory + positions * half, .bytes = bytes};
+        status = model->device->ops->copy_in(model->device, memory, table, bytes);
+    }
+    free(table);
+    return status;
 }
 
 // Whether and how a length shows in the rotations: lengths that are turned alike have one number.
@@ -131,9 +138,10 @@ static weft_status make_local(weft_model *m, const weft_cpu *cpu)
     const weft_model_config *c = &m->config;
     const weft_layout *l = &m->layout;
     const int64_t kv_heads = weft_range_size(l->kv_heads), each = c->heads / c->kv_heads;
-    wi_cutter at = {0};
+    wi_cutter at = {0}, books = {0};
     int key;
-    m->attention = weft_attention_choose(cpu, m->op.table->isa, m->options.cache);
+    m->attention = m->op.table->capability ? weft_attention_of_device(m->op.table->capability, m->options.cache)
+                                           : weft_attention_choose(cpu, m->op.table->isa, m->options.cache);
     if (m->options.weights.has_limit && m->options.attention_limit < m->attention)
         m->attention = m->options.attention_limit;
     m->first_head = calloc((size_t)kv_heads + 1, sizeof *m->first_head);
@@ -147,6 +155,11 @@ static weft_status make_local(weft_model *m, const weft_cpu *cpu)
     WEFT_TRY(weft_device_alloc(m->device, at.used, &m->memory));
     at = (wi_cutter){.base = m->memory};
     wi_model_cut(m, &at);
+    wi_model_cut_books(m, &books);
+    m->books = calloc(1, books.used + 1);
+    if (!m->books) return weft_fail(WEFT_NO_MEMORY, "no memory for a model");
+    books = (wi_cutter){.base = m->books};
+    wi_model_cut_books(m, &books);
     return weft_model_rotation(m, 0, &key);
 }
 
@@ -164,8 +177,9 @@ weft_status weft_model_create(const weft_op *op, const weft_cpu *cpu, weft_devic
     m->options = *options;
     m->layout = weft_layout_of(&m->config, options->mesh, weft_weights_group(&options->weights));
     // Together, and failed on all ranks alike; what comes then is this rank's alone.
-    WEFT_TRY_GOTO(
-        weft_weights_load(checkpoint, &m->config, &m->layout, &m->options.weights, &m->op, device, &m->weights));
+    m->options.weights.capability = op->table->capability;
+    WEFT_TRY_GOTO(weft_weights_load(checkpoint, &m->config, &m->layout, &m->options.weights,
+                                    options->host ? options->host : op, device, &m->weights));
     status = make_local(m, cpu);
     WEFT_TRY_GOTO(all ? weft_comm_agree(all, status, NULL) : status);
     WEFT_TRY_GOTO(make_groups(m));
@@ -181,7 +195,7 @@ void weft_model_destroy(weft_model *model)
 {
     if (!model) return;
     for (int i = 0; i < model->rotations; i++)
-        for (int j = 0; j < WEFT_ROPES_MAX; j++) fini_rotation(&model->rotation[i].rope[j]);
+        for (int j = 0; j < WEFT_ROPES_MAX; j++) fini_rotation(model->device, &model->rotation[i].rope[j]);
     weft_dealt_destroy(model->dealt);
     weft_transfer_destroy(model->found);
     weft_transfer_destroy(model->projected);
@@ -193,6 +207,7 @@ void weft_model_destroy(weft_model *model)
     if (model->down_sum != model->o_sum) weft_row_sum_destroy(model->down_sum);
     weft_row_sum_destroy(model->o_sum);
     free(model->first_head);
+    free(model->books);
     weft_device_free(model->device, model->memory, model->memory_bytes);
     weft_weights_free(&model->weights);
     weft_model_config_fini(&model->config);

@@ -20,6 +20,7 @@ typedef struct weft_model weft_model;
 
 typedef struct {
     weft_weights_options weights;
+    const weft_op *host;                   // by which weights are packed where `op` is a device's; NULL: `op` itself
     const weft_mesh *mesh;                 // copied, its groups borrowed; NULL: a rank alone
     weft_cache_type cache;                 // of keys and values
     weft_attention_family attention_limit; // with weights.has_limit

@@ -10,11 +10,12 @@ enum { WI_ROTATIONS_MAX = 64 }; // keys that live at once
 
 // cos and sin of one rope for requests of one key.
 typedef struct {
-    float *cos, *sin; // (positions, rotary / 2)
+    float *cos, *sin; // (positions, rotary / 2), of the device
+    size_t bytes;
 } wi_rotation;
 
 struct weft_model {
-    weft_op op;  // scratch is the model's own
+    weft_op op;  // of the device; scratch is the model's own
     int threads; // where there is no team: what it would have; 0: one
     weft_model_config config;
     weft_layout layout;
@@ -54,22 +55,24 @@ struct weft_model {
         int32_t *ids, *place, *row_of, *offsets;
         float *in, *gated, *stacked, *out; // (T * used, H or F)
     } moe;
+    float *last;  // (logit rows, H)
+    void *memory; // all of these, of the device
+    size_t memory_bytes;
+    void *books;   // what is the host's whatever the device: of the following, and of those above that are no floats
     int32_t *ids;  // (T) of the embedding's rows
     size_t *taken; // (dense ranks) rows that were taken of each
-    float *last;   // (logit rows, H)
-    void *memory;  // all of these
-    size_t memory_bytes;
 };
 
 size_t wi_rotation_bytes(const weft_rope_config *rope, int64_t positions); // of its tables
 int wi_model_threads(const weft_model *model);
 
-// One list of what a pass writes: run first to count, then to hand out.
+// Two lists of what a pass writes, of the device's memory and of the host's: run first to count, then to hand out.
 typedef struct {
     unsigned char *base;
     size_t used;
 } wi_cutter;
 void wi_model_cut(weft_model *model, wi_cutter *at);
+void wi_model_cut_books(weft_model *model, wi_cutter *at);
 
 // The groups that a model's ranks talk in, and the room that each needs. 0 and false: no such group.
 typedef struct {

@@ -56,11 +56,13 @@ weft_status weft_model_sizes_of(const weft_model_config *config, const weft_layo
     weft_model m = {.config = *config, .layout = *layout, .options = options->model, .threads = options->threads};
     weft_model_sizes sizes = {.rotations = weft_rotation_bytes(config, options->model.positions)};
     weft_status status;
-    wi_cutter pass = {0};
+    wi_cutter pass = {0}, books = {0};
     wi_groups groups;
     WEFT_TRY_GOTO(plan_weights(config, layout, options, &m.weights, &sizes.weights));
     wi_model_cut(&m, &pass);
     sizes.pass = pass.used;
+    wi_model_cut_books(&m, &books);
+    sizes.books = books.used;
     wi_groups_of(config, layout, &options->model, &groups);
     sizes.exchange = wi_groups_bytes(layout, &groups, options->node_ranks);
     sizes.cut = weft_layout_cache(config, layout, options->model.cache, options->block, NULL, NULL);

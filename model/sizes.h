@@ -21,7 +21,8 @@ typedef struct {
 typedef struct {
     uint64_t weights;   // weft_weights.bytes
     uint64_t pass;      // what a forward pass writes
-    uint64_t rotations; // tables of one key
+    uint64_t books;     // what the host keeps of a pass, whatever the device
+    uint64_t rotations; // tables of one key, beside the pass
     uint64_t exchange;  // slots and buffers between ranks
     weft_cache_cut cut; // of the cache, whose memory is so many units
 } weft_model_sizes;

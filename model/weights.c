@@ -59,15 +59,15 @@ static weft_status check_room(const wi_planner *p, weft_device *device)
 static weft_status place_vectors(const wi_planner *p)
 {
     void *memory;
-    size_t used = 0;
+    size_t used = 0; // floats
     WEFT_TRY(take(p->weights, p->plan->floats * sizeof(float), &memory));
     p->plan->floats_at = memory;
     for (size_t i = 0; i < p->plan->vectors; i++) {
         wi_vector *v = &p->plan->vector[i];
         if (v->slot) used = weft_align_up(used, 16);
-        v->to = (float *)memory + used;
+        v->at = used;
         used += (size_t)v->count;
-        if (v->slot) *v->slot = v->to;
+        if (v->slot) *v->slot = p->plan->floats_at + v->at;
     }
     return WEFT_OK;
 }
@@ -101,7 +101,6 @@ static weft_status prepare(wi_planner *p, weft_device *device)
     if (!w->memory->block) return weft_fail(WEFT_NO_MEMORY, "no memory for weights");
     WEFT_TRY(place_vectors(p));
     WEFT_TRY(place_matrices(p));
-    if (c->tied) w->embedding = w->head;
     w->bytes = p->plan->bytes;
     return WEFT_OK;
 }
@@ -118,6 +117,7 @@ static weft_status load(wi_planner *p, weft_device *device)
     WEFT_TRY(agree(p, prepare(p, device)));
     WEFT_TRY(agree(p, wi_plan_run(p)));
     if (p->replicas > 1) WEFT_TRY(wi_plan_share(p));
+    if (p->config->tied) p->weights->embedding = p->weights->head;
     if (o->progress) o->progress(o->progress_arg, p->plan->bytes, p->plan->bytes);
     return WEFT_OK;
 }
@@ -127,15 +127,17 @@ weft_status weft_weights_load(const weft_checkpoint *checkpoint, const weft_mode
                               weft_device *device, weft_weights *out)
 {
     const weft_mesh *mesh = &layout->mesh;
+    const bool shares = mesh->cp && mesh->shape.dense == WEFT_DENSE_TP && device->ops->is_host;
     weft_weights weights = {0};
     wi_plan plan = {0};
     wi_planner planner = {.checkpoint = checkpoint,
-                          .replicas = mesh->cp && mesh->shape.dense == WEFT_DENSE_TP ? mesh->shape.cp : 1,
+                          .replicas = shares ? mesh->shape.cp : 1,
                           .replica = mesh->cp_rank,
                           .config = config,
                           .layout = layout,
                           .options = options,
                           .op = op,
+                          .device = device,
                           .weights = &weights,
                           .plan = &plan};
     WEFT_TRY(check_options(options));

@@ -65,6 +65,7 @@ typedef struct {
     bool has_limit; // no family above `limit`, which is what all ranks have
     weft_family limit;
     const weft_cpu *cpu; // for weft_family_choose, with the table's level
+    int capability;      // of the device that multiplies, whose families they are then; 0: the host
     // Told now and then by the calling thread; may be NULL.
     void (*progress)(void *arg, uint64_t done, uint64_t total);
     void *progress_arg;
@@ -77,10 +78,11 @@ static inline int weft_weights_group(const weft_weights_options *options)
     return codes ? options->group : 0;
 }
 
-// Reads and packs what the layout says, by op->team. Where the layout's mesh has its groups it is collective over them:
-// ranks that have the same weights (context ranks, unless the dense group is the whole mesh) read and pack a part each
-// and send each other what is packed. Else local. Blocking. The checkpoint may be closed afterwards; the device must
-// outlive the weights. Sizes are known and compared with the memory that is there before anything is allocated.
+// Reads and packs what the layout says, by op, which is the host's, and its team. Where the layout's mesh has its
+// groups it is collective over them: ranks that have the same weights (context ranks, unless the dense group is the
+// whole mesh) read and pack a part each and send each other what is packed (for another device than the host each reads
+// all). Else local. Blocking. The checkpoint may be closed afterwards; the device must outlive the weights. Sizes are
+// known and compared with the memory that is there before anything is allocated.
 weft_status weft_weights_load(const weft_checkpoint *checkpoint, const weft_model_config *config,
                               const weft_layout *layout, const weft_weights_options *options, const weft_op *op,
                               weft_device *device, weft_weights *out);

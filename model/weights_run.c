@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/checked.h"
 #include "model/load.h"
 
 // What one thread needs beside the weights.
@@ -304,9 +305,43 @@ static weft_status load_scaled(loading *l, const wi_matrix *m)
     return status;
 }
 
+// ---- another device than the host ----
+
+static void pack_one(void *arg, int thread, int threads)
+{
+    const scaled *a = arg;
+    if (a->m->source[0].step == 0)
+        pack_share(a->l, a->m, thread, threads);
+    else if (thread == 0)
+        pack_turned(a->l, thread, a->m);
+}
+
+// One matrix after the other is packed on the host and copied.
+static weft_status load_to_device(loading *l, const wi_matrix *m)
+{
+    weft_device *device = l->p->device;
+    scaled a = {l, m};
+    weft_status status = WEFT_OK;
+    const size_t bytes = m->count > 0 ? weft_align_up(m->bytes, 64) : 64;
+    void *packed = aligned_alloc(64, bytes);
+    if (!packed) return weft_fail(WEFT_NO_MEMORY, "no memory of the host to pack %zu bytes of weights in", bytes);
+    memset(packed, 0, bytes);
+    if (m->count > 0) weft_gemm_weight_move(m->weight, packed);
+    if (m->scaled_rows > 0)
+        status = load_scaled(l, m);
+    else if (m->count > 0 && !atomic_load(&l->failed))
+        on_team(l, pack_one, &a);
+    if (status == WEFT_OK && m->count > 0) {
+        weft_gemm_weight_move(m->weight, m->memory);
+        status = device->ops->copy_in(device, m->memory, packed, m->bytes);
+    }
+    free(packed);
+    return status;
+}
+
 // ---- vectors ----
 
-static weft_status read_vectors(const wi_planner *p, staging *s)
+static weft_status read_vectors(const wi_planner *p, staging *s, float *to)
 {
     const weft_op op = {.table = p->op->table};
     for (size_t i = 0; i < p->plan->vectors; i++) {
@@ -318,9 +353,22 @@ static weft_status read_vectors(const wi_planner *p, staging *s)
         if (!weft_checkpoint_read_range(p->checkpoint, &range))
             return weft_checkpoint_read_failure(p->checkpoint, &range);
         op.table->rows.convert(&op, s->floats, WEFT_F32, s->raw, stored, (size_t)range.columns);
-        for (int64_t e = 0; e < v->count; e++) v->to[e] = s->floats[v->first + e * v->step];
+        for (int64_t e = 0; e < v->count; e++) to[v->at + (size_t)e] = s->floats[v->first + e * v->step];
     }
     return WEFT_OK;
+}
+
+static weft_status load_vectors(const wi_planner *p, staging *s)
+{
+    const size_t bytes = p->plan->floats * sizeof(float);
+    if (p->device->ops->is_host) return read_vectors(p, s, p->plan->floats_at);
+    float *all = calloc(p->plan->floats + 1, sizeof *all);
+    weft_status status =
+        all ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory to read %zu bytes of weights through", bytes);
+    if (status == WEFT_OK) status = read_vectors(p, s, all);
+    if (status == WEFT_OK) status = p->device->ops->copy_in(p->device, p->plan->floats_at, all, bytes);
+    free(all);
+    return status;
 }
 
 // ---- staging ----
@@ -389,11 +437,14 @@ weft_status wi_plan_run(const wi_planner *p)
     loading l = {.p = p};
     weft_status status;
     WEFT_TRY_GOTO(make_staging(p, threads, &l.thread));
-    if (reads(p, 0)) WEFT_TRY_GOTO(read_vectors(p, &l.thread[0]));
-    on_team(&l, load_share, &l);
+    if (reads(p, 0)) WEFT_TRY_GOTO(load_vectors(p, &l.thread[0]));
+    if (p->device->ops->is_host) on_team(&l, load_share, &l);
     for (size_t i = 0; i < p->plan->matrices; i++) {
         const wi_matrix *m = &p->plan->matrix[i];
-        if (m->scaled_rows > 0 && reads(p, m->reader)) WEFT_TRY_GOTO(load_scaled(&l, m));
+        if (!p->device->ops->is_host)
+            WEFT_TRY_GOTO(load_to_device(&l, m));
+        else if (m->scaled_rows > 0 && reads(p, m->reader))
+            WEFT_TRY_GOTO(load_scaled(&l, m));
     }
     if (atomic_load(&l.failed)) {
         errno = atomic_load(&l.error);

@@ -9,32 +9,26 @@
 #include <cuda_runtime.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+
+#include <utility>
 
 #include "kernels/cuda/ptx.cuh"
-#include "kernels/kernels.h"
-
-struct weft_device;
+#include "kernels/device.h"
 
 enum { WI_WARP = 32, WI_SHARED_MAX = 227 * 1024 }; // of a block on sm_90; sm_80 has 163 KiB
 
-// What op->stream points to. One host thread uses it at a time.
-struct wi_stream {
-    weft_device *device;
-    cudaStream_t at;
-    int processors;      // multiprocessors
-    int capability;      // 80, 90
-    size_t shared_bytes; // that a block may ask for
-    // small arrays on their way: written on the host, copied to the same place on the device
-    unsigned char *staged, *arrived;
-    size_t room, used;
-    // the first failure since the last sync
-    cudaError_t failure;
-    const char *failed; // the op
-};
-
+// What op->stream points to; defined in stream.cuh. One host thread uses it at a time.
+struct wi_stream;
 static inline wi_stream *wi_stream_of(const weft_op *op) { return (wi_stream *)op->stream; }
 
-void wi_failed(wi_stream *stream, const char *name, cudaError_t failure);
+int wi_processors(const weft_op *op);      // multiprocessors
+int wi_capability(const weft_op *op);      // 80, 90
+size_t wi_shared_bytes(const weft_op *op); // that a block may ask for
+
+// Keeps the first failure of the stream, for the device's sync to tell.
+void wi_failed(const weft_op *op, const char *name, cudaError_t failure);
+
 // Where a kernel can read what `host` points to: itself, if it is the device's memory, else a copy that lives until
 // the ops given so far are done. NULL stays NULL.
 const void *wi_arrive(const weft_op *op, const void *host, size_t bytes);
@@ -44,25 +38,74 @@ template <typename T> const T *wi_arrived(const weft_op *op, const T *host, size
 }
 // The same in two steps, for what is written in place: returns the host's side, `device` is where it will be. It must
 // be written before the next wi_launch.
-void *wi_arrive_room(const weft_op *op, size_t bytes, void **device);
+void *wi_arrive_room(const weft_op *op, size_t bytes, const void **device);
 
-// Launches on the op's stream. More than 48 KiB of shared memory is asked for here. A grid of nothing is nothing.
+// ---- launches -------------------------------------------------------------------------------------------------------
+
+enum { WI_ARGUMENTS_MAX = 16, WI_ARGUMENT_BYTES = 2048 };
+
+// One launch as data.
+struct wi_work {
+    const char *name;
+    const void *kernel;
+    cudaError_t (*call)(const cudaLaunchConfig_t *config, const void *kernel, const unsigned char *bytes);
+    dim3 grid, block;
+    size_t shared;
+    size_t bytes; // of the arguments
+};
+
+void wi_submit(const weft_op *op, const wi_work *work, const unsigned char *arguments);
+
+// Where argument `which` of a kernel stands in the bytes of its arguments.
+template <typename... Of> constexpr size_t wi_argument_at(size_t which)
+{
+    const size_t sizes[] = {sizeof(Of)..., 0}, aligns[] = {alignof(Of)..., 1};
+    size_t at = 0;
+    for (size_t i = 0; i < which; i++) at = (at + sizes[i] + aligns[i + 1] - 1) / aligns[i + 1] * aligns[i + 1];
+    return at;
+}
+
+template <typename... Of, size_t... I>
+cudaError_t wi_call_with(const cudaLaunchConfig_t *config, const void *kernel, const unsigned char *bytes,
+                         std::index_sequence<I...>)
+{
+    return cudaLaunchKernelEx(config, (void (*)(Of...))kernel, *(const Of *)(bytes + wi_argument_at<Of...>(I))...);
+}
+
+template <typename... Of>
+cudaError_t wi_call(const cudaLaunchConfig_t *config, const void *kernel, const unsigned char *bytes)
+{
+    return wi_call_with<Of...>(config, kernel, bytes, std::index_sequence_for<Of...>());
+}
+
+template <typename T> int wi_put(unsigned char *to, T value)
+{
+    memcpy(to, &value, sizeof value);
+    return 0;
+}
+
+template <typename... Of, size_t... I>
+void wi_put_all(unsigned char *bytes, std::index_sequence<I...>, const Of &...values)
+{
+    const int done[] = {0, wi_put<Of>(bytes + wi_argument_at<Of...>(I), values)...};
+    (void)done;
+}
+
+// Launches on the op's stream, with its name for what goes wrong. A grid of nothing is nothing. The arguments are
+// copied.
 template <typename... Of, typename... Given>
 void wi_launch(const weft_op *op, const char *name, void (*kernel)(Of...), dim3 grid, dim3 block, size_t shared,
                Given... given)
 {
-    wi_stream *stream = wi_stream_of(op);
+    static_assert(sizeof...(Of) == sizeof...(Given), "as many arguments as the kernel has");
+    static_assert(wi_argument_at<Of...>(sizeof...(Of)) <= WI_ARGUMENT_BYTES, "arguments of a kernel");
+    alignas(64) unsigned char bytes[WI_ARGUMENT_BYTES];
     if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
-    cudaLaunchConfig_t config = {};
-    config.gridDim = grid;
-    config.blockDim = block;
-    config.dynamicSmemBytes = shared;
-    config.stream = stream->at;
-    cudaError_t status = cudaSuccess;
-    if (shared > 48 * 1024)
-        status = cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
-    if (status == cudaSuccess) status = cudaLaunchKernelEx(&config, kernel, Of(given)...);
-    if (status != cudaSuccess) wi_failed(stream, name, status);
+    memset(bytes, 0, wi_argument_at<Of...>(sizeof...(Of)));
+    wi_put_all<Of...>(bytes, std::index_sequence_for<Of...>(), Of(given)...);
+    const wi_work work = {
+        name, (const void *)kernel, wi_call<Of...>, grid, block, shared, wi_argument_at<Of...>(sizeof...(Of))};
+    wi_submit(op, &work, bytes);
 }
 
 static inline unsigned wi_blocks(size_t count, size_t each) { return (unsigned)((count + each - 1) / each); }

@@ -37,7 +37,8 @@ static void check_rank(const trial *t, const weft_mesh *mesh)
     const weft_cache_cut *cut = weft_pool_cut(weft_engine_pool(r.engine));
     CHECK_INT(sizes.cut.unit, cut->unit);
     CHECK_INT(sizes.cut.kinds, cut->kinds);
-    CHECK_INT(sizes.weights + sizes.pass + sizes.cut.unit * (uint64_t)o.cache_units, r.device->allocated);
+    CHECK_INT(sizes.weights + sizes.pass + sizes.rotations + sizes.cut.unit * (uint64_t)o.cache_units,
+              r.device->allocated);
     CHECK((sizes.exchange > 0) == (t->shape.tp * t->shape.cp > 1));
     rig_close(&r);
 }

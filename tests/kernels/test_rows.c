@@ -216,6 +216,9 @@ static void test_move(weft_walk *walk, size_t rows, size_t bytes)
         weft_walk_again(walk, out);
         op->table->rows.gather(op, &(weft_move){out, bytes, in, stride, index, rows, bytes});
         weft_walk_same(walk, way, "gathered", out, expected, rows * bytes);
+        op->table->rows.gather(op, &(weft_move){back, stride, out, bytes, NULL, rows, bytes});
+        for (size_t i = 0; i < rows; i++)
+            weft_walk_same(walk, way, "copied", back + i * stride, out + i * bytes, bytes);
         weft_walk_again(walk, back);
         op->table->rows.scatter(op, &(weft_move){back, stride, out, bytes, index, rows, bytes});
         for (size_t i = 0; i < rows; i++)

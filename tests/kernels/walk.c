@@ -14,7 +14,7 @@
 #define ASAN_UNPOISON_MEMORY_REGION(p, bytes) ((void)(p), (void)(bytes))
 #endif
 
-enum { GUARD = 128, GUARD_BYTE = 0xa5, FRESH_BYTE = 0x5e, TEAMS = 4, WAYS_MAX = WEFT_ISA_COUNT * TEAMS };
+enum { GUARD = 128, GUARD_BYTE = 0xa5, FRESH_BYTE = 0x5e, TEAMS = 4, WAYS_MAX = WEFT_ISA_COUNT * TEAMS + 1 };
 
 typedef struct block {
     struct block *next;
@@ -24,8 +24,10 @@ typedef struct block {
 } block;
 
 struct weft_walk {
-    weft_kernels tables[WEFT_ISA_COUNT];
+    weft_kernels tables[WEFT_ISA_COUNT], device_table;
     int levels, ways;
+    const weft_device_kind *kind; // NULL: no device
+    weft_device *device;
     weft_team *teams[TEAMS]; // the first is NULL: the caller alone
     weft_op ops[WAYS_MAX];
     char names[WAYS_MAX][48];
@@ -35,6 +37,41 @@ struct weft_walk {
     char about[256];
     uint64_t compared;
 };
+
+// The GPU of this machine, or the emulated one. Each launch is waited for, so that a test may look at what an op wrote.
+static void open_device(weft_walk *walk)
+{
+    static const char *const kinds[] = {"cuda", "emulated"};
+    const char *wanted = getenv("WEFT_WALK_DEVICE"); // a kind, or none
+    void *stream;
+    setenv("CUDA_LAUNCH_BLOCKING", "1", 0);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds && !walk->device; i++) {
+        int count = 0;
+        if (wanted && strcmp(wanted, kinds[i]) != 0) continue;
+        if (weft_device_kind_open(kinds[i], &walk->kind) < 0 || walk->kind->count(&count) < 0 || count == 0) continue;
+        CHECK_OK(walk->kind->open(0, &walk->device, &walk->device_table, &stream));
+        snprintf(walk->names[walk->ways], sizeof *walk->names, "%s", walk->device->name);
+        walk->ops[walk->ways++] = (weft_op){.table = &walk->device_table, .stream = stream};
+    }
+}
+
+static void *take(weft_walk *walk, size_t bytes)
+{
+    void *memory;
+    if (walk->device)
+        CHECK_OK(walk->kind->alloc_shared(walk->device, bytes, &memory));
+    else
+        CHECK(posix_memalign(&memory, 64, bytes ? bytes : 1) == 0);
+    return memory;
+}
+
+static void give(weft_walk *walk, void *memory)
+{
+    if (walk->device)
+        walk->kind->free_shared(walk->device, memory);
+    else
+        free(memory);
+}
 
 weft_walk *weft_walk_begin(void)
 {
@@ -54,29 +91,33 @@ weft_walk *weft_walk_begin(void)
             walk->ops[walk->ways++] = (weft_op){.table = &walk->tables[level], .team = walk->teams[t]};
         }
     }
-    walk->tail = getenv("WEFT_WALK_FLUSH") ? 0 : GUARD;
+    if (!getenv("WEFT_WALK_FLUSH")) {
+        walk->tail = GUARD;
+        open_device(walk);
+    }
     return walk;
 }
 
 void weft_walk_end(weft_walk *walk)
 {
     weft_walk_release(walk);
-    printf("%" PRIu64 " comparisons; levels ref to %s, teams of 1 to %d\n", walk->compared,
-           weft_isa_name((weft_isa)(walk->levels - 1)), TEAMS - 1);
+    printf("%" PRIu64 " comparisons; levels ref to %s, teams of 1 to %d, device: %s\n", walk->compared,
+           weft_isa_name((weft_isa)(walk->levels - 1)), TEAMS - 1, walk->device ? walk->device->name : "none");
     for (int t = 1; t < TEAMS; t++) weft_team_destroy(walk->teams[t]);
-    free(walk->scratch);
+    give(walk, walk->scratch);
+    weft_device_destroy(walk->device);
     free(walk);
 }
 
 int weft_walk_ways(const weft_walk *walk) { return walk->ways; }
 const weft_op *weft_walk_way(const weft_walk *walk, int way) { return &walk->ops[way]; }
+bool weft_walk_on_device(const weft_walk *walk, int way) { return walk->ops[way].stream != NULL; }
 const char *weft_walk_name(const weft_walk *walk, int way) { return walk->names[way]; }
 
 void weft_walk_scratch(weft_walk *walk, size_t bytes)
 {
-    free(walk->scratch);
-    walk->scratch = aligned_alloc(64, (bytes + 64) / 64 * 64);
-    CHECK(walk->scratch);
+    give(walk, walk->scratch);
+    walk->scratch = take(walk, (bytes + 64) / 64 * 64);
     for (int way = 0; way < walk->ways; way++) {
         walk->ops[way].scratch = walk->scratch;
         walk->ops[way].scratch_bytes = bytes;
@@ -97,9 +138,7 @@ void *weft_walk_memory(weft_walk *walk, size_t bytes, size_t shift)
     CHECK(b);
     *b = (block){.next = walk->blocks, .bytes = bytes, .tail = walk->tail};
     const size_t size = GUARD + shift + bytes + b->tail;
-    void *start;
-    CHECK(posix_memalign(&start, 64, size) == 0);
-    b->start = start;
+    b->start = take(walk, size);
     b->data = b->start + GUARD + shift;
     walk->blocks = b;
     memset(b->start, GUARD_BYTE, (size_t)(b->data - b->start));
@@ -140,7 +179,7 @@ void weft_walk_release(weft_walk *walk)
         walk->blocks = b->next;
         ASAN_UNPOISON_MEMORY_REGION(b->data - GUARD, GUARD);
         ASAN_UNPOISON_MEMORY_REGION(b->data + b->bytes, b->tail);
-        free(b->start);
+        give(walk, b->start);
         free(b);
     }
 }

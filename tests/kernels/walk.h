@@ -1,7 +1,7 @@
 // What the walkers over kernels share: every level of the table that this machine has (masked by WEFT_ISA), each alone
-// and with teams of 1 to 3 threads; memory between guard bytes, at any alignment; values that hurt; comparing by bits,
-// and counting how much was compared. A failure names the level, the team, the case and the first element, and ends the
-// test.
+// and with teams of 1 to 3 threads, and the table of a device: a GPU's, or where there is none the emulated one's;
+// memory between guard bytes, at any alignment; values that hurt; comparing by bits, and counting how much was
+// compared. A failure names the level, the team, the case and the first element, and ends the test.
 #ifndef WEFT_TESTS_KERNELS_WALK_H
 #define WEFT_TESTS_KERNELS_WALK_H
 
@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/device.h"
 #include "kernels/kernels.h"
 
 typedef struct weft_walk weft_walk;
@@ -22,6 +23,7 @@ void weft_walk_end(weft_walk *walk);
 int weft_walk_ways(const weft_walk *walk);
 const weft_op *weft_walk_way(const weft_walk *walk, int way);
 const char *weft_walk_name(const weft_walk *walk, int way); // "avx2, 3 threads"
+bool weft_walk_on_device(const weft_walk *walk, int way);   // an emulated one is slow: smaller sizes will do
 void weft_walk_scratch(weft_walk *walk, size_t bytes);
 
 // What the following comparisons are about; printed when one fails.

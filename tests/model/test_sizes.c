@@ -109,7 +109,7 @@ static void check_model(const char *name)
     const weft_layout layout = weft_layout_of(&config, NULL, 0);
     CHECK_OK(weft_model_sizes_of(&config, &layout, &o, &sizes));
     CHECK_OK(weft_model_create(&op, &cpu, device, &config, checkpoint, &o.model, &model));
-    CHECK_INT(sizes.weights + sizes.pass, device->allocated);
+    CHECK_INT(sizes.weights + sizes.pass + sizes.rotations, device->allocated);
     CHECK_INT(sizes.cut.unit, weft_model_cache_cut(model, o.block, NULL, NULL).unit);
     CHECK_INT(sizes.exchange, 0);
     weft_model_destroy(model);

@@ -1,0 +1,179 @@
+// Launches and arrivals.
+#include "kernels/cuda/stream.cuh"
+
+#include <stdlib.h>
+
+int wi_processors(const weft_op *op) { return wi_stream_of(op)->processors; }
+int wi_capability(const weft_op *op) { return wi_stream_of(op)->capability; }
+size_t wi_shared_bytes(const weft_op *op) { return wi_stream_of(op)->shared_bytes; }
+
+void wi_stream_note(wi_stream *stream, const char *name, cudaError_t failure)
+{
+    if (failure == cudaSuccess || stream->failure != cudaSuccess) return;
+    stream->failure = failure;
+    stream->failed = name;
+}
+
+void wi_failed(const weft_op *op, const char *name, cudaError_t failure)
+{
+    wi_stream_note(wi_stream_of(op), name, failure);
+}
+
+// ---- whose memory ---------------------------------------------------------------------------------------------------
+
+static size_t place_of(const wi_stream *stream, const unsigned char *at)
+{
+    size_t low = 0, high = stream->held_count;
+    while (low < high) {
+        const size_t middle = (low + high) / 2;
+        if (stream->held[middle].end <= at)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+bool wi_stream_hold(wi_stream *stream, const void *memory, size_t bytes)
+{
+    const unsigned char *begin = (const unsigned char *)memory;
+    if (stream->held_count == stream->held_room) {
+        const size_t room = stream->held_room ? 2 * stream->held_room : 64;
+        wi_held *held = (wi_held *)realloc(stream->held, room * sizeof *held);
+        if (!held) return false;
+        stream->held = held;
+        stream->held_room = room;
+    }
+    const size_t at = place_of(stream, begin);
+    memmove(stream->held + at + 1, stream->held + at, (stream->held_count - at) * sizeof *stream->held);
+    stream->held[at] = {begin, begin + bytes};
+    stream->held_count++;
+    return true;
+}
+
+void wi_stream_drop(wi_stream *stream, const void *memory)
+{
+    const size_t at = place_of(stream, (const unsigned char *)memory);
+    if (at == stream->held_count || stream->held[at].begin != memory) return;
+    stream->held_count--;
+    memmove(stream->held + at, stream->held + at + 1, (stream->held_count - at) * sizeof *stream->held);
+}
+
+static bool holds(const wi_stream *stream, const void *memory)
+{
+    const unsigned char *at = (const unsigned char *)memory;
+    const size_t place = place_of(stream, at);
+    return place < stream->held_count && stream->held[place].begin <= at;
+}
+
+// ---- arrivals -------------------------------------------------------------------------------------------------------
+
+void wi_stream_send(wi_stream *stream)
+{
+    wi_slot *slot = &stream->slot[stream->now];
+    if (slot->sent == slot->used) return;
+    wi_stream_note(stream, "arrivals",
+                   cudaMemcpyAsync(slot->arrived + slot->sent, slot->staged + slot->sent, slot->used - slot->sent,
+                                   cudaMemcpyHostToDevice, stream->at));
+    slot->sent = slot->used;
+}
+
+void wi_stream_next_slot(wi_stream *stream)
+{
+    wi_slot *slot = &stream->slot[stream->now];
+    wi_stream_send(stream);
+    wi_stream_note(stream, "arrivals", cudaEventRecord(slot->read, stream->at));
+    slot->reads = true;
+    stream->now = (stream->now + 1) % WI_SLOTS;
+    slot = &stream->slot[stream->now];
+    if (slot->reads) wi_stream_note(stream, "arrivals", cudaEventSynchronize(slot->read));
+    slot->used = slot->sent = 0;
+}
+
+// A step on tape has all of its arrivals in one slot: where they do not fit, it is not kept.
+void *wi_arrive_room(const weft_op *op, size_t bytes, const void **device)
+{
+    wi_stream *stream = wi_stream_of(op);
+    const size_t whole = (bytes + 255) / 256 * 256;
+    if (whole > WI_SLOT_BYTES) {
+        wi_failed(op, "arrivals", cudaErrorMemoryAllocation);
+        *device = stream->slot[stream->now].arrived;
+        return NULL;
+    }
+    if (stream->slot[stream->now].used + whole > WI_SLOT_BYTES) {
+        if (wi_tape_keeps(stream->tape)) wi_tape_end(stream);
+        wi_stream_next_slot(stream);
+    }
+    wi_slot *slot = &stream->slot[stream->now];
+    unsigned char *staged = slot->staged + slot->used;
+    *device = slot->arrived + slot->used;
+    slot->used += whole;
+    return staged;
+}
+
+const void *wi_arrive(const weft_op *op, const void *host, size_t bytes)
+{
+    const void *device;
+    if (!host || bytes == 0 || holds(wi_stream_of(op), host)) return host;
+    void *staged = wi_arrive_room(op, bytes, &device);
+    if (staged) memcpy(staged, host, bytes);
+    return device;
+}
+
+// ---- launches -------------------------------------------------------------------------------------------------------
+
+void wi_stream_run(wi_stream *stream, const wi_work *work, const unsigned char *arguments)
+{
+    cudaLaunchConfig_t config = {};
+    config.gridDim = work->grid;
+    config.blockDim = work->block;
+    config.dynamicSmemBytes = work->shared;
+    config.stream = stream->at;
+    wi_stream_note(stream, work->name, work->call(&config, work->kernel, arguments));
+}
+
+void wi_submit(const weft_op *op, const wi_work *work, const unsigned char *arguments)
+{
+    wi_stream *stream = wi_stream_of(op);
+    if (stream->failure != cudaSuccess) return; // the first failure is told; what follows it is of no use
+    if (work->shared > 48 * 1024)
+        wi_stream_note(
+            stream, work->name,
+            cudaFuncSetAttribute(work->kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)work->shared));
+    if (wi_tape_keeps(stream->tape)) {
+        wi_tape_add(stream, work, arguments);
+        return;
+    }
+    wi_stream_send(stream);
+    wi_stream_run(stream, work, arguments);
+}
+
+// ---- a stream -------------------------------------------------------------------------------------------------------
+
+cudaError_t wi_stream_init(wi_stream *stream)
+{
+    cudaError_t status = cudaStreamCreateWithFlags(&stream->at, cudaStreamNonBlocking);
+    for (int i = 0; i < WI_SLOTS && status == cudaSuccess; i++) {
+        wi_slot *slot = &stream->slot[i];
+        status = cudaMallocHost((void **)&slot->staged, WI_SLOT_BYTES);
+        if (status == cudaSuccess) status = cudaMalloc((void **)&slot->arrived, WI_SLOT_BYTES);
+        if (status == cudaSuccess) status = cudaEventCreateWithFlags(&slot->read, cudaEventDisableTiming);
+        if (status == cudaSuccess && !wi_stream_hold(stream, slot->arrived, WI_SLOT_BYTES))
+            status = cudaErrorMemoryAllocation;
+    }
+    return status == cudaSuccess ? wi_tape_create(&stream->tape) : status;
+}
+
+void wi_stream_fini(wi_stream *stream)
+{
+    if (stream->at) cudaStreamSynchronize(stream->at);
+    wi_tape_destroy(stream->tape);
+    for (int i = 0; i < WI_SLOTS; i++) {
+        wi_slot *slot = &stream->slot[i];
+        if (slot->read) cudaEventDestroy(slot->read);
+        cudaFree(slot->arrived);
+        cudaFreeHost(slot->staged);
+    }
+    if (stream->at) cudaStreamDestroy(stream->at);
+    free(stream->held);
+}

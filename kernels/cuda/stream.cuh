@@ -1,0 +1,55 @@
+// The stream behind op->stream, for the files that are not kernels: device.cu, stream.cu and tape.cu.
+#ifndef WEFT_KERNELS_CUDA_STREAM_CUH
+#define WEFT_KERNELS_CUDA_STREAM_CUH
+
+#include "kernels/cuda/cuda.cuh"
+
+enum { WI_SLOTS = 2, WI_SLOT_BYTES = 8 << 20 }; // of arrivals: the host fills one while the device reads the other
+
+struct wi_held {
+    const unsigned char *begin, *end;
+};
+
+// A run of arrivals. Its bytes lie at the same place in `staged` (the host's) and `arrived` (the device's).
+struct wi_slot {
+    unsigned char *staged, *arrived;
+    size_t used, sent;
+    cudaEvent_t read; // the ops that read it are done
+    bool reads;       // it was recorded
+};
+
+struct wi_tape;
+
+struct wi_stream {
+    weft_device *device;
+    cudaStream_t at;
+    int processors, capability;
+    size_t shared_bytes;
+    wi_held *held; // the device's memory, ascending
+    size_t held_count, held_room;
+    wi_slot slot[WI_SLOTS];
+    int now; // the slot in use
+    wi_tape *tape;
+    cudaError_t failure; // the first since the last sync
+    const char *failed;  // the op
+};
+
+cudaError_t wi_stream_init(wi_stream *stream);
+void wi_stream_fini(wi_stream *stream);
+bool wi_stream_hold(wi_stream *stream, const void *memory, size_t bytes); // false: no memory for the list
+void wi_stream_drop(wi_stream *stream, const void *memory);
+void wi_stream_note(wi_stream *stream, const char *name, cudaError_t failure);
+void wi_stream_next_slot(wi_stream *stream); // waits until what it held before was read
+void wi_stream_send(wi_stream *stream);      // what arrived in the slot and was not sent
+void wi_stream_run(wi_stream *stream, const wi_work *work, const unsigned char *arguments);
+
+// Launches kept as data between begin and end: a step that comes again with the same launches and the same arguments is
+// one graph, whatever the arrivals hold.
+cudaError_t wi_tape_create(wi_tape **out);
+void wi_tape_destroy(wi_tape *tape);
+bool wi_tape_begin(wi_stream *stream); // false: launches are not kept (WEFT_GRAPHS=off)
+bool wi_tape_keeps(const wi_tape *tape);
+void wi_tape_add(wi_stream *stream, const wi_work *work, const unsigned char *arguments);
+void wi_tape_end(wi_stream *stream);
+
+#endif
