@@ -6,7 +6,7 @@
 
 #include "kernels/cuda/row.cuh"
 
-enum { NARROW = 512, NARROW_THREADS = 128, THREADS = 256 };
+enum { NARROW = 128, NARROW_THREADS = 128, MIDDLE = 1024 };
 
 static __device__ __forceinline__ size_t place_of(const weft_norm &a, size_t p, size_t stride)
 {
@@ -24,10 +24,9 @@ static __device__ __forceinline__ float outcome(const weft_norm &a, float x, flo
     return wi_rounded_to(wi_rounded_to(x * factor, a.before) * w, a.after);
 }
 
-// Lane threadIdx.x % 16 of piece p: elements lane + 16 j. Up to eight stay in registers, more are read again.
+// Lane threadIdx.x % 16 of piece p: elements lane + 16 j, in registers.
 template <int COUNT> static __global__ void __launch_bounds__(NARROW_THREADS) norm_narrow(weft_norm a)
 {
-    const bool keep = COUNT <= 8;
     const size_t p = ((size_t)blockIdx.x * NARROW_THREADS + threadIdx.x) / WI_LANES;
     const int lane = (int)(threadIdx.x % WI_LANES), left = p < a.rows * a.heads ? (int)a.width - lane : 0;
     const size_t place = left > 0 ? p : 0;
@@ -41,7 +40,6 @@ template <int COUNT> static __global__ void __launch_bounds__(NARROW_THREADS) no
 #pragma unroll
         for (int j = 0; j < COUNT; j++)
             if (16 * j < left) kept[16 * j] = x[j] += add[16 * j];
-        from = kept;
     }
 #pragma unroll
     for (int j = 0; j < COUNT; j++) sum = fmaf(x[j], x[j], sum); // what is not there adds nothing
@@ -50,7 +48,7 @@ template <int COUNT> static __global__ void __launch_bounds__(NARROW_THREADS) no
 #pragma unroll
     for (int j = 0; j < COUNT; j++) {
         if (16 * j >= left) break;
-        const float y = outcome(a, keep ? x[j] : from[16 * j], factor, a.weight ? a.weight[lane + 16 * j] : 1.0F);
+        const float y = outcome(a, x[j], factor, a.weight ? a.weight[lane + 16 * j] : 1.0F);
         if (a.halves)
             a.halves[to + 16 * j] = wi_bf16_of_normal(y);
         else
@@ -59,7 +57,7 @@ template <int COUNT> static __global__ void __launch_bounds__(NARROW_THREADS) no
 }
 
 // The elements [at, at + n) of a piece come into shared memory, summed where something is added.
-template <int N>
+template <int N, int THREADS>
 static __device__ __forceinline__ void stage(float *held, const float *in, const float *add, float *kept, size_t n)
 {
 #pragma unroll 4
@@ -75,7 +73,7 @@ static __device__ __forceinline__ void stage(float *held, const float *in, const
     }
 }
 
-template <int N>
+template <int N, int THREADS>
 static __device__ __forceinline__ void finish(const weft_norm &a, size_t to, const float *x, size_t at, size_t n,
                                               float factor)
 {
@@ -87,15 +85,17 @@ static __device__ __forceinline__ void finish(const weft_norm &a, size_t to, con
 #pragma unroll
         for (int j = 0; j < N; j++) y.at[j] = outcome(a, v.at[j], factor, a.weight ? w.at[j] : 1.0F);
         if (a.halves) {
+            wi_halves<N> half;
 #pragma unroll
-            for (int j = 0; j < N; j++) a.halves[to + at + i + j] = wi_bf16_of_normal(y.at[j]);
+            for (int j = 0; j < N; j++) half.at[j] = wi_bf16_of_normal(y.at[j]);
+            *(wi_halves<N> *)(a.halves + to + at + i) = half;
         } else {
             wi_write<N>(a.out + to + at + i, y);
         }
     }
 }
 
-template <int N> static __global__ void __launch_bounds__(THREADS) norm_wide(weft_norm a)
+template <int N, int THREADS> static __global__ void __launch_bounds__(THREADS) norm_wide(weft_norm a)
 {
     __shared__ float shared_factor;
     float *held = (float *)wi_shared();
@@ -107,7 +107,7 @@ template <int N> static __global__ void __launch_bounds__(THREADS) norm_wide(wef
     for (size_t at = 0; at < a.width; at += WI_PIECE) {
         const size_t n = a.width - at < WI_PIECE ? a.width - at : (size_t)WI_PIECE;
         if (at > 0) __syncthreads();
-        stage<N>(held, in + at, add ? add + at : NULL, kept ? kept + at : NULL, n);
+        stage<N, THREADS>(held, in + at, add ? add + at : NULL, kept ? kept + at : NULL, n);
         __syncthreads();
         if (threadIdx.x < WI_LANES) {
 #pragma unroll 16
@@ -121,19 +121,20 @@ template <int N> static __global__ void __launch_bounds__(THREADS) norm_wide(wef
     __syncthreads();
     const float factor = shared_factor;
     if (a.width <= WI_PIECE) {
-        finish<N>(a, to, held, 0, a.width, factor);
+        finish<N, THREADS>(a, to, held, 0, a.width, factor);
         return;
     }
     for (size_t at = 0; at < a.width; at += WI_PIECE) // each thread finds again what it has written itself
-        finish<N>(a, to, (kept ? kept : in) + at, at, a.width - at < WI_PIECE ? a.width - at : (size_t)WI_PIECE,
-                  factor);
+        finish<N, THREADS>(a, to, (kept ? kept : in) + at, at,
+                           a.width - at < WI_PIECE ? a.width - at : (size_t)WI_PIECE, factor);
 }
 
 static bool in_fours(const weft_norm *a)
 {
     return a->width % 4 == 0 && (a->heads <= 1 || a->head_stride % 4 == 0) && wi_at16(a->weight) &&
            wi_rows_at16(a->in, a->in_stride) && wi_rows_at16(a->add, a->add_stride) &&
-           wi_rows_at16(a->add ? a->sum : NULL, a->sum_stride) && (a->halves || wi_rows_at16(a->out, a->out_stride));
+           wi_rows_at16(a->add ? a->sum : NULL, a->sum_stride) &&
+           wi_rows_at16(a->halves ? (const void *)a->halves : a->out, a->out_stride);
 }
 
 void wi_cuda_norm(const weft_op *op, const weft_norm *args)
@@ -142,20 +143,20 @@ void wi_cuda_norm(const weft_op *op, const weft_norm *args)
     if (pieces == 0) return;
     if (width <= NARROW) {
         const dim3 grid(wi_blocks(pieces, NARROW_THREADS / WI_LANES)), block(NARROW_THREADS);
-        if (width <= 64)
-            wi_launch(op, "norm", norm_narrow<4>, grid, block, 0, *args);
-        else if (width <= 128)
-            wi_launch(op, "norm", norm_narrow<8>, grid, block, 0, *args);
-        else if (width <= 256)
-            wi_launch(op, "norm", norm_narrow<16>, grid, block, 0, *args);
+        if (width <= NARROW / 2)
+            wi_launch(op, "norm", norm_narrow<NARROW / WI_LANES / 2>, grid, block, 0, *args);
         else
             wi_launch(op, "norm", norm_narrow<NARROW / WI_LANES>, grid, block, 0, *args);
         return;
     }
-    const dim3 grid((unsigned)pieces), block(THREADS);
+    const dim3 grid((unsigned)pieces);
     const size_t shared = (width < WI_PIECE ? width : (size_t)WI_PIECE) * sizeof(float);
-    if (in_fours(args))
-        wi_launch(op, "norm", norm_wide<4>, grid, block, shared, *args);
+    if (width <= MIDDLE && in_fours(args))
+        wi_launch(op, "norm", norm_wide<4, 64>, grid, dim3(64), shared, *args);
+    else if (width <= MIDDLE)
+        wi_launch(op, "norm", norm_wide<1, 64>, grid, dim3(64), shared, *args);
+    else if (in_fours(args))
+        wi_launch(op, "norm", norm_wide<4, 256>, grid, dim3(256), shared, *args);
     else
-        wi_launch(op, "norm", norm_wide<1>, grid, block, shared, *args);
+        wi_launch(op, "norm", norm_wide<1, 256>, grid, dim3(256), shared, *args);
 }

@@ -15,6 +15,9 @@ static constexpr unsigned WI_EVERYONE = 0xffffffff; // the mask of a whole warp
 template <int N> struct alignas(4 * N) wi_floats {
     float at[N];
 };
+template <int N> struct alignas(2 * N) wi_halves {
+    uint16_t at[N];
+};
 template <int N> static __device__ __forceinline__ wi_floats<N> wi_read(const float *p)
 {
     return *(const wi_floats<N> *)p;
