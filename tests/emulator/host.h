@@ -174,6 +174,9 @@ template <typename T> cudaError_t cudaMallocHost(T **out, size_t bytes, unsigned
 {
     return emu_alloc((void **)out, bytes, cudaMemoryTypeHost);
 }
+enum { cudaHostRegisterPortable = 1, cudaHostRegisterMapped = 2 };
+static inline cudaError_t cudaHostRegister(void *, size_t, unsigned) { return cudaSuccess; }
+static inline cudaError_t cudaHostUnregister(void *) { return cudaSuccess; }
 template <typename T> cudaError_t cudaHostAlloc(T **out, size_t bytes, unsigned)
 {
     return emu_alloc((void **)out, bytes, cudaMemoryTypeHost);
