@@ -126,7 +126,7 @@ struct emu_wgmma_warp {
     uint64_t issued;
 };
 static emu_wgmma_warp wgmma_of[EMU_WARPS_MAX];
-static std::vector<emu_accumulators *> idle;
+static std::vector<emu_accumulators *> &idle = *new std::vector<emu_accumulators *>(); // kept to the end
 
 struct emu_wgmma_operands {
     int n;
