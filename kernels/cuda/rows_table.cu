@@ -1,4 +1,18 @@
-// The rows part of the device's table.
-#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/rows.cuh"
 
-void wi_cuda_rows(weft_kernels *table) { (void)table; }
+void wi_cuda_rows(weft_kernels *table)
+{
+    table->tree_add = wi_cuda_tree_add;
+    table->rows.convert = wi_cuda_convert;
+    table->rows.embed = wi_cuda_embed;
+    table->rows.gather = wi_cuda_gather;
+    table->rows.scatter = wi_cuda_scatter;
+    table->rows.norm = wi_cuda_norm;
+    table->rows.rope = wi_cuda_rope;
+    table->rows.gate = wi_cuda_gate;
+    table->rows.add = wi_cuda_add;
+    table->rows.scale = wi_cuda_scale;
+    table->rows.softcap = wi_cuda_softcap;
+    table->rows.quantize = wi_cuda_quantize;
+    table->rows.dequantize = wi_cuda_dequantize;
+}
