@@ -39,6 +39,21 @@ weft_status wi_channel_init(weft_channel *channel, const wi_channel_ops *ops, we
     return WEFT_OK;
 }
 
+weft_status wi_channel_lend(weft_channel *channel, void *memory, size_t bytes)
+{
+    weft_device *device = channel->spec.device;
+    if (!device || !memory || bytes == 0) return WEFT_OK;
+    WEFT_TRY(device->ops->lend(device, memory, bytes));
+    channel->lent = memory;
+    return WEFT_OK;
+}
+
+void wi_channel_take_back(weft_channel *channel)
+{
+    if (channel->lent) channel->spec.device->ops->give_back(channel->spec.device, channel->lent);
+    channel->lent = NULL;
+}
+
 static weft_status check_spec(const weft_comm *comm, const weft_channel_spec *spec)
 {
     const char *name = spec->name ? spec->name : "";

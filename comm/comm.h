@@ -21,6 +21,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "core/device.h"
 #include "core/status.h"
 
 #ifdef __cplusplus
@@ -137,6 +138,9 @@ typedef struct {
     int depth;        // exchanges in flight, 1 to 32; 0 means 2
     int from, to;     // BCAST, SEND
     bool patient;     // waits on it may last for ever: the deadline does not count them
+    // Whose ops write slots and read views, or NULL: the host. It is lent the channel's memory, and what it was asked
+    // for is waited for before a slot is given and before views are released. Borrowed; may differ between ranks.
+    weft_device *device;
 } weft_channel_spec;
 
 // Collective over the group (SEND too), blocking; the same spec on all ranks, else MISMATCH.

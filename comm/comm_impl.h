@@ -134,7 +134,13 @@ struct weft_channel {
     uint64_t acquired; // exchanges so far
     int senders;       // ranks that give bytes: 1 or size
     size_t stride;     // ALLTOALL: between the peers' parts of a slot
+    void *lent;        // to spec.device
+    weft_status lost;  // what the device said when it was waited for before views were released
 };
+
+// Lends the device of the spec, if there is one, what slots and views lie in: whole pages. Local.
+weft_status wi_channel_lend(weft_channel *channel, void *memory, size_t bytes);
+void wi_channel_take_back(weft_channel *channel); // before the memory goes
 
 bool wi_channel_gives(const weft_channel *channel, int rank); // does that rank give bytes in this shape?
 bool wi_channel_takes(const weft_channel *channel, int rank); // does it read them?

@@ -51,6 +51,9 @@ void weft_exchange_cancel(weft_exchange *exchange)
 static weft_status begin(weft_exchange *exchange, const size_t *offset, const size_t *bytes, size_t total)
 {
     wi_record *record = record_of(exchange);
+    weft_device *device = exchange->channel->spec.device;
+    WEFT_TRY(exchange->channel->lost);
+    if (device) WEFT_TRY(device->ops->sync(device)); // the slot is written
     __atomic_store_n(&record->bytes, total, __ATOMIC_RELAXED);
     __atomic_store_n(&record->entered, weft_clock_ticks(), __ATOMIC_RELAXED);
     return exchange->channel->ops->begin(exchange->channel, exchange, offset, bytes);
@@ -111,6 +114,8 @@ bool weft_exchange_ready(weft_exchange *exchange)
 
 void weft_exchange_release(weft_exchange *exchange)
 {
+    weft_device *device = exchange->channel->spec.device;
+    if (device && device->ops->sync(device) < 0) exchange->channel->lost = WEFT_FAILED; // told by the next begin
     exchange->channel->ops->release(exchange->channel, exchange);
     exchange->slot = NULL;
     exchange->view = NULL;

@@ -316,6 +316,7 @@ static void p2p_destroy(weft_channel *base)
 {
     p2p_channel *channel = (p2p_channel *)base;
     weft_job *job = channel->job;
+    wi_channel_take_back(base);
     wi_p2p_lock(job);
     channel->dead = true;
     if (!in_flight(channel)) channel_free(channel);
@@ -418,7 +419,9 @@ static weft_status make_buffers(p2p_channel *channel)
         return weft_fail(WEFT_OVERFLOW, "channel %s: %zu bytes, depth %zu for %zu ranks is more than an address space",
                          base->name, base->spec.bytes, depth, size);
     void *memory = NULL;
-    bool enough = !total || posix_memalign(&memory, 64, total) == 0;
+    const size_t line = base->spec.device ? 4096 : WI_LINE; // a device is lent whole pages
+    if (!weft_size_round_up(total, line, &total)) return weft_fail(WEFT_OVERFLOW, "channel %s", base->name);
+    bool enough = !total || posix_memalign(&memory, line, total) == 0;
     channel->memory = memory;
     channel->views = calloc(depth * size, sizeof *channel->views);
     channel->counts = calloc(3 * depth * size, sizeof *channel->counts);
@@ -436,7 +439,7 @@ static weft_status make_buffers(p2p_channel *channel)
         use->send = use->recv + size;
         place_buffer(channel, use, total ? channel->memory + i * each : NULL, pitch);
     }
-    return WEFT_OK;
+    return wi_channel_lend(base, channel->memory, total);
 }
 
 static weft_status make(weft_comm *comm, p2p_channel *channel)

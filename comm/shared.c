@@ -181,6 +181,7 @@ static void shared_release(weft_channel *base, weft_exchange *exchange)
 static void shared_destroy(weft_channel *base)
 {
     shared_channel *channel = (shared_channel *)base;
+    wi_channel_take_back(base);
     wi_memory_drop(&channel->memory);
     free(channel->released);
     free(channel->view);
@@ -253,6 +254,8 @@ weft_status wi_shared_channel_create(weft_comm *comm, const weft_channel_spec *s
     status = wi_memory_touch(&channel->memory, (size_t)comm->rank * piece, piece);
     WEFT_TRY_GOTO(weft_comm_agree(comm, status, NULL));
     wi_memory_see(&channel->memory);
+    status = wi_channel_lend(&channel->base, channel->memory.base, channel->memory.bytes);
+    WEFT_TRY_GOTO(weft_comm_agree(comm, status, NULL));
     *out = &channel->base;
     return WEFT_OK;
 fail:

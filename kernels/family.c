@@ -2,7 +2,7 @@
 
 #include "kernels/gemm.h"
 
-static const char *const names[WEFT_FAMILY_COUNT] = {"fma", "bf16dot", "amx"};
+static const char *const names[WEFT_FAMILY_COUNT] = {"fma", "bf16dot", "amx", "mma", "wgmma"};
 
 const char *weft_family_name(weft_family family)
 {
@@ -42,4 +42,11 @@ weft_family weft_family_choose(const weft_cpu *cpu, weft_isa isa, weft_dtype wei
     if (isa >= WEFT_ISA_AMX) return WEFT_FAMILY_AMX;
     if (isa >= WEFT_ISA_AVX512 && cpu->bf16_dot_is_fast) return WEFT_FAMILY_BF16_DOT;
     return WEFT_FAMILY_FMA;
+}
+
+weft_family weft_family_of_device(int capability, weft_dtype weights)
+{
+    if (weights == WEFT_F32 || weights == WEFT_F16 || capability < 80) return WEFT_FAMILY_FMA;
+    // wgmma is of 9.0 alone: what came after does without it
+    return capability == 90 ? WEFT_FAMILY_WGMMA : WEFT_FAMILY_MMA;
 }

@@ -10,12 +10,16 @@
 //   dot  vdpbf16ps on columns (2j, 2j+1) of the leaf.
 //   AMX  TDPBF16PS on 32 columns of the leaf: the even columns and the odd columns as two chains from 0, added, then
 //        added to acc. Dot and AMX read denormals as zero and flush them; a leaf is padded with zeros to whole steps.
+//   MMA  mma.sync.m16n8k16 on 16 columns of the leaf, the weight on the left, each on top of the one before.
+//   WGMMA  wgmma.m64nNk16 likewise: N alone depends on M. Both keep denormals, but activations lose theirs when they
+//        are rounded; a leaf is padded with zeros.
 // Quantized weights. A code stands for a level (int8: itself; int4: codebook[code], by default code - 8), a level for
 // the value (level - zero) * scale.
-//   AMX  w = bf16((level - zero) * scale), each operation rounded to f32 first. But int8 with a scale a row and no
-//   zeros
-//        is multiplied as it is: the tiles take level * 2^-104, which is exact, and activations bf16(a * 2^64), and the
-//        root of a leaf is acc * (scale * 2^40). So activations from 2^64 on are infinite there.
+//   AMX, MMA, WGMMA
+//        w = bf16((level - zero) * scale), each operation rounded to f32 first. But int8 with a scale a row and no
+//        zeros is multiplied as it is, and the root of a leaf is acc * scale. In AMX the tiles take level * 2^-104,
+//        which is exact, and activations bf16(a * 2^64), and the scale is scale * 2^40: so activations from 2^64 on are
+//        infinite there.
 //   FMA and dot: the chain of a group runs over its levels (in the dot family rounded to bf16, which is exact for
 //        integers) from +0 to s; then acc = fma(scale, t, acc), where t = s without a zero, else fma(-zero, sum, s),
 //        and sum is that of the group's rounded activations, added in ascending order from +0. A group that a leaf cuts
@@ -38,7 +42,15 @@ extern "C" {
 
 // ---- families -------------------------------------------------------------------------------------------------------
 
-typedef enum { WEFT_FAMILY_FMA, WEFT_FAMILY_BF16_DOT, WEFT_FAMILY_AMX, WEFT_FAMILY_COUNT } weft_family;
+typedef enum {
+    WEFT_FAMILY_FMA,
+    WEFT_FAMILY_BF16_DOT,
+    WEFT_FAMILY_AMX,
+    WEFT_FAMILY_MMA,   // NVIDIA, sm_80 and up
+    WEFT_FAMILY_WGMMA, // NVIDIA, sm_90a
+    WEFT_FAMILY_COUNT,
+    WEFT_FAMILY_HOST_COUNT = WEFT_FAMILY_MMA, // those before it are in every table of the host
+} weft_family;
 
 // The family that multiplies weights of a type on this processor under a level (weft_isa_choose): never a matter of M
 // or of a timing. Ranks on unlike processors take the lowest of their answers.
@@ -47,7 +59,9 @@ weft_family weft_family_choose(const weft_cpu *cpu, weft_isa isa, weft_dtype wei
 weft_family weft_family_of_device(int capability, weft_dtype weights);
 // Whether the instructions of a family are there; where they are not, `ref` computes it slowly.
 bool weft_family_native(const weft_cpu *cpu, weft_isa isa, weft_family family);
-const char *weft_family_name(weft_family family); // "fma", "bf16dot", "amx"
+// The same for a device of a compute capability, 80 or 90. Its table has FMA beside it.
+weft_family weft_family_of_device(int capability, weft_dtype weights);
+const char *weft_family_name(weft_family family); // "fma", "bf16dot", "amx", "mma", "wgmma"
 bool weft_family_from_name(const char *name, weft_family *out);
 
 // ---- what a weight is made from -------------------------------------------------------------------------------------
@@ -114,7 +128,9 @@ typedef struct {
     const int32_t *permutation;
     weft_dtype scale_type, zero_type;
     bool scaled, has_zero;
-    bool exact;          // AMX multiplies the levels, and scales the roots of leaves
+    bool exact;          // levels are multiplied, and the roots of leaves scaled (AMX, MMA, WGMMA)
+    int sub;             // MMA, WGMMA: columns of a record that share a scale
+    size_t record_bytes; // MMA, WGMMA: a step's codes, scales and zeros
     int group;           // 0: none, or a row's
     int64_t group_first; // number of the first group held
     int64_t k_first;     // begin[first]
@@ -122,7 +138,7 @@ typedef struct {
     int leaves; // held and not empty
     struct {
         int64_t begin, end; // columns held
-        int64_t at;         // its first column in the padded order of AMX
+        int64_t at;         // its first column in the padded order of AMX, MMA and WGMMA
         int depth, merges;  // the stack before it, and the additions of the two on top after it
     } leaf[WEFT_LEAVES];
     int roots;
@@ -139,6 +155,8 @@ void weft_gemm_weight_move(weft_gemm_weight *weight, void *memory);
 
 enum { WEFT_GEMM_PANEL = 32 }; // packed rows in a panel; behind a gate half of them are gate's and half are up's
 int64_t weft_gemm_panels(const weft_gemm_weight *weight);
+// Its bytes were copied to `memory`, perhaps a device's: the weight now stands there. They hold no pointers.
+void weft_gemm_weight_move(weft_gemm_weight *weight, void *memory);
 
 // ---- the run --------------------------------------------------------------------------------------------------------
 
@@ -149,7 +167,7 @@ typedef struct {
     int count;
     const int64_t *begin;     // [count + 1] the first row of each, from 0 to m
     const void *const *piece; // [count] its rows, a_stride apart
-    bool halves;              // they are rounded already, as weft_norm.halves says; dot and AMX, not `exact`
+    bool halves;              // they are rounded already, as weft_norm.halves says; not FMA, not AMX when `exact`
 } weft_gemm_rows;
 
 // After the tree, once, in this order, each where it is given: + bias, + addend, act (behind a gate: act(gate) * up),
@@ -169,7 +187,8 @@ typedef struct {
     size_t residual_stride;
 } weft_gemm_args;
 
-// Bytes of op->scratch that a run of m rows by `threads` threads needs. The table's level does not matter.
+// Bytes of op->scratch that a run of m rows by `threads` threads needs. The table's level does not matter; a device
+// needs as much for one thread, but in the FMA family nothing.
 size_t weft_gemm_scratch(const weft_gemm_weight *weight, int64_t m, int threads);
 
 #ifdef __cplusplus

@@ -27,7 +27,8 @@ typedef struct weft_op {
 } weft_op;
 
 // out = a * w^T by a packed weight (kernels/gemm.h), with op->scratch of weft_gemm_scratch bytes. One a family: `ref`
-// computes each, slowly; the levels override those whose instructions they have.
+// computes each of the host's, slowly; the levels override those whose instructions they have. NULL in the host's
+// tables where a family is a device's, and in a device's where it is the host's.
 typedef void weft_gemm_fn(const weft_op *op, const weft_gemm_weight *weight, const weft_gemm_args *args);
 typedef struct {
     weft_gemm_fn *run[WEFT_FAMILY_COUNT];

@@ -30,6 +30,10 @@ static origin origin_of(const packer *p, int64_t panel, int lane)
 {
     const weft_gemm_weight *w = p->w;
     int64_t row = panel * WI_PANEL + lane;
+    if (w->fuse == WEFT_FUSE_GATE && wi_gemm_in_records(w->family)) {
+        row = panel * (WI_PANEL / 2) + lane / 16 * 8 + lane % 8;
+        return row < w->columns ? (origin){&p->sources[lane / 8 % 2], row} : (origin){0};
+    }
     if (w->fuse == WEFT_FUSE_GATE) {
         row = panel * (WI_PANEL / 2) + lane % (WI_PANEL / 2);
         return row < w->columns ? (origin){&p->sources[lane / (WI_PANEL / 2)], row} : (origin){0};
@@ -171,6 +175,47 @@ static void place_tile_order(const packer *p, unsigned char *codes, int lane, in
     }
 }
 
+// Into the records of MMA and WGMMA, from a padded column.
+static void place_record_order(const packer *p, unsigned char *codes, int lane, int64_t at, int count, const piece *in)
+{
+    const weft_gemm_weight *w = p->w;
+    const int64_t columns = wi_gemm_record_columns(w->type);
+    const int end = w->type == WEFT_I4 ? PIECE : count; // the pad of int4 is a code too
+    for (int i = 0; i < end; i++) {
+        unsigned char *record = codes + (size_t)((at + i) / columns) * w->record_bytes;
+        const int64_t column = (at + i) % columns;
+        if (w->type == WEFT_BF16) {
+            ((uint16_t *)(void *)record)[lane * WI_RECORD + column] = in->u16[i];
+            continue;
+        }
+        const int64_t place = wi_gemm_in_record(w->type, lane, column);
+        if (w->type == WEFT_I8)
+            record[place] = in->u8[i];
+        else
+            record[place / 2] |= (unsigned char)((i < count ? in->u8[i] : p->pad) << place % 2 * 4);
+    }
+}
+
+// Their scales and zeros. Behind a leaf there are none: the zeros that stand there make its padding 0.
+static void pack_record_scales(const packer *p, unsigned char *panel, int lane, origin o, int leaf)
+{
+    const weft_gemm_weight *w = p->w;
+    const size_t scale_size = (size_t)weft_dtype_bits(w->scale_type) / 8;
+    const size_t zero_size = (size_t)weft_dtype_bits(w->zero_type) / 8;
+    const int64_t columns = wi_gemm_record_columns(w->type), begin = w->leaf[leaf].begin;
+    const unsigned char *scales = scale_row(o.s, o.row, o.s->scales, o.s->scale_row_bytes);
+    for (int64_t k = begin; k < w->leaf[leaf].end; k += w->sub) {
+        const int64_t at = w->leaf[leaf].at + k - begin, slot = at % columns / w->sub * WI_PANEL + lane;
+        const size_t group = w->group ? (size_t)((w->k_first + k) / w->group) : 0;
+        unsigned char *to = panel + w->codes_at + (size_t)(at / columns) * w->record_bytes + WI_RECORD_CODES;
+        memcpy(to + (size_t)slot * scale_size, scales + group * scale_size, scale_size);
+        if (!w->has_zero) continue;
+        const unsigned char *zeros = scale_row(o.s, o.row, o.s->zeros, o.s->zero_row_bytes);
+        to += (size_t)(columns / w->sub * WI_PANEL) * scale_size;
+        memcpy(to + (size_t)slot * zero_size, zeros + group * zero_size, zero_size);
+    }
+}
+
 static void pack_scales(const packer *p, unsigned char *panel, const origin *lanes)
 {
     const weft_gemm_weight *w = p->w;
@@ -198,21 +243,27 @@ static void pack_panel(const packer *p, int64_t index)
     piece buffer;
     memset(panel, 0, w->panel_bytes);
     for (int lane = 0; lane < WI_PANEL; lane++) lanes[lane] = origin_of(p, index, lane);
-    if (w->scaled) pack_scales(p, panel, lanes);
-    for (int l = 0; l < w->leaves; l++)
+    const bool records = wi_gemm_in_records(w->family) && w->scaled && !w->exact;
+    if (w->scaled && !records) pack_scales(p, panel, lanes);
+    for (int l = 0; l < w->leaves; l++) {
+        for (int lane = 0; lane < WI_PANEL && records; lane++)
+            if (lanes[lane].s) pack_record_scales(p, panel, lane, lanes[lane], l);
         for (int64_t k = w->leaf[l].begin; k < w->leaf[l].end; k += PIECE) {
             const int64_t rest = w->leaf[l].end - k;
             const int count = rest < PIECE ? (int)rest : PIECE;
             for (int lane = 0; lane < WI_PANEL; lane++) {
                 if (!lanes[lane].s) continue;
                 gather(p, lanes[lane], w->k_first + k, count, &buffer);
+                const int64_t at = w->leaf[l].at + k - w->leaf[l].begin;
                 if (w->family == WEFT_FAMILY_AMX)
-                    place_tile_order(p, panel + w->codes_at, lane, w->leaf[l].at + k - w->leaf[l].begin, count,
-                                     &buffer);
+                    place_tile_order(p, panel + w->codes_at, lane, at, count, &buffer);
+                else if (wi_gemm_in_records(w->family))
+                    place_record_order(p, panel + w->codes_at, lane, at, count, &buffer);
                 else
                     place_panel_order(p, panel + w->codes_at, lane, k, count, &buffer);
             }
         }
+    }
 }
 
 static uint8_t pad_of(const weft_gemm_weight *w)
@@ -275,6 +326,13 @@ void weft_gemm_weight_move(weft_gemm_weight *weight, void *memory)
 }
 
 int64_t weft_gemm_panels(const weft_gemm_weight *weight) { return weight->panels; }
+
+void weft_gemm_weight_move(weft_gemm_weight *weight, void *memory)
+{
+    weight->data = memory;
+    if (weight->permutation)
+        weight->permutation = (const int32_t *)(void *)(weight->data + (size_t)weight->panels * weight->panel_bytes);
+}
 
 void weft_gemm_pack_panel(const weft_gemm_weight *weight, int64_t panel, const weft_gemm_source *parts, int count)
 {

@@ -94,16 +94,25 @@ static weft_status check_leaves(const weft_gemm_leaves *leaves, int64_t k)
     return WEFT_OK;
 }
 
-// AMX expands int8 and int4 on the way where every step of every leaf has one scale a row; the rest is expanded once,
-// by the pack, to the same values.
+// Columns of a record that share a scale.
+static int sub_of(weft_dtype type, int group)
+{
+    const int columns = (int)wi_gemm_record_columns(type);
+    return group && group < columns ? group : columns;
+}
+
+// AMX expands int8 and int4 on the way where every step of every leaf has one scale a row, MMA and WGMMA where no leaf
+// begins inside what shares a scale in a record; the rest is expanded once, by the pack, to the same values.
 static weft_dtype packed_type(weft_family family, const weft_gemm_source *s, const weft_gemm_leaves *leaves)
 {
+    int grain = WI_STEP;
     if (family == WEFT_FAMILY_FMA) return s->type == WEFT_E4M3 ? WEFT_BF16 : s->type;
     if (s->type == WEFT_F32 || s->type == WEFT_F16 || s->type == WEFT_E4M3) return WEFT_BF16;
-    if (family != WEFT_FAMILY_AMX || s->type == WEFT_BF16 || s->group == 0) return s->type;
-    bool aligned = s->group >= WI_STEP;
+    if (family == WEFT_FAMILY_BF16_DOT || s->type == WEFT_BF16 || s->group == 0) return s->type;
+    if (wi_gemm_in_records(family)) grain = sub_of(s->type, s->group);
+    bool aligned = s->group >= grain;
     for (int i = leaves->first; i < leaves->first + leaves->count; i++)
-        aligned = aligned && leaves->begin[i] % WI_STEP == 0;
+        aligned = aligned && leaves->begin[i] % grain == 0;
     return aligned ? s->type : WEFT_BF16;
 }
 
@@ -113,9 +122,10 @@ static void place_leaves(weft_gemm_weight *w, const weft_gemm_leaves *leaves)
     int top = 0;
     int64_t at = 0;
     const int64_t first = leaves->begin[leaves->first];
-    const int64_t grain = w->family == WEFT_FAMILY_AMX ? (w->type == WEFT_I4 ? WI_STEP * WI_STEPS_I4 : WI_STEP)
-                          : w->type == WEFT_I4         ? 8
-                                                       : 2;
+    const int64_t grain = w->family == WEFT_FAMILY_AMX    ? (w->type == WEFT_I4 ? WI_STEP * WI_STEPS_I4 : WI_STEP)
+                          : wi_gemm_in_records(w->family) ? wi_gemm_record_columns(w->type)
+                          : w->type == WEFT_I4            ? 8
+                                                          : 2;
     for (int i = leaves->first; i < leaves->first + leaves->count; i++) {
         if (is_empty(leaves, i, 1)) continue;
         const int l = w->leaves++;
@@ -136,12 +146,13 @@ static void place_leaves(weft_gemm_weight *w, const weft_gemm_leaves *leaves)
 static weft_status place_panel(weft_gemm_weight *w, const weft_gemm_source *s, size_t *bytes)
 {
     size_t groups = 1, scales = 0, zeros = 0, codes, all;
-    w->scaled = is_code(s->type) && !(w->family == WEFT_FAMILY_AMX && w->type == WEFT_BF16);
+    const bool records = wi_gemm_in_records(w->family), expands = records || w->family == WEFT_FAMILY_AMX;
+    w->scaled = is_code(s->type) && !(expands && w->type == WEFT_BF16);
     if (w->scaled) {
         w->group = s->group;
         w->scale_type = s->scale_type;
         w->has_zero = s->zeros != NULL;
-        w->exact = w->family == WEFT_FAMILY_AMX && w->type == WEFT_I8 && !s->group && !s->zeros;
+        w->exact = expands && w->type == WEFT_I8 && !s->group && !s->zeros;
         w->zero_type = s->zero_type;
         if (w->group) {
             w->group_first = w->k_first / w->group;
@@ -151,6 +162,15 @@ static weft_status place_panel(weft_gemm_weight *w, const weft_gemm_source *s, s
         if (w->has_zero) zeros = groups * WI_PANEL * (size_t)weft_dtype_bits(w->zero_type) / 8;
     }
     codes = (size_t)w->padded * WI_PANEL * (size_t)weft_dtype_bits(w->type) / 8;
+    if (records && w->scaled && !w->exact) { // scales and zeros stand in the records
+        const size_t columns = (size_t)wi_gemm_record_columns(w->type);
+        w->sub = sub_of(w->type, w->group);
+        w->record_bytes = WI_RECORD_CODES + columns / (size_t)w->sub * ((scales + zeros) / groups);
+        scales = zeros = 0;
+        codes = (size_t)w->padded / columns * w->record_bytes;
+    } else if (records) {
+        w->record_bytes = w->type == WEFT_BF16 ? WI_RECORD * WI_PANEL * 2 : WI_RECORD_CODES;
+    }
     w->zeros_at = weft_align_up(scales, WI_LINE);
     w->codes_at = w->zeros_at + weft_align_up(zeros, WI_LINE);
     w->panel_bytes = w->codes_at + weft_align_up(codes, WI_LINE);

@@ -6,7 +6,7 @@
 #include "model/model_impl.h"
 
 // Which rows go to which experts, and their places when they stand expert by expert.
-static void route(weft_model *m, const weft_layer_weights *w, size_t rows)
+static weft_status route(weft_model *m, const weft_layer_weights *w, size_t rows)
 {
     const weft_model_config *c = &m->config;
     const size_t used = (size_t)c->experts_used, experts = (size_t)c->experts;
@@ -28,6 +28,10 @@ static void route(weft_model *m, const weft_layer_weights *w, size_t rows)
                                                         .offsets = m->moe.offsets,
                                                         .row_of = m->moe.row_of,
                                                         .place = m->moe.place});
+    // The host cuts the work by experts, so it waits for a device here.
+    const weft_device_ops *ops = m->device->ops;
+    WEFT_TRY(ops->copy_out(m->device, m->expert_offsets, m->moe.offsets, (experts + 1) * sizeof(int32_t)));
+    return ops->copy_out(m->device, m->expert_row_of, m->moe.row_of, rows * used * sizeof(int32_t));
 }
 
 // moe.out of the places of this rank's experts, from the rows that they are given.
@@ -35,7 +39,7 @@ static weft_status run_experts(weft_model *m, const weft_layer_weights *w)
 {
     const weft_range own = m->layout.experts;
     const size_t width = (size_t)m->config.hidden, columns = (size_t)weft_range_size(m->layout.expert_ffn);
-    const size_t first = (size_t)m->moe.offsets[own.begin], end = (size_t)m->moe.offsets[own.end];
+    const size_t first = (size_t)m->expert_offsets[own.begin], end = (size_t)m->expert_offsets[own.end];
     m->op.table->rows.gather(&m->op, &(weft_move){.out = m->moe.in + first * width,
                                                   .out_stride = width * sizeof(float),
                                                   .in = m->normed,
@@ -44,8 +48,8 @@ static weft_status run_experts(weft_model *m, const weft_layer_weights *w)
                                                   .rows = end - first,
                                                   .bytes = width * sizeof(float)});
     for (int64_t e = own.begin; e < own.end; e++) {
-        const size_t at = (size_t)m->moe.offsets[e];
-        const int64_t count = m->moe.offsets[e + 1] - m->moe.offsets[e];
+        const size_t at = (size_t)m->expert_offsets[e];
+        const int64_t count = m->expert_offsets[e + 1] - m->expert_offsets[e];
         const weft_ffn_weights *expert = &w->expert[e];
         wi_gate(m, expert, count, columns, m->moe.in + at * width, m->moe.stacked, m->moe.gated);
         WEFT_TRY(weft_linear_row(m->expert_sum, &m->op, &expert->down,
@@ -98,11 +102,11 @@ static weft_range experts_of(const weft_model *m, int rank)
 // ascend.
 static weft_range places_of(const weft_model *m, int64_t expert, weft_range rows)
 {
-    int64_t at = m->moe.offsets[expert];
-    const int64_t last = m->moe.offsets[expert + 1];
-    while (at < last && m->moe.row_of[at] < rows.begin) at++;
+    int64_t at = m->expert_offsets[expert];
+    const int64_t last = m->expert_offsets[expert + 1];
+    while (at < last && m->expert_row_of[at] < rows.begin) at++;
     weft_range places = {at, at};
-    while (places.end < last && m->moe.row_of[places.end] < rows.end) places.end++;
+    while (places.end < last && m->expert_row_of[places.end] < rows.end) places.end++;
     return places;
 }
 
@@ -122,7 +126,7 @@ static weft_status send_to_owners(weft_model *m, int rows)
             const weft_range places = places_of(m, e, rows_of(m, rows, r));
             const size_t floats = (size_t)weft_range_size(places) * width;
             if (floats == 0) continue;
-            memcpy(slot + at + *count, m->moe.out + (size_t)places.begin * width, floats * sizeof *slot);
+            wi_copy(&m->op, slot + at + *count, m->moe.out + (size_t)places.begin * width, floats);
             *count += floats;
         }
         at += weft_align_up(*count, 16);
@@ -141,7 +145,7 @@ static void take_as_owner(weft_model *m, int rows)
         for (int64_t e = experts.begin; e < experts.end; e++) {
             const weft_range places = places_of(m, e, rows_of(m, rows, mesh->dense_rank));
             const size_t floats = (size_t)weft_range_size(places) * width;
-            if (floats > 0) memcpy(m->moe.out + (size_t)places.begin * width, view, floats * sizeof *view);
+            wi_copy(&m->op, m->moe.out + (size_t)places.begin * width, view, floats);
             view += floats;
         }
     }
@@ -159,9 +163,8 @@ static weft_status share_rows(weft_model *m, int rows)
     WEFT_TRY(weft_transfer_gather(m->joined, (size_t)weft_range_size(own) * width));
     for (int r = 0; r < m->layout.mesh.dense_ranks; r++) {
         const weft_range of = rows_of(m, rows, r);
-        if (weft_range_size(of) > 0)
-            memcpy(m->x + (size_t)of.begin * width, weft_transfer_view(m->joined, r),
-                   (size_t)weft_range_size(of) * width * sizeof(float));
+        wi_copy(&m->op, m->x + (size_t)of.begin * width, weft_transfer_view(m->joined, r),
+                (size_t)weft_range_size(of) * width);
     }
     weft_transfer_release(m->joined);
     return WEFT_OK;
@@ -171,7 +174,7 @@ weft_status wi_mix_experts(weft_model *m, const weft_layer_weights *w, int rows,
 {
     if (rows == 0) return WEFT_OK;
     if (m->gathered.count) wi_unite(m, m->normed);
-    route(m, w, (size_t)rows);
+    WEFT_TRY(route(m, w, (size_t)rows));
     WEFT_TRY(run_experts(m, w));
     if (m->said) {
         WEFT_TRY(send_to_owners(m, rows));

@@ -34,11 +34,21 @@ static int owner_of(const weft_model *m, int32_t token)
 // Rows of the pass from what the ranks looked up, each in the order of the rows.
 static void take_embedded(weft_model *m, const weft_batch *b, const weft_transfer *from, weft_range rows)
 {
-    const size_t width = (size_t)m->config.hidden;
-    memset(m->taken, 0, (size_t)m->layout.mesh.dense_ranks * sizeof *m->taken);
-    for (size_t i = (size_t)rows.begin; i < (size_t)rows.end; i++) {
-        const int owner = owner_of(m, b->tokens[i]);
-        memcpy(m->x + i * width, weft_transfer_view(from, owner) + m->taken[owner]++ * width, width * sizeof(float));
+    const size_t bytes = (size_t)m->config.hidden * sizeof(float);
+    int32_t *order = m->order;
+    for (int r = 0; r < m->layout.mesh.dense_ranks; r++) {
+        size_t count = 0;
+        for (int64_t i = rows.begin; i < rows.end; i++)
+            if (owner_of(m, b->tokens[i]) == r) order[count++] = (int32_t)i;
+        if (count == 0) continue;
+        m->op.table->rows.scatter(&m->op, &(weft_move){.out = m->x,
+                                                       .out_stride = bytes,
+                                                       .in = weft_transfer_view(from, r),
+                                                       .in_stride = bytes,
+                                                       .index = order,
+                                                       .rows = count,
+                                                       .bytes = bytes});
+        order += count;
     }
 }
 
@@ -208,8 +218,13 @@ static weft_status project(weft_model *m, const weft_layer_weights *w, int rows)
     for (int r = 0; r < mesh->shape.cp && width > 0; r++) {
         const size_t part = weft_transfer_count(m->projected, r) / (size_t)rows;
         const float *view = weft_transfer_view(m->projected, r);
-        for (size_t i = 0; part > 0 && i < (size_t)rows; i++)
-            memcpy(m->qkv + i * width + at, view + i * part, part * sizeof(float));
+        if (part > 0)
+            m->op.table->rows.gather(&m->op, &(weft_move){.out = m->qkv + at,
+                                                          .out_stride = width * sizeof(float),
+                                                          .in = view,
+                                                          .in_stride = part * sizeof(float),
+                                                          .rows = (size_t)rows,
+                                                          .bytes = part * sizeof(float)});
         at += part;
     }
     weft_transfer_release(m->projected);
@@ -303,10 +318,18 @@ static void place_logits(weft_model *m, const weft_batch *b, int rank, int first
     const size_t width = (size_t)weft_range_size(vocab), all = (size_t)m->config.vocab;
     const float *view = weft_transfer_view(m->found, rank);
     const int count = b->logit_counts ? b->logit_counts[of.cp_rank] : b->logit_rows;
-    for (int i = 0; i < count && width > 0; i++) {
-        const int place = b->logit_place ? b->logit_place[first + i] : i;
-        memcpy(b->logits + (size_t)place * all + (size_t)vocab.begin, view + (size_t)i * width, width * sizeof(float));
-    }
+    const weft_move args = {.out = b->logits + vocab.begin,
+                            .out_stride = all * sizeof(float),
+                            .in = view,
+                            .in_stride = width * sizeof(float),
+                            .index = b->logit_place ? b->logit_place + first : NULL,
+                            .rows = (size_t)count,
+                            .bytes = width * sizeof(float)};
+    if (count == 0 || width == 0) return;
+    if (args.index)
+        m->op.table->rows.scatter(&m->op, &args);
+    else
+        m->op.table->rows.gather(&m->op, &args);
 }
 
 static weft_status find_logits(weft_model *m, const weft_batch *b)

@@ -115,19 +115,15 @@ static weft_status make_groups(weft_model *m)
     wi_groups_of(&m->config, &m->layout, &m->options, &g);
     WEFT_TRY(make_sums(m, &g));
     if (g.embedded)
-        WEFT_TRY(
-            weft_transfer_create(mesh->dense, WEFT_TRANSFER_GATHER, "embedded", g.embedded, mesh->times, &m->embedded));
+        WEFT_TRY(weft_transfer_create(mesh, mesh->dense, WEFT_TRANSFER_GATHER, "embedded", g.embedded, &m->embedded));
     if (g.looked)
-        WEFT_TRY(weft_transfer_create(mesh->dense, WEFT_TRANSFER_DEAL, "looked up", g.looked, mesh->times, &m->looked));
-    if (g.said)
-        WEFT_TRY(weft_transfer_create(mesh->dense, WEFT_TRANSFER_DEAL, "experts", g.said, mesh->times, &m->said));
+        WEFT_TRY(weft_transfer_create(mesh, mesh->dense, WEFT_TRANSFER_DEAL, "looked up", g.looked, &m->looked));
+    if (g.said) WEFT_TRY(weft_transfer_create(mesh, mesh->dense, WEFT_TRANSFER_DEAL, "experts", g.said, &m->said));
     if (g.joined)
-        WEFT_TRY(weft_transfer_create(mesh->dense, WEFT_TRANSFER_GATHER, "joined", g.joined, mesh->times, &m->joined));
-    if (g.found)
-        WEFT_TRY(weft_transfer_create(mesh->all, WEFT_TRANSFER_GATHER, "logits", g.found, mesh->times, &m->found));
+        WEFT_TRY(weft_transfer_create(mesh, mesh->dense, WEFT_TRANSFER_GATHER, "joined", g.joined, &m->joined));
+    if (g.found) WEFT_TRY(weft_transfer_create(mesh, mesh->all, WEFT_TRANSFER_GATHER, "logits", g.found, &m->found));
     if (g.projected)
-        WEFT_TRY(
-            weft_transfer_create(mesh->cp, WEFT_TRANSFER_GATHER, "projected", g.projected, mesh->times, &m->projected));
+        WEFT_TRY(weft_transfer_create(mesh, mesh->cp, WEFT_TRANSFER_GATHER, "projected", g.projected, &m->projected));
     return g.has_dealt ? weft_dealt_create(mesh, &g.dealt, &m->dealt) : WEFT_OK;
 }
 

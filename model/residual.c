@@ -2,7 +2,6 @@
 // the next linears read. Where many rows are dealt over the dense group, each rank keeps the hidden states of its own
 // rows alone, norms them, and all gather the outcome.
 #include <assert.h>
-#include <string.h>
 
 #include "model/model_impl.h"
 
@@ -55,7 +54,7 @@ static void finish_rows(const wi_next *next, const weft_op *op, weft_range rows,
     if (next->after) wi_norm_rows(m, op, branch, branch, next->after, count);
     if (!next->norm) { // behind the last layer
         op->table->rows.add(op, x, x, branch, count * width);
-        memcpy(out, x, count * width * sizeof *out);
+        wi_copy(op, out, x, count * width);
         return;
     }
     weft_norm what = whole_rows(m, out, branch ? branch : x, next->norm, count);
@@ -67,10 +66,9 @@ static void finish_rows(const wi_next *next, const weft_op *op, weft_range rows,
     wi_norm(m, op, &what);
 }
 
-static void finish_alone(void *arg, weft_range rows, float *sum, float *out)
+static void finish_alone(void *arg, const weft_op *op, weft_range rows, float *sum, float *out)
 {
-    const wi_next *next = arg;
-    finish_rows(next, &(weft_op){.table = next->model->op.table}, rows, sum, out);
+    finish_rows(arg, op, rows, sum, out);
 }
 
 // Behind the gather: the rows are read where the ranks left them, or those behind the last layer taken home.
@@ -99,7 +97,7 @@ void wi_unite(weft_model *m, float *out)
     for (int r = 0; r < m->gathered.count; r++) {
         const size_t begin = (size_t)m->piece_begin[r], count = (size_t)m->piece_begin[r + 1] - begin;
         assert(!m->gathered.halves);
-        if (count > 0) memcpy(out + begin * width, m->piece[r], count * width * sizeof *out);
+        wi_copy(&m->op, out + begin * width, m->piece[r], count * width);
     }
     wi_release(m);
 }

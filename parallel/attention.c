@@ -57,10 +57,10 @@ static weft_status allocate(weft_dealt *d, size_t floats)
     d->offset = calloc(ranks, sizeof *d->offset);
     d->count = calloc(ranks, sizeof *d->count);
     d->from = calloc(ranks, sizeof *d->from);
-    if (d->by_heads) d->own = aligned_alloc(64, own_bytes(floats));
-    if (!d->offset || !d->count || !d->from || (d->by_heads && !d->own))
+    if (!d->offset || !d->count || !d->from)
         return weft_fail(WEFT_NO_MEMORY, "no memory for attention over %zu ranks", ranks);
-    return d->by_heads ? WEFT_OK : wi_keys_create(&d->shape, d->mesh.shape.cp, &d->keys);
+    return d->by_heads ? wi_room_take(d->mesh.device, floats * sizeof(float), "attention", &d->own)
+                       : wi_keys_create(&d->shape, d->mesh.shape.cp, &d->keys);
 }
 
 static weft_status make(weft_dealt *d)
@@ -70,8 +70,8 @@ static weft_status make(weft_dealt *d)
     d->near = weft_comm_nodes(d->mesh.cp) == 1;
     WEFT_TRY(weft_comm_agree(d->mesh.cp, allocate(d, need.own), NULL));
     if (!d->by_heads)
-        WEFT_TRY(weft_transfer_create(d->mesh.cp, WEFT_TRANSFER_PIECES, "dealt", need.moved, d->mesh.times, &d->moved));
-    return weft_transfer_create(d->mesh.cp, WEFT_TRANSFER_DEAL, "parts", need.parts, d->mesh.times, &d->parts);
+        WEFT_TRY(weft_transfer_create(&d->mesh, d->mesh.cp, WEFT_TRANSFER_PIECES, "dealt", need.moved, &d->moved));
+    return weft_transfer_create(&d->mesh, d->mesh.cp, WEFT_TRANSFER_DEAL, "parts", need.parts, &d->parts);
 }
 
 static weft_status copy_shape(weft_dealt *d, const weft_mesh *mesh, const weft_dealt_shape *shape)
@@ -109,7 +109,7 @@ void weft_dealt_destroy(weft_dealt *d)
     free((void *)(uintptr_t)d->shape.heads_of);
     wi_keys_destroy(d->keys);
     free(d->from);
-    free(d->own);
+    wi_room_give(&d->own);
     free(d->offset);
     free(d->count);
     free(d);
@@ -206,13 +206,12 @@ static void look_at_views(weft_dealt *d)
 
 // ---- dealt rows ----
 
-static weft_status gather_queries(weft_dealt *d, const weft_attention *args)
+static weft_status gather_queries(weft_dealt *d, const weft_op *op, const weft_attention *args)
 {
     const size_t width = (size_t)d->shape.heads * (size_t)d->shape.k_size;
     float *slot;
     WEFT_TRY(weft_transfer_acquire(d->moved, &slot));
-    for (size_t row = 0; row < (size_t)args->rows; row++)
-        memcpy(slot + row * width, args->q + row * args->q_stride, width * sizeof *slot);
+    wi_copy_rows(op, slot, width, args->q, args->q_stride, (size_t)args->rows, width);
     return weft_transfer_gather(d->moved, (size_t)args->rows * width);
 }
 
@@ -222,7 +221,7 @@ static weft_status by_queries(weft_dealt *d, const weft_op *op, weft_attention_f
     const size_t heads = (size_t)d->shape.heads, width = heads * (size_t)d->shape.k_size;
     size_t at = 0;
     float *slot;
-    WEFT_TRY(gather_queries(d, args));
+    WEFT_TRY(gather_queries(d, op, args));
     WEFT_TRY(weft_transfer_acquire(d->parts, &slot));
     for (int r = 0; r < d->mesh.shape.cp; r++) {
         d->offset[r] = at;
@@ -252,33 +251,32 @@ static weft_status by_rows(weft_dealt *d, const weft_op *op, weft_attention_fami
 // ---- dealt heads ----
 
 // Copies the heads of one rank out of parts of all heads.
-static void cut_heads(const weft_dealt *d, size_t rows, weft_range heads, const planes *all, float *to)
+static void cut_heads(const weft_dealt *d, const weft_op *op, size_t rows, weft_range heads, const planes *all,
+                      float *to)
 {
     const size_t v = (size_t)d->shape.v_size, every = (size_t)d->shape.heads, own = (size_t)weft_range_size(heads);
+    const size_t first = (size_t)heads.begin, of_roots = (size_t)d->roots * rows;
     const planes p = planes_at(d, to, d->roots, rows, own);
-    for (size_t i = 0; i < (size_t)d->roots * rows; i++) {
-        const size_t from = i * every + (size_t)heads.begin;
-        memcpy(p.o + i * own * v, all->o + from * v, own * v * sizeof(float));
-        memcpy(p.m + i * own, all->m + from, own * sizeof(float));
-        memcpy(p.l + i * own, all->l + from, own * sizeof(float));
-    }
+    wi_copy_rows(op, p.o, own * v, all->o + first * v, every * v, of_roots, own * v);
+    wi_copy_rows(op, p.m, own, all->m + first, every, of_roots, own);
+    wi_copy_rows(op, p.l, own, all->l + first, every, of_roots, own);
 }
 
 static weft_status by_heads(weft_dealt *d, const weft_op *op, weft_attention_family family, const weft_attention *args,
                             const weft_dealt_rows *rows)
 {
-    const planes all = planes_at(d, d->own, d->roots, (size_t)rows->rows, (size_t)d->shape.heads);
+    const planes all = planes_at(d, d->own.at, d->roots, (size_t)rows->rows, (size_t)d->shape.heads);
     const weft_range mine = d->shape.heads_of[d->mesh.cp_rank];
     size_t at = 0;
     float *slot;
     const wi_asked asked = wi_asked_of(rows, d->roots, args->q, args->q_stride);
-    wi_attend(d, op, family, args, &asked, d->own);
+    wi_attend(d, op, family, args, &asked, d->own.at);
     WEFT_TRY(weft_transfer_acquire(d->parts, &slot));
     for (int r = 0; r < d->mesh.shape.cp; r++) {
         const weft_range heads = d->shape.heads_of[r];
         d->offset[r] = at;
         d->count[r] = wi_part_floats(&d->shape, d->roots, (size_t)rows->rows, (size_t)weft_range_size(heads));
-        if (d->count[r] > 0) cut_heads(d, (size_t)rows->rows, heads, &all, slot + at);
+        if (d->count[r] > 0) cut_heads(d, op, (size_t)rows->rows, heads, &all, slot + at);
         at += weft_align_up(d->count[r], WI_LINE_FLOATS);
     }
     WEFT_TRY(weft_transfer_deal(d->parts, d->offset, d->count));

@@ -3,6 +3,7 @@
 #define WEFT_PARALLEL_ATTENTION_IMPL_H
 
 #include "parallel/attention.h"
+#include "parallel/room.h"
 #include "parallel/transfer.h"
 
 enum { WI_LINE_FLOATS = 16 };
@@ -17,7 +18,7 @@ struct weft_dealt {
     weft_transfer *moved;   // dealt rows: each rank's queries to all, or its keys and values
     weft_transfer *parts;   // each rank's parts to who finishes them
     wi_keys *keys;          // dealt rows
-    float *own;             // dealt heads: parts of all heads, before they are cut
+    wi_room own;            // dealt heads: parts of all heads, before they are cut
     size_t *offset, *count; // [cp] of what goes to each rank
     const float **from;     // [cp] parts over the places of each rank, of the rows here; NULL: it has no keys of them
 };

@@ -12,8 +12,6 @@
 // Tables have entries for blocks that are given and for those between them that only their holder sees.
 enum { TABLE_EACH = 4 };
 
-enum { TEAM_BYTES = 65536 }; // so many are worth waking the team for
-
 struct wi_keys {
     size_t give_room, table_room;
     int32_t *give;                // this rank's blocks, in the order in which they are given
@@ -228,26 +226,17 @@ static piece piece_at(const weft_dealt *d, const weft_attention *a, int index)
     return p;
 }
 
-typedef struct {
-    const wi_keys *keys;
-    const piece *of;
-    unsigned char *to;
-    size_t blocks;
-} copying;
-
-static void copy_share(void *arg, int thread, int threads)
+// K or V of the blocks that are given, one behind the other.
+static void copy_blocks(const weft_op *op, const wi_keys *keys, size_t blocks, unsigned char *to, size_t to_bytes,
+                        const unsigned char *from, size_t from_bytes, size_t bytes)
 {
-    const copying *c = arg;
-    const weft_cache *own = &c->of->own, *one = &c->of->one;
-    const size_t v_bytes = one->block_bytes - one->v_offset;
-    int64_t begin, end;
-    weft_team_share((int64_t)c->blocks, 1, thread, threads, &begin, &end);
-    for (int64_t i = begin; i < end; i++) {
-        const unsigned char *from = own->pool + (size_t)c->keys->give[i] * own->block_bytes;
-        unsigned char *to = c->to + (size_t)i * one->block_bytes;
-        memcpy(to, from + own->k_offset, one->v_offset);
-        memcpy(to + one->v_offset, from + own->v_offset, v_bytes);
-    }
+    op->table->rows.gather(op, &(weft_move){.out = to,
+                                            .out_stride = to_bytes,
+                                            .in = from,
+                                            .in_stride = from_bytes,
+                                            .index = keys->give,
+                                            .rows = blocks,
+                                            .bytes = bytes});
 }
 
 static weft_status begin_piece(weft_dealt *d, const weft_op *op, const weft_attention *args, int index)
@@ -256,12 +245,14 @@ static weft_status begin_piece(weft_dealt *d, const weft_op *op, const weft_atte
     float *slot;
     if (index >= d->keys->pieces) return WEFT_OK;
     WEFT_TRY(weft_transfer_acquire(d->moved, &slot));
-    copying c = {d->keys, &p, (unsigned char *)slot, d->keys->blocks[d->mesh.cp_rank]};
-    if (op->team && c.blocks * p.one.block_bytes >= TEAM_BYTES)
-        weft_team_run(op->team, copy_share, &c);
-    else
-        copy_share(&c, 0, 1);
-    return weft_transfer_begin(d->moved, c.blocks * p.one.block_bytes / sizeof *slot);
+    unsigned char *to = (unsigned char *)slot;
+    const size_t blocks = d->keys->blocks[d->mesh.cp_rank], each = p.one.block_bytes, v_at = p.one.v_offset;
+    const weft_cache *own = &p.own;
+    if (blocks > 0) {
+        copy_blocks(op, d->keys, blocks, to, each, own->pool + own->k_offset, own->block_bytes, v_at);
+        copy_blocks(op, d->keys, blocks, to + v_at, each, own->pool + own->v_offset, own->block_bytes, each - v_at);
+    }
+    return weft_transfer_begin(d->moved, blocks * each / sizeof *slot);
 }
 
 // ---- attention ----

@@ -98,6 +98,7 @@ static weft_sum_spec spec_of(const weft_mesh *mesh, const char *name, const weft
     }
     return (weft_sum_spec){.name = name,
                            .times = mesh->times,
+                           .device = mesh->device,
                            .count = shape->rows * (size_t)shape->width,
                            .places = places,
                            .width = shape->deals ? (size_t)shape->width : 0};
@@ -116,7 +117,7 @@ static weft_status make_fast(weft_row_sum *r, const weft_mesh *mesh, const char 
 
 static weft_status make_sum(weft_row_sum *r, const weft_mesh *mesh, const char *name)
 {
-    if (mesh->shape.fast && weft_comm_has_allreduce(mesh->dense)) return make_fast(r, mesh, name);
+    if (mesh->shape.fast && !mesh->device && weft_comm_has_allreduce(mesh->dense)) return make_fast(r, mesh, name);
     weft_sum_places places[WEFT_LEAVES];
     const weft_sum_spec spec = spec_of(mesh, name, &r->shape, places);
     return weft_sum_create(mesh->dense, &r->kernels, &spec, &r->sum);
@@ -166,7 +167,8 @@ void weft_row_sum_destroy(weft_row_sum *r)
     free(r->partial);
     free(r->total);
     free(r->own);
-    free(r->whole);
+    wi_room_give(&r->whole);
+    wi_room_give(&r->sums);
     free(r->segments);
     free(r);
 }

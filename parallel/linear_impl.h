@@ -3,6 +3,7 @@
 #define WEFT_PARALLEL_LINEAR_IMPL_H
 
 #include "parallel/linear.h"
+#include "parallel/room.h"
 
 // Columns of the outputs over which the arrays of the same ranks are added.
 typedef struct {
@@ -19,12 +20,13 @@ struct weft_row_sum {
     weft_mesh mesh; // its groups are borrowed
     weft_row_shape shape;
     weft_sum *sum;          // up to V ranks
-    float *partial, *total; // --numerics fast over a library's all-reduce
+    float *partial, *total; // --numerics fast over a library's all-reduce: the host's
     // ranks that share leaves
     weft_transfer *inputs; // over the leaf group: activations
     weft_range *own;       // [its ranks] the inputs that each computes
     weft_range held;
-    float *whole;           // (rows, inputs of the leaf)
+    wi_room whole;          // (rows, inputs of the leaf)
+    wi_room sums;           // (width) where a device adds
     weft_transfer *outputs; // over the dense group: roots, of few rows to all
     weft_transfer *dealt;   // of many rows to who adds them
     size_t *at, *count;     // [dense ranks] what each gets of them

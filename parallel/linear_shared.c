@@ -88,12 +88,14 @@ weft_status wi_shared_make(weft_row_sum *r, const weft_mesh *mesh, const char *n
     weft_status status = WEFT_OK;
     r->held = weft_row_inputs(mesh, &r->shape);
     r->own = calloc((size_t)sharers, sizeof *r->own);
-    r->whole = aligned_alloc(64, whole_bytes(leaf));
     r->segments = calloc((size_t)mesh->dense_ranks * WEFT_LEAVES, sizeof *r->segments);
     r->at = calloc((size_t)mesh->dense_ranks, sizeof *r->at);
     r->count = calloc((size_t)mesh->dense_ranks, sizeof *r->count);
-    if (!r->own || !r->whole || !r->segments || !r->at || !r->count)
+    if (!r->own || !r->segments || !r->at || !r->count)
         status = weft_fail(WEFT_NO_MEMORY, "no memory for sum %s", name);
+    if (status == WEFT_OK) status = wi_room_take(mesh->device, leaf * sizeof(float), name, &r->whole);
+    if (status == WEFT_OK && mesh->device)
+        status = wi_room_take(mesh->device, (size_t)r->shape.width * sizeof(float), name, &r->sums);
     WEFT_TRY(weft_comm_agree(mesh->dense, status, NULL));
     for (int i = 0; i < sharers; i++) {
         weft_shard shard = mesh->shard;
@@ -101,44 +103,44 @@ weft_status wi_shared_make(weft_row_sum *r, const weft_mesh *mesh, const char *n
         r->own[i] = wi_row_own_of(&shard, &r->shape);
     }
     cut_segments(r, mesh);
-    if (sharers > 1)
-        WEFT_TRY(weft_transfer_create(mesh->leaf, WEFT_TRANSFER_GATHER, name, leaf, mesh->times, &r->inputs));
+    if (sharers > 1) WEFT_TRY(weft_transfer_create(mesh, mesh->leaf, WEFT_TRANSFER_GATHER, name, leaf, &r->inputs));
     if (wi_row_deals(mesh, &r->shape))
-        WEFT_TRY(weft_transfer_create(mesh->dense, WEFT_TRANSFER_DEAL, name, dealt_floats(mesh, &r->shape), mesh->times,
+        WEFT_TRY(weft_transfer_create(mesh, mesh->dense, WEFT_TRANSFER_DEAL, name, dealt_floats(mesh, &r->shape),
                                       &r->dealt));
-    return weft_transfer_create(mesh->dense, WEFT_TRANSFER_GATHER, name, output_floats(mesh, &r->shape), mesh->times,
+    return weft_transfer_create(mesh, mesh->dense, WEFT_TRANSFER_GATHER, name, output_floats(mesh, &r->shape),
                                 &r->outputs);
 }
 
 // ---- a run ----
 
 // The activations of the whole leaf, from those that each rank computed.
-static weft_status gather_inputs(weft_row_sum *r, weft_linear_call *call)
+static weft_status gather_inputs(weft_row_sum *r, const weft_op *op, weft_linear_call *call)
 {
     const weft_mesh *mesh = &r->mesh;
     const size_t own = (size_t)weft_range_size(r->own[mesh->shard.slice]), k = (size_t)weft_range_size(r->held);
     float *slot;
     if (!r->inputs) return WEFT_OK;
     WEFT_TRY(weft_transfer_acquire(r->inputs, &slot));
-    for (size_t m = 0; own > 0 && m < (size_t)call->m; m++)
-        memcpy(slot + m * own, call->a + m * call->a_stride, own * sizeof *slot);
+    wi_copy_rows(op, slot, own, call->a, call->a_stride, (size_t)call->m, own);
     WEFT_TRY(weft_transfer_gather(r->inputs, (size_t)call->m * own));
     for (int i = 0; i < mesh->shard.slices; i++) {
         const size_t width = (size_t)weft_range_size(r->own[i]), at = (size_t)(r->own[i].begin - r->held.begin);
-        for (size_t m = 0; width > 0 && m < (size_t)call->m; m++)
-            memcpy(r->whole + m * k + at, weft_transfer_view(r->inputs, i) + m * width, width * sizeof(float));
+        wi_copy_rows(op, r->whole.at + at, k, weft_transfer_view(r->inputs, i), width, (size_t)call->m, width);
     }
     weft_transfer_release(r->inputs);
-    call->a = r->whole;
+    call->a = r->whole.at;
     call->a_stride = k;
     return WEFT_OK;
 }
 
 // Row m of what was given, by the tree, with bias and residual where there are any.
-static void add_row(const weft_row_sum *r, const weft_transfer *from, size_t m, const float *bias,
+static void add_row(const weft_row_sum *r, const weft_op *op, const weft_transfer *from, size_t m, const float *bias,
                     const float *residual, float *out)
 {
-    const weft_op alone = {.table = &r->kernels};
+    enum { AT_ONCE = 1024 };
+    float here[AT_ONCE];
+    float *sum = op->stream ? r->sums.at : here;
+    const size_t most = op->stream ? (size_t)r->shape.width : AT_ONCE;
     for (int i = 0; i < r->segment_count; i++) {
         const wi_segment *s = &r->segments[i];
         const size_t begin = (size_t)s->begin, count = (size_t)(s->end - s->begin);
@@ -147,13 +149,12 @@ static void add_row(const weft_row_sum *r, const weft_transfer *from, size_t m, 
             in[l] = s->leaf[l].rank < 0 ? NULL
                                         : weft_transfer_view(from, s->leaf[l].rank) + m * (size_t)s->leaf[l].width +
                                               (size_t)(s->begin - s->leaf[l].begin);
-        float sum[1024];
         for (size_t done = 0, now; done < count; done += now) {
-            now = count - done < sizeof sum / sizeof *sum ? count - done : sizeof sum / sizeof *sum;
-            r->kernels.tree_add(&alone, sum, in, WEFT_LEAVES, now);
-            if (bias) r->kernels.rows.add(&alone, sum, sum, bias + begin + done, now);
-            if (residual) r->kernels.rows.add(&alone, sum, sum, residual + begin + done, now);
-            memcpy(out + begin + done, sum, now * sizeof *sum);
+            now = count - done < most ? count - done : most;
+            op->table->tree_add(op, sum, in, WEFT_LEAVES, now);
+            if (bias) op->table->rows.add(op, sum, sum, bias + begin + done, now);
+            if (residual) op->table->rows.add(op, sum, sum, residual + begin + done, now);
+            wi_copy_floats(op, out + begin + done, sum, now);
             for (int l = 0; l < WEFT_LEAVES; l++)
                 if (in[l]) in[l] += now;
         }
@@ -163,6 +164,7 @@ static void add_row(const weft_row_sum *r, const weft_transfer *from, size_t m, 
 // What this rank is given, of all rows or of those that it finishes.
 typedef struct {
     const weft_row_sum *r;
+    weft_op op; // of one thread
     const weft_linear_call *call;
     weft_range rows;
     float *slot;
@@ -175,8 +177,8 @@ static void add_rows(void *arg, int thread, int threads)
     int64_t begin, end;
     weft_team_share(call->m, 1, thread, threads, &begin, &end);
     for (size_t m = (size_t)begin; m < (size_t)end; m++)
-        add_row(f->r, f->r->outputs, m, call->bias, call->residual ? call->residual + m * call->residual_stride : NULL,
-                call->out + m * call->out_stride);
+        add_row(f->r, &f->op, f->r->outputs, m, call->bias,
+                call->residual ? call->residual + m * call->residual_stride : NULL, call->out + m * call->out_stride);
 }
 
 static void finish_rows(void *arg, int thread, int threads)
@@ -187,18 +189,20 @@ static void finish_rows(void *arg, int thread, int threads)
     const size_t width = (size_t)f->r->shape.width;
     int64_t begin, end;
     weft_team_share(weft_range_size(f->rows), 1, thread, threads, &begin, &end);
+    const int64_t each = f->op.stream ? end - begin : ROWS;
     float *room = then->room + (size_t)begin * width;
     for (int64_t m = begin, next; m < end; m = next) {
-        next = end - m < ROWS ? end : m + ROWS;
+        next = end - m < each ? end : m + each;
         for (int64_t i = m; i < next; i++)
-            add_row(f->r, f->r->dealt, (size_t)i, f->call->bias, NULL, room + (size_t)(i - m) * width);
-        then->run(then->arg, (weft_range){f->rows.begin + m, f->rows.begin + next}, room,
+            add_row(f->r, &f->op, f->r->dealt, (size_t)i, f->call->bias, NULL, room + (size_t)(i - m) * width);
+        then->run(then->arg, &f->op, (weft_range){f->rows.begin + m, f->rows.begin + next}, room,
                   f->slot + (size_t)m * then->row_floats);
     }
 }
 
 static void share_out(const weft_op *op, finishing *f, weft_job_fn *job)
 {
+    f->op = wi_op_alone(op, &f->r->kernels);
     if (op->team)
         weft_team_run(op->team, job, f);
     else
@@ -241,7 +245,7 @@ weft_status wi_shared_run(weft_row_sum *r, const weft_op *op, const weft_gemm_we
 {
     weft_linear_call call = *given;
     float *slot;
-    WEFT_TRY(gather_inputs(r, &call));
+    WEFT_TRY(gather_inputs(r, op, &call));
     if (call.then) return row_dealt(r, op, weight, &call);
     WEFT_TRY(weft_transfer_acquire(r->outputs, &slot));
     multiply(op, weight, &call, slot);

@@ -125,10 +125,9 @@ static weft_status allocate(weft_sum *sum, const weft_sum_spec *spec, const cut 
     sum->begin = calloc(size + 1, sizeof *sum->begin);
     sum->offset = calloc(size, sizeof *sum->offset);
     sum->bytes = calloc(size, sizeof *sum->bytes);
-    if (sum->small) sum->result = aligned_alloc(64, result_bytes(c));
-    if (!sum->in || !sum->part || !sum->begin || !sum->offset || !sum->bytes || (sum->small && !sum->result))
+    if (!sum->in || !sum->part || !sum->begin || !sum->offset || !sum->bytes)
         return weft_fail(WEFT_NO_MEMORY, "no memory for sum %s of %zu floats", spec->name, spec->count);
-    return WEFT_OK;
+    return sum->small ? wi_room_take(sum->device, result_bytes(c), spec->name, &sum->result) : WEFT_OK;
 }
 
 static weft_status prepare(weft_sum *sum, const weft_sum_spec *spec)
@@ -161,9 +160,11 @@ weft_status weft_sum_create(weft_comm *comm, const weft_kernels *kernels, const 
     sum->kernels = *kernels;
     sum->comm = comm;
     sum->times = spec->times;
+    sum->device = spec->device;
     sum->width = spec->width;
     WEFT_TRY_GOTO(weft_comm_agree(comm, prepare(sum, spec), NULL));
-    const cut c = cut_of(spec, weft_comm_size(comm), shares(comm), sum->arrays);
+    cut c = cut_of(spec, weft_comm_size(comm), shares(comm), sum->arrays);
+    c.small.device = c.give.device = c.share.device = spec->device;
     WEFT_TRY_GOTO(make_channels(sum, &c));
     WEFT_TRY_GOTO(weft_comm_agree(comm, allocate(sum, spec, &c), NULL));
     *out = sum;
@@ -180,7 +181,7 @@ void weft_sum_destroy(weft_sum *sum)
     for (int i = 0; i < WEFT_SUM_ARRAYS; i++) weft_channel_destroy(sum->give[i]);
     weft_channel_destroy(sum->small);
     free(sum->places);
-    free(sum->result);
+    wi_room_give(&sum->result);
     free(sum->in);
     free(sum->part);
     free(sum->begin);
@@ -252,9 +253,9 @@ static weft_status run_one_shot(weft_sum *sum, const weft_sum_finish *finish)
     WEFT_TRY(weft_exchange_begin(&sum->given[0], (size_t)own * each * sizeof(float)));
     WEFT_TRY(end(sum, &sum->given[0]));
     for (int i = 0; i < sum->arrays; i++) take_arrays(sum, &sum->given[0], i, (size_t)i * each);
-    wi_sum_add(sum, finish, 0, sum->count, sum->result);
+    wi_sum_add(sum, finish, 0, sum->count, sum->result.at);
     weft_exchange_release(&sum->given[0]);
-    sum->part[0] = finish->out ? finish->out : sum->result;
+    sum->part[0] = finish->out ? finish->out : sum->result.at;
     sum->begin[0] = 0;
     sum->begin[1] = sum->count;
     return WEFT_OK;

@@ -45,15 +45,17 @@ typedef struct {
     size_t count;     // floats of an array, at most
     weft_sum_kind kind;
     weft_mesh_times *times;        // told how long it took; may be NULL
+    weft_device *device;           // that writes the arrays and adds, by finish->op; NULL: the host
     const weft_sum_places *places; // [size], copied; NULL: each rank gives one array, at the place of its number
     size_t width; // of a row, where all sums of weft_rows_dealt_from() rows or more are dealt; 0: none are
 } weft_sum_spec;
 
-// What becomes of rows that are dealt. Threads call `run` at once, each with rows of its own: `sum` are those of
-// [rows.begin, rows.end), with their bias, to be written over; it leaves (rows, row_floats) floats at `out`. Then all
+// What becomes of rows that are dealt. Threads of the host call `run` at once, each with rows of its own and an op
+// without a team: `sum` are those of [rows.begin, rows.end), with their bias, to be written over; it leaves (rows,
+// row_floats) floats at `out`. Then all
 // ranks have what `to` has gathered, from the ranks in their order, until they release it.
 typedef struct {
-    void (*run)(void *arg, weft_range rows, float *sum, float *out);
+    void (*run)(void *arg, const weft_op *op, weft_range rows, float *sum, float *out);
     void *arg;
     float *room;       // (count / width, width): for sums on their way
     size_t row_floats; // at most width
@@ -62,7 +64,7 @@ typedef struct {
 
 // What follows the tree, once, in this order: + bias, + residual. A zeroed one adds nothing.
 typedef struct {
-    const weft_op *op;         // its team shares the additions; NULL: the caller alone
+    const weft_op *op;         // its team shares the additions; NULL, of the host: the caller alone
     size_t width;              // of a row
     const float *bias;         // (width) or NULL
     const float *residual;     // (count / width, width) or NULL; the same on all ranks

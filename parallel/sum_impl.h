@@ -2,6 +2,7 @@
 #ifndef WEFT_PARALLEL_SUM_IMPL_H
 #define WEFT_PARALLEL_SUM_IMPL_H
 
+#include "parallel/room.h"
 #include "parallel/sum.h"
 
 enum { WI_LINE_FLOATS = 16 };
@@ -10,6 +11,7 @@ struct weft_sum {
     weft_kernels kernels;
     weft_comm *comm;
     weft_mesh_times *times;
+    weft_device *device;
     weft_sum_places *places;             // [size]
     int tree;                            // places in all
     int arrays;                          // the most that one rank gives
@@ -23,7 +25,7 @@ struct weft_sum {
     size_t count;
     uint64_t aside; // ticks of this thread for what is none of the exchange's
     weft_exchange given[WEFT_SUM_ARRAYS], shared;
-    float *result;          // one-shot: the sum
+    wi_room result;         // one-shot: the sum
     const float **in;       // [tree] pointers for tree_add
     const float **part;     // [size] of the result
     size_t *begin;          // [size + 1]

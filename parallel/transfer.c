@@ -30,8 +30,8 @@ size_t weft_transfer_bytes(weft_transfer_kind kind, size_t floats, int ranks, bo
     return weft_channel_bytes(&spec, ranks, shared);
 }
 
-weft_status weft_transfer_create(weft_comm *comm, weft_transfer_kind kind, const char *name, size_t floats,
-                                 weft_mesh_times *times, weft_transfer **out)
+weft_status weft_transfer_create(const weft_mesh *mesh, weft_comm *comm, weft_transfer_kind kind, const char *name,
+                                 size_t floats, weft_transfer **out)
 {
     weft_status status = WEFT_OK;
     weft_transfer *transfer = calloc(1, sizeof *transfer);
@@ -39,8 +39,9 @@ weft_status weft_transfer_create(weft_comm *comm, weft_transfer_kind kind, const
     if (!transfer || !(transfer->bytes = calloc(2 * (size_t)transfer->ranks, sizeof *transfer->bytes)))
         status = weft_fail(WEFT_NO_MEMORY, "no memory to move %s", name);
     WEFT_TRY_GOTO(weft_comm_agree(comm, status, NULL));
-    const weft_channel_spec spec = spec_of(kind, name, floats);
-    transfer->times = times;
+    weft_channel_spec spec = spec_of(kind, name, floats);
+    spec.device = mesh->device;
+    transfer->times = mesh->times;
     WEFT_TRY_GOTO(weft_channel_create(comm, &spec, &transfer->channel));
     *out = transfer;
     return WEFT_OK;

@@ -23,10 +23,10 @@ typedef enum {
     WEFT_TRANSFER_DEAL
 } weft_transfer_kind;
 
-// `floats`: the most that one rank gives, to one peer where it deals. Collective, blocking.
-// `times` is told how long it took; may be NULL.
-weft_status weft_transfer_create(weft_comm *comm, weft_transfer_kind kind, const char *name, size_t floats,
-                                 weft_mesh_times *times, weft_transfer **out);
+// `floats`: the most that one rank gives, to one peer where it deals. Collective over `comm`, a group of the mesh,
+// blocking. The mesh's times are told how long it took; its device writes slots and reads views.
+weft_status weft_transfer_create(const weft_mesh *mesh, weft_comm *comm, weft_transfer_kind kind, const char *name,
+                                 size_t floats, weft_transfer **out);
 // The memory that it takes of one of `ranks` ranks, as weft_channel_bytes says. Local.
 size_t weft_transfer_bytes(weft_transfer_kind kind, size_t floats, int ranks, bool shared);
 void weft_transfer_destroy(weft_transfer *transfer); // Local; accepts NULL

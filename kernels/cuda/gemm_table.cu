@@ -1,4 +1,9 @@
 // The gemm part of the device's table.
-#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/gemm.cuh"
 
-void wi_cuda_gemm(weft_kernels *table) { (void)table; }
+void wi_cuda_gemm(weft_kernels *table)
+{
+    table->gemm.run[WEFT_FAMILY_FMA] = wi_cuda_gemm_fma;
+    table->gemm.run[WEFT_FAMILY_MMA] = wi_cuda_gemm_mma;
+    table->gemm.run[WEFT_FAMILY_WGMMA] = wi_cuda_gemm_wgmma;
+}

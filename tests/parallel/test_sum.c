@@ -155,7 +155,7 @@ typedef struct {
 } dealing;
 
 // The negative of each row reaches all; the bias says that its columns are the row's.
-static void negate(void *arg, weft_range rows, float *sum, float *out)
+static void negate(void *arg, const weft_op *op, weft_range rows, float *sum, float *out)
 {
     dealing *d = arg;
     for (int64_t row = rows.begin; row < rows.end; row++) {
@@ -181,7 +181,7 @@ static void run_dealt(weft_comm *world, const plan *p, size_t width, size_t rows
     dealing *d = calloc(1, sizeof *d);
     CHECK(bias && room && d && rows <= sizeof d->calls / sizeof *d->calls);
     for (size_t i = 0; i < width; i++) bias[i] = value(70, 0, i);
-    CHECK_OK(weft_transfer_create(world, WEFT_TRANSFER_GATHER, "made", most, NULL, &to));
+    CHECK_OK(weft_transfer_create(&(weft_mesh){0}, world, WEFT_TRANSFER_GATHER, "made", most, &to));
     CHECK_OK(weft_sum_create(world, p->kernels, &(weft_sum_spec){.name = "sum", .count = rows * width, .width = width},
                              &sum));
     // By turns as many rows as there may be, and so few that they are not dealt.

@@ -194,5 +194,5 @@ static void gemm(const weft_op *op, const weft_gemm_weight *weight, const weft_g
 
 void wi_gemm_ref(weft_kernels *table)
 {
-    for (int family = 0; family < WEFT_FAMILY_COUNT; family++) table->gemm.run[family] = gemm;
+    for (int family = 0; family < WEFT_FAMILY_HOST_COUNT; family++) table->gemm.run[family] = gemm;
 }

@@ -1,0 +1,7 @@
+// mma over bf16 weights: a file a format, so that they compile beside each other.
+#include "kernels/cuda/gemm_mma.cuh"
+
+void wi_mma_bf16(const wi_gemm_task &t, const weft_op *op, int tokens)
+{
+    wi_mma_launch_width<WI_GEMM_BF16>(t, op, tokens);
+}

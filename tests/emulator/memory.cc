@@ -1,0 +1,208 @@
+// Errors and memory of the emulated device. Each allocation ends before a page that nobody can touch, but for bytes
+// that are looked at when it is freed.
+#include <map>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "tests/emulator/run.h"
+
+std::recursive_mutex emu_one_lock;
+
+static thread_local cudaError_t last_error;
+
+cudaError_t emu_told(cudaError_t error)
+{
+    if (error != cudaSuccess) last_error = error;
+    return error;
+}
+
+const char *cudaGetErrorString(cudaError_t error)
+{
+#define TEXT(name, number, text)                                                                                       \
+    case name:                                                                                                         \
+        return text;
+    switch (error) {
+        EMU_CUDA_ERROR_LIST(TEXT)
+    }
+    return "unrecognized error code";
+}
+
+const char *cudaGetErrorName(cudaError_t error)
+{
+#define NAME(name, number, text)                                                                                       \
+    case name:                                                                                                         \
+        return #name;
+    switch (error) {
+        EMU_CUDA_ERROR_LIST(NAME)
+    }
+    return "unrecognized error code";
+}
+
+cudaError_t cudaPeekAtLastError(void) { return last_error; }
+
+cudaError_t cudaGetLastError(void)
+{
+    cudaError_t error = last_error;
+    last_error = cudaSuccess;
+    return error;
+}
+
+int emu_setting(const char *name, int otherwise)
+{
+    const char *text = getenv(name);
+    return text ? atoi(text) : otherwise;
+}
+
+// ---- memory ---------------------------------------------------------------------------------------------------------
+
+enum { PAGE = 4096, ALIGN = 256, GUARD_BYTE = 0x5a };
+static std::map<const unsigned char *, emu_allocation> allocations;
+static size_t held;
+
+// Memory of the device cannot be touched by host code where the processor has protection keys.
+static int device_key(void)
+{
+    static int key = -2;
+    if (key == -2) key = emu_setting("WEFT_EMULATOR_KEYS", 1) ? pkey_alloc(0, PKEY_DISABLE_ACCESS) : -1;
+    return key;
+}
+
+void emu_let_touch(bool may)
+{
+    if (device_key() >= 0) pkey_set(device_key(), may ? 0 : PKEY_DISABLE_ACCESS);
+}
+
+const emu_allocation *emu_allocation_of(const void *at, size_t bytes)
+{
+    static const unsigned char *last;
+    static emu_allocation last_one;
+    const unsigned char *byte = (const unsigned char *)at;
+    if (last_one.bytes && byte >= last && byte + bytes <= last + last_one.bytes) {
+        auto again = allocations.find(last);
+        if (again != allocations.end() && again->second.map == last_one.map) return &again->second;
+    }
+    auto next = allocations.upper_bound(byte);
+    if (next == allocations.begin()) return nullptr;
+    --next;
+    if (byte + bytes > next->first + next->second.bytes) return nullptr;
+    last = next->first;
+    last_one = next->second;
+    return &next->second;
+}
+
+// Says who touched what, where nobody else looks at such signals.
+static void on_fault(int, siginfo_t *info, void *)
+{
+    const unsigned char *at = (const unsigned char *)info->si_addr;
+    signal(SIGSEGV, SIG_DFL);
+    signal(SIGBUS, SIG_DFL);
+    for (const auto &one : allocations) {
+        const unsigned char *end = one.first + one.second.bytes;
+        if (at >= one.second.map && at < end)
+            emu_die(nullptr, 0, "touched %p, which is the device's: byte %td of %zu", (const void *)at, at - one.first,
+                    one.second.bytes);
+        if (at >= end && at < one.second.map + one.second.mapped)
+            emu_die(nullptr, 0, "touched %p, %td bytes past the end of %zu", (const void *)at, at - end,
+                    one.second.bytes);
+    }
+    emu_die(nullptr, 0, "touched %p, which is nobody's", (const void *)at);
+}
+
+void emu_watch_faults(void)
+{
+    static thread_local bool watched;
+    if (watched) return;
+    watched = true;
+    for (int number : {SIGSEGV, SIGBUS}) {
+        struct sigaction action = {};
+        sigaction(number, nullptr, &action);
+        const bool ours = (action.sa_flags & SA_SIGINFO) && action.sa_sigaction == on_fault;
+        if (!ours && ((action.sa_flags & SA_SIGINFO) || action.sa_handler != SIG_DFL)) continue;
+        if (number == SIGSEGV) { // for when a thread's own stack is used up
+            const stack_t other = {malloc(1 << 17), 0, 1 << 17};
+            sigaltstack(&other, nullptr);
+        }
+        action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+        action.sa_sigaction = on_fault;
+        sigaction(number, &action, nullptr);
+    }
+}
+
+bool emu_device_reaches(const void *at, size_t bytes) { return emu_allocation_of(at, bytes); }
+
+cudaError_t emu_alloc(void **out, size_t bytes, cudaMemoryType type)
+{
+    EMU_ONE_AT_A_TIME;
+    emu_watch_faults();
+    *out = nullptr;
+    if (bytes == 0) return cudaSuccess;
+    if (bytes > (size_t)1 << 40) return emu_told(cudaErrorMemoryAllocation);
+    size_t whole = (bytes + ALIGN - 1) / ALIGN * ALIGN, pages = (whole + PAGE - 1) / PAGE * PAGE;
+    unsigned char *map = (unsigned char *)mmap(nullptr, pages + PAGE, PROT_READ | PROT_WRITE,
+                                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (map == MAP_FAILED) return emu_told(cudaErrorMemoryAllocation);
+    mprotect(map + pages, PAGE, PROT_NONE);
+    unsigned char *at = map + pages - whole;
+    // What nobody wrote is poison, but not all of what is very large.
+    const size_t most = (size_t)64 << 20;
+    memset(at, 0xff, bytes < most ? bytes : most);
+    memset(at + bytes, GUARD_BYTE, whole - bytes);
+    if (type == cudaMemoryTypeDevice && device_key() >= 0)
+        pkey_mprotect(map, pages, PROT_READ | PROT_WRITE, device_key());
+    allocations[at] = {map, pages + PAGE, bytes, type};
+    held += bytes;
+    *out = at;
+    return cudaSuccess;
+}
+
+cudaError_t emu_release(void *at, bool host)
+{
+    if (!at) return cudaSuccess;
+    auto found = allocations.find((const unsigned char *)at);
+    if (found == allocations.end() || (found->second.type == cudaMemoryTypeHost) != host)
+        return emu_told(cudaErrorInvalidValue);
+    emu_allocation *of = &found->second;
+    emu_let_touch(true);
+    const unsigned char *end = found->first + of->bytes;
+    for (size_t i = 0; end + i < of->map + of->mapped - PAGE; i++)
+        if (end[i] != GUARD_BYTE)
+            emu_die(nullptr, 0, "memory of %zu bytes that is freed was written %zu bytes past its end", of->bytes, i);
+    emu_let_touch(false);
+    held -= of->bytes;
+    munmap(of->map, of->mapped);
+    allocations.erase(found);
+    return cudaSuccess;
+}
+
+cudaError_t cudaFree(void *at)
+{
+    EMU_ONE_AT_A_TIME;
+    if (at) cudaDeviceSynchronize();
+    return emu_release(at, false);
+}
+
+cudaError_t cudaFreeHost(void *at)
+{
+    EMU_ONE_AT_A_TIME;
+    if (at) cudaDeviceSynchronize();
+    return emu_release(at, true);
+}
+
+cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes)
+{
+    EMU_ONE_AT_A_TIME;
+    *total_bytes = (size_t)16 << 30;
+    *free_bytes = *total_bytes > held ? *total_bytes - held : 0;
+    return cudaSuccess;
+}
+
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes *out, const void *at)
+{
+    EMU_ONE_AT_A_TIME;
+    const emu_allocation *of = emu_allocation_of(at, 1);
+    void *pointer = const_cast<void *>(at);
+    *out = {cudaMemoryTypeUnregistered, -2, nullptr, pointer};
+    if (of) *out = {of->type, 0, pointer, of->type == cudaMemoryTypeDevice ? nullptr : pointer};
+    return cudaSuccess;
+}
