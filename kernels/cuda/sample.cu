@@ -110,13 +110,16 @@ static __device__ __forceinline__ uint64_t cut_at(wi_pick_at &at, wi_pick_block 
     limit -= before;
     if (at.row.bucket_count[bucket] > WI_LIST / 2) return wi_select<WI_KEYS_OF_BUCKET, MASS>(at, block, limit);
     const unsigned listed = wi_list<WI_KEYS_OF_BUCKET>(at, block, block->list, WI_LIST / 2);
-    uint64_t *masses = block->list + WI_LIST / 2;
+    uint64_t *masses = block->list + WI_LIST / 2; // of the sorted
     wi_sort(block->list, listed);
-    if (!MASS) return block->list[limit - 1];
-    for (unsigned i = threadIdx.x; i < listed; i += blockDim.x)
-        masses[i] = wi_pick_mass(wi_pick_weight(wi_key_value(block->list[i]), at.max, at.factor));
-    __syncthreads();
-    return block->list[wi_crossing(masses, listed, limit, &before, &block->crossing)];
+    unsigned last = (unsigned)limit - 1;
+    if constexpr (MASS) {
+        for (unsigned i = threadIdx.x; i < listed; i += blockDim.x)
+            masses[i] = wi_pick_mass(wi_pick_weight(wi_key_value(block->list[i]), at.max, at.factor));
+        __syncthreads();
+        last = wi_crossing(masses, listed, limit, &before, &block->crossing);
+    }
+    return block->list[last];
 }
 
 // Writes the masses of all groups down to a cut; returns their sum.
