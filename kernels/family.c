@@ -33,8 +33,6 @@ bool weft_family_native(const weft_cpu *cpu, weft_isa isa, weft_family family)
     }
 }
 
-weft_family weft_family_of_device(int capability, weft_dtype weights) { return WEFT_FAMILY_FMA; }
-
 weft_family weft_family_choose(const weft_cpu *cpu, weft_isa isa, weft_dtype weights)
 {
     // f32 and f16 would lose bits in the others.

@@ -55,12 +55,10 @@ typedef enum {
 // The family that multiplies weights of a type on this processor under a level (weft_isa_choose): never a matter of M
 // or of a timing. Ranks on unlike processors take the lowest of their answers.
 weft_family weft_family_choose(const weft_cpu *cpu, weft_isa isa, weft_dtype weights);
-// The same of a device, by its capability: 80, 90.
+// The same of a device, by its capability: 80, 90. Its table has FMA beside it.
 weft_family weft_family_of_device(int capability, weft_dtype weights);
 // Whether the instructions of a family are there; where they are not, `ref` computes it slowly.
 bool weft_family_native(const weft_cpu *cpu, weft_isa isa, weft_family family);
-// The same for a device of a compute capability, 80 or 90. Its table has FMA beside it.
-weft_family weft_family_of_device(int capability, weft_dtype weights);
 const char *weft_family_name(weft_family family); // "fma", "bf16dot", "amx", "mma", "wgmma"
 bool weft_family_from_name(const char *name, weft_family *out);
 
@@ -150,13 +148,11 @@ typedef struct {
 weft_status weft_gemm_pack_bytes(weft_family family, const weft_gemm_source *sources, int count, weft_fuse fuse,
                                  const weft_gemm_leaves *leaves, size_t *bytes);
 
-// A weight whose packed bytes were copied to `memory`, of a device perhaps.
+// A weight whose packed bytes were copied to `memory`, of a device perhaps. They hold no pointers.
 void weft_gemm_weight_move(weft_gemm_weight *weight, void *memory);
 
 enum { WEFT_GEMM_PANEL = 32 }; // packed rows in a panel; behind a gate half of them are gate's and half are up's
 int64_t weft_gemm_panels(const weft_gemm_weight *weight);
-// Its bytes were copied to `memory`, perhaps a device's: the weight now stands there. They hold no pointers.
-void weft_gemm_weight_move(weft_gemm_weight *weight, void *memory);
 
 // ---- the run --------------------------------------------------------------------------------------------------------
 

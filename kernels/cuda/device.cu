@@ -183,6 +183,7 @@ static weft_status kind_open(int index, weft_device **out, weft_kernels *table, 
         return said;
     }
     *table = weft_kernels{};
+    table->capability = stream->capability;
     wi_cuda_gemm(table);
     wi_cuda_attention(table);
     wi_cuda_rows(table);

@@ -4,6 +4,7 @@
 #define WEFT_KERNELS_CUDA_ELEMENT_CUH
 
 #include "kernels/cuda/convert.cuh"
+#include "kernels/gemm_records.h"
 
 // The place of a code of int8 in the layout of AMX (wi_gemm_tile_i8).
 static __device__ __forceinline__ size_t wi_element_tile(const weft_gemm_weight &w, unsigned row, size_t k)
@@ -20,6 +21,13 @@ static __device__ __forceinline__ float wi_element(const weft_gemm_weight &w, si
     const unsigned char *panel = w.data + index / 32 * w.panel_bytes, *codes = panel + w.codes_at;
     const unsigned row = (unsigned)(index % 32);
     const bool tiles = w.family == WEFT_FAMILY_AMX;
+    if (wi_gemm_in_records(w.family)) {
+        const unsigned char *record = codes + k / WI_RECORD * w.record_bytes;
+        const int64_t column = (int64_t)(k % WI_RECORD);
+        if (w.type == WEFT_BF16) return wi_float_of_bf16(((const uint16_t *)record)[row * WI_RECORD + (size_t)column]);
+        const int8_t level = ((const int8_t *)record)[wi_gemm_in_record(WEFT_I8, (int)row, column)];
+        return (float)level * ((const float *)panel)[row];
+    }
     if (w.type == WEFT_I8) {
         const int8_t level = ((const int8_t *)codes)[tiles ? wi_element_tile(w, row, k) : k * 32 + row];
         return (float)level * ((const float *)panel)[row];

@@ -121,7 +121,7 @@ static __device__ __forceinline__ void finish(const wi_gemm_task &t, float x, in
 }
 
 template <weft_dtype TYPE, int TOKENS>
-static __global__ void __launch_bounds__(THREADS, 4) gemm_fma(const __grid_constant__ fma_task f)
+static __global__ void __launch_bounds__(THREADS) gemm_fma(const __grid_constant__ fma_task f)
 {
     constexpr int stages = stages_of(TOKENS), span = span_of(TOKENS);
     __shared__ float codebook[16];
@@ -185,13 +185,13 @@ static __global__ void __launch_bounds__(THREADS, 4) gemm_fma(const __grid_const
 #pragma unroll
             for (int i = 0; i < TOKENS; i++) acc[i] = stack[(top * TOKENS + i) * THREADS] + acc[i];
         }
+        // a root passes by shared memory as well, so that what finishes it stands here once
+        if (f.t.leaf[l].root >= 0) top = f.t.slots;
 #pragma unroll
-        for (int i = 0; i < TOKENS; i++) {
-            if (f.t.leaf[l].root < 0)
-                stack[(top * TOKENS + i) * THREADS] = acc[i];
-            else
-                finish(f.t, acc[i], f.t.leaf[l].root, token + i);
-        }
+        for (int i = 0; i < TOKENS; i++) stack[(top * TOKENS + i) * THREADS] = acc[i];
+        if (f.t.leaf[l].root < 0) continue;
+#pragma unroll 1
+        for (int i = 0; i < TOKENS; i++) finish(f.t, stack[(top * TOKENS + i) * THREADS], f.t.leaf[l].root, token + i);
     }
 }
 
@@ -199,7 +199,7 @@ template <weft_dtype TYPE, int TOKENS> static void launch(const weft_op *op, con
 {
     const size_t shared = (size_t)stages_of(TOKENS) * stage_bytes(TYPE) +
                           (size_t)WARPS * TOKENS * span_of(TOKENS) * COLUMNS * sizeof(float) +
-                          (size_t)f.t.slots * TOKENS * THREADS * sizeof(float);
+                          (size_t)(f.t.slots + 1) * TOKENS * THREADS * sizeof(float);
     const dim3 grid((unsigned)f.t.panels, wi_blocks((size_t)f.t.m, WARPS * TOKENS));
     wi_launch(op, "gemm: fma", gemm_fma<TYPE, TOKENS>, grid, dim3(THREADS), shared, f);
 }

@@ -180,7 +180,8 @@ wi_gemm_task wi_gemm_prepare(const weft_op *op, const weft_gemm_weight *w, const
     t.rows = r.out;
     t.row_stride = (size_t)w->padded;
     t.row_columns = (int)w->padded;
-    const unsigned rows = (unsigned)(args->m < ROUND_ROWS ? args->m : ROUND_ROWS);
+    const int64_t most = ROUND_ROWS;
+    const unsigned rows = (unsigned)(args->m < most ? args->m : most);
     const dim3 grid(wi_blocks((size_t)r.padded, ROUND_THREADS * ROUND_EACH), rows);
     wi_launch(op, "gemm: activations", round_rows, grid, dim3(ROUND_THREADS), 0, r);
     return t;

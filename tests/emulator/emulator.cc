@@ -337,7 +337,7 @@ static void begin_threads(dim3 threads)
 {
     emu_run *run = &emu_at_work;
     run->threads = run->live = (int)(threads.x * threads.y * threads.z);
-    while ((int)run->fibers.size() < run->threads) run->fibers.push_back(new_fiber((int)run->fibers.size()));
+    for (; run->made < run->threads; run->made++) run->fibers[run->made] = new_fiber(run->made);
     run->first = run->end = 0;
     memset(run->warps, 0, sizeof run->warps);
     int start = (int)emu_random_below((uint32_t)(run->threads + 31) / 32) * 32;

@@ -24,7 +24,7 @@ struct emu_event {
     uint64_t after;
     emu_graph *capture;
 };
-static std::vector<emu_stream *> streams;
+static std::vector<emu_stream *> &streams = *new std::vector<emu_stream *>(); // kept to the end
 
 static emu_stream *default_stream(void)
 {

@@ -11,6 +11,8 @@
     X(cudaErrorInvalidValue, 1, "invalid argument")                                                                    \
     X(cudaErrorMemoryAllocation, 2, "out of memory")                                                                   \
     X(cudaErrorInvalidConfiguration, 9, "invalid configuration argument")                                              \
+    X(cudaErrorHostMemoryAlreadyRegistered, 712, "part or all of the requested memory range is already mapped")        \
+    X(cudaErrorHostMemoryNotRegistered, 713, "pointer does not correspond to a registered memory region")              \
     X(cudaErrorInvalidMemcpyDirection, 21, "invalid copy direction for memcpy")                                        \
     X(cudaErrorInsufficientDriver, 35, "CUDA driver version is insufficient for CUDA runtime version")                 \
     X(cudaErrorInvalidDeviceFunction, 98, "invalid device function")                                                   \
@@ -128,6 +130,8 @@ struct cudaGraphExecUpdateResultInfo {
     X(cudaPointerGetAttributes, (cudaPointerAttributes * out, const void *at))                                         \
     X(cudaFree, (void *at))                                                                                            \
     X(cudaFreeHost, (void *at))                                                                                        \
+    X(cudaHostRegister, (void *at, size_t bytes, unsigned flags))                                                      \
+    X(cudaHostUnregister, (void *at))                                                                                  \
     X(cudaFreeAsync, (void *at, cudaStream_t stream))                                                                  \
     X(cudaMemcpy, (void *to, const void *from, size_t bytes, cudaMemcpyKind kind))                                     \
     X(cudaMemcpyAsync, (void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream))           \
@@ -174,6 +178,7 @@ template <typename T> cudaError_t cudaMallocHost(T **out, size_t bytes, unsigned
 {
     return emu_alloc((void **)out, bytes, cudaMemoryTypeHost);
 }
+enum { cudaHostRegisterPortable = 1, cudaHostRegisterMapped = 2 };
 template <typename T> cudaError_t cudaHostAlloc(T **out, size_t bytes, unsigned)
 {
     return emu_alloc((void **)out, bytes, cudaMemoryTypeHost);

@@ -53,12 +53,16 @@ struct emu_mma_operands {
 };
 
 // Products of bf16 are exact in f32, so that adding each is one fma.
-static void multiply(float *d, const float *a, const float *b, int rows, int n)
+// All k of one 16 x 8 piece after the other: its sums stay in registers.
+static void multiply(float *d, const float *a, const float *b, int n)
 {
-    for (int row = 0; row < rows; row++)
-        for (int k = 0; k < 16; k++) {
-            float scale = a[row * 16 + k];
-            for (int column = 0; column < n; column++) d[row * n + column] += scale * b[k * n + column];
+    for (int row = 0; row < 16; row++)
+        for (int first = 0; first < n; first += 8) {
+            float sums[8];
+            memcpy(sums, d + row * n + first, sizeof sums);
+            for (int k = 0; k < 16; k++)
+                for (int i = 0; i < 8; i++) sums[i] += a[row * 16 + k] * b[k * n + first + i];
+            memcpy(d + row * n + first, sums, sizeof sums);
         }
 }
 
@@ -88,7 +92,7 @@ static void finish_mma(void *const at[32], unsigned)
         for (int i = 0; i < 4; i++)
             b[(lane % 4 * 2 + i % 2 + i / 2 * 8) * 8 + lane / 4] = f32_of(of->b[i / 2] >> i % 2 * 16 & 0xffff);
     }
-    multiply(d, a, b, 16, 8);
+    multiply(d, a, b, 8);
     for (int lane = 0; lane < 32; lane++)
         for (int i = 0; i < 4; i++) ((const emu_mma_operands *)at[lane])->d[i] = d[place_of(lane, i, 8)];
 }
@@ -126,7 +130,7 @@ struct emu_wgmma_warp {
     uint64_t issued;
 };
 static emu_wgmma_warp wgmma_of[EMU_WARPS_MAX];
-static std::vector<emu_accumulators *> idle;
+static std::vector<emu_accumulators *> &idle = *new std::vector<emu_accumulators *>(); // kept to the end
 
 struct emu_wgmma_operands {
     int n;
@@ -176,46 +180,61 @@ static emu_tile tile_of(uint64_t descriptor, const emu_wgmma_job *job)
             (size_t)(descriptor >> 32 & 0x3fff) << 4, job};
 }
 
-static float value_at(const emu_tile *tile, size_t offset)
+// Eight values: the swizzle leaves 16 bytes together.
+static void values_at(const emu_tile *tile, size_t offset, float out[8])
 {
     size_t address = tile->start + offset;
     address ^= (address >> 7 & 7) << 4;
-    if (address < EMU_SHARED_FIRST || address - EMU_SHARED_FIRST + 2 > emu_shared_bytes)
-        emu_die(tile->job->file, tile->job->line, "wgmma: reads %zu bytes behind the start of %zu of shared memory",
+    if (address < EMU_SHARED_FIRST || address - EMU_SHARED_FIRST + 16 > emu_shared_bytes)
+        emu_die(tile->job->file, tile->job->line, "wgmma: reads at byte %zu of %zu of shared memory",
                 address - EMU_SHARED_FIRST, emu_shared_bytes);
-    uint16_t value;
-    memcpy(&value, emu_shared_now + (address - EMU_SHARED_FIRST), 2);
-    return f32_of(value);
+    uint16_t values[8];
+    memcpy(values, emu_shared_now + (address - EMU_SHARED_FIRST), 16);
+    for (int i = 0; i < 8; i++) out[i] = f32_of(values[i]);
 }
 
-// Row `row` of a K-major operand, columns 0 to 15.
-static float k_major(const emu_tile *tile, int row, int k)
+// 16 columns of row `row` of a K-major operand.
+static void k_major(const emu_tile *tile, int row, float out[16])
 {
-    return value_at(tile, (size_t)(row / 8) * tile->stride + (size_t)(row % 8) * 128 + 2 * (size_t)k);
+    size_t at = (size_t)(row / 8) * tile->stride + (size_t)(row % 8) * 128;
+    values_at(tile, at, out);
+    values_at(tile, at + 16, out + 8);
 }
-static float mn_major(const emu_tile *tile, int n, int k)
+// 8 columns from n of row k of an MN-major one.
+static void mn_major(const emu_tile *tile, int n, int k, float out[8])
 {
-    return value_at(tile, (size_t)(n / 64) * tile->leading + (size_t)(k / 8) * tile->stride + (size_t)(k % 8) * 128 +
-                              2 * (size_t)(n % 64));
+    values_at(tile,
+              (size_t)(n / 64) * tile->leading + (size_t)(k / 8) * tile->stride + (size_t)(k % 8) * 128 +
+                  2 * (size_t)(n % 64),
+              out);
+}
+
+static void load_b(const emu_wgmma_job *job, float *b) // (16, n)
+{
+    int n = job->to->n;
+    emu_tile tile = tile_of(job->b, job);
+    for (int column = 0; column < n && !job->transposed; column++) {
+        float row[16];
+        k_major(&tile, column, row);
+        for (int k = 0; k < 16; k++) b[k * n + column] = row[k];
+    }
+    for (int k = 0; k < 16 && job->transposed; k++)
+        for (int column = 0; column < n; column += 8) mn_major(&tile, column, k, b + k * n + column);
 }
 
 static void compute(const emu_wgmma_job *job, int quarter)
 {
     static float a[16 * 16], b[16 * 256];
     int n = job->to->n;
-    emu_tile of_b = tile_of(job->b, job);
+    load_b(job, b);
     if (job->from_regs) {
         memcpy(a, job->regs, sizeof a);
     } else {
-        emu_tile of_a = tile_of(job->a, job);
-        for (int row = 0; row < 16; row++)
-            for (int k = 0; k < 16; k++) a[row * 16 + k] = k_major(&of_a, quarter * 16 + row, k);
+        emu_tile tile = tile_of(job->a, job);
+        for (int row = 0; row < 16; row++) k_major(&tile, quarter * 16 + row, a + row * 16);
     }
-    for (int column = 0; column < n; column++)
-        for (int k = 0; k < 16; k++)
-            b[k * n + column] = job->transposed ? mn_major(&of_b, column, k) : k_major(&of_b, column, k);
     if (!job->keep) memset(job->to->value, 0, sizeof(float) * 16 * (size_t)n);
-    multiply(job->to->value, a, b, 16, n);
+    multiply(job->to->value, a, b, n);
 }
 
 static void compute_until(int index, size_t job)

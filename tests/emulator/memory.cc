@@ -175,6 +175,29 @@ cudaError_t emu_release(void *at, bool host)
     return cudaSuccess;
 }
 
+// Memory of somebody else that the device may reach: whole pages, as CUDA wants them.
+cudaError_t cudaHostRegister(void *at, size_t bytes, unsigned)
+{
+    EMU_ONE_AT_A_TIME;
+    const unsigned char *byte = (const unsigned char *)at;
+    if (!at || bytes == 0 || (uintptr_t)at % PAGE) return emu_told(cudaErrorInvalidValue);
+    auto next = allocations.lower_bound(byte);
+    if ((next != allocations.end() && next->first < byte + bytes) || emu_allocation_of(at, 1))
+        return emu_told(cudaErrorHostMemoryAlreadyRegistered);
+    allocations[byte] = {(unsigned char *)at, 0, bytes, cudaMemoryTypeHost};
+    return cudaSuccess;
+}
+
+cudaError_t cudaHostUnregister(void *at)
+{
+    EMU_ONE_AT_A_TIME;
+    auto found = allocations.find((const unsigned char *)at);
+    if (found == allocations.end() || found->second.mapped != 0) return emu_told(cudaErrorHostMemoryNotRegistered);
+    cudaDeviceSynchronize();
+    allocations.erase(found);
+    return cudaSuccess;
+}
+
 cudaError_t cudaFree(void *at)
 {
     EMU_ONE_AT_A_TIME;

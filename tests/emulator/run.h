@@ -43,8 +43,8 @@ struct emu_warp {
 };
 
 struct emu_run {
-    std::vector<emu_fiber *> fibers; // as many as a block ever had
-    int threads, live;
+    emu_fiber *fibers[EMU_THREADS_MAX]; // as many as a block ever had
+    int made, threads, live;
     emu_warp warps[EMU_WARPS_MAX];
     const std::function<void(void)> *kernel;
     const void *kernel_at;

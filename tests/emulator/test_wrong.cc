@@ -1,7 +1,14 @@
 // What a device would do silently, or never end, is stopped here with a line that says what it was.
 #include <sys/mman.h>
 
+#include "tests/emulator/fiber.h"
 #include "tests/emulator/support.h"
+
+#ifdef EMU_ASAN
+#define TOUCHED "AddressSanitizer:DEADLYSIGNAL" // which comes first
+#else
+#define TOUCHED "touched"
+#endif
 
 // ---- results that are wrong in some order of threads ----------------------------------------------------------------
 
@@ -297,7 +304,7 @@ static void test_stopped(void)
         {17, "warps 0 and 1 of a warpgroup issued 1 and 0"},
         {18, "trap"},
         {19, "barrier 3: 32 of 128 threads came, and the block has ended"},
-        {20, "touched"},
+        {20, TOUCHED},
         {21, "4 bytes that is freed was written 0 bytes past its end"},
     };
     static const char *const deadlocks[] = {
@@ -316,7 +323,7 @@ static void test_stopped(void)
     }
     CHECK_STOPPED(host_memory, "argument 2");
     int key = pkey_alloc(0, 0); // not every processor has them
-    if (key >= 0) CHECK_STOPPED(host_touches, "touched");
+    if (key >= 0) CHECK_STOPPED(host_touches, TOUCHED);
 }
 
 int main(void)

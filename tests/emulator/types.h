@@ -20,8 +20,8 @@
 #define __align__(n) __attribute__((aligned(n)))
 #define __forceinline__ inline __attribute__((always_inline))
 // Static shared memory lies in a section of its own, so that it can be poisoned before each block. `alignas` cannot
-// follow `static`: write __align__.
-#define __shared__ static __attribute__((section("weft_shared")))
+// follow `static`: write __align__. `used`: others than the compiler can see change it.
+#define __shared__ static __attribute__((used, section("weft_shared")))
 
 #define EMU_HIDDEN __attribute__((visibility("hidden")))
 

@@ -4,6 +4,52 @@
 
 static uint64_t state = 1;
 
+static test_device device;
+static const weft_device_kind *device_kind;
+static weft_device *opened;
+
+const test_device *device_open(void)
+{
+    static const char *const kinds[] = {"cuda", "emulated"};
+    const char *wanted = getenv("WEFT_WALK_DEVICE"); // a kind, or none
+    setenv("CUDA_LAUNCH_BLOCKING", "1", 0);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        int count = 0;
+        if (wanted && strcmp(wanted, kinds[i]) != 0) continue;
+        if (weft_device_kind_open(kinds[i], &device_kind) < 0 || device_kind->count(&count) < 0 || count == 0) continue;
+        CHECK_OK(device_kind->open(0, &opened, &device.table, &device.stream));
+        device.name = opened->name;
+        device.emulated = i > 0;
+        return &device;
+    }
+    printf("no device here\n");
+    return NULL;
+}
+
+void device_close(void)
+{
+    weft_device_destroy(opened);
+    opened = NULL;
+}
+
+void *device_take(size_t bytes)
+{
+    void *memory;
+    if (opened)
+        CHECK_OK(device_kind->alloc_shared(opened, (bytes + 63) / 64 * 64, &memory));
+    else
+        CHECK(posix_memalign(&memory, 64, (bytes + 63) / 64 * 64) == 0);
+    return memory;
+}
+
+void device_give(void *memory)
+{
+    if (opened && memory)
+        device_kind->free_shared(opened, memory);
+    else
+        free(memory);
+}
+
 void random_seed(uint32_t seed) { state = seed * 0x9e3779b97f4a7c15u + 1; }
 
 uint32_t random_bits(void)
@@ -207,17 +253,22 @@ packed pack_weight(weft_family family, const sources *s, const weft_gemm_leaves 
     size_t bytes;
     CHECK_OK(weft_gemm_pack_bytes(family, copy.source, copy.count, fuse, leaves, &bytes));
     const size_t room = (bytes + 63) / 64 * 64 + 64;
-    p.memory = aligned_alloc(64, room);
-    CHECK(p.memory);
+    p.memory = device_take(room);
     memset(p.memory, 0xa5, room);
     CHECK_OK(weft_gemm_pack(&op, family, copy.source, copy.count, fuse, leaves, p.memory, &p.weight));
     for (size_t i = bytes; i < room; i++) CHECK_INT(((unsigned char *)p.memory)[i], 0xa5);
+    // the bytes hold no pointers: they do as well elsewhere
+    void *moved = device_take(room);
+    memcpy(moved, p.memory, room);
+    device_give(p.memory);
+    p.memory = moved;
+    weft_gemm_weight_move(&p.weight, moved);
     return p;
 }
 
 void free_packed(packed *p)
 {
-    free(p->memory);
+    device_give(p->memory);
     *p = (packed){0};
 }
 
@@ -239,7 +290,8 @@ double value_of(const sources *s, weft_family family, int64_t row, int64_t k)
         const double scale =
             get((const char *)w->scales + (size_t)scale_row * w->scale_row_bytes, w->scale_type, group);
         if (w->zeros) level -= get((const char *)w->zeros + (size_t)scale_row * w->zero_row_bytes, w->zero_type, group);
-        if (family != WEFT_FAMILY_AMX || (w->type == WEFT_I8 && !w->group && !w->zeros)) return level * scale;
+        const bool expands = family >= WEFT_FAMILY_AMX;
+        if (!expands || (w->type == WEFT_I8 && !w->group && !w->zeros)) return level * scale;
         level = (float)level * (float)scale;
     }
     return family == WEFT_FAMILY_FMA ? level : float_of_bf16(bf16_of((float)level));
@@ -250,21 +302,24 @@ enum { GUARD = 64 };
 void run_weight(const weft_kernels *table, weft_team *team, const packed *p, const weft_gemm_args *args)
 {
     const size_t bytes = weft_gemm_scratch(&p->weight, args->m, team ? weft_team_threads(team) : 1);
-    unsigned char *scratch = aligned_alloc(64, (bytes + 63) / 64 * 64 + GUARD);
-    CHECK(scratch);
+    unsigned char *scratch = device_take((bytes + 63) / 64 * 64 + GUARD);
     memset(scratch, 0xff, (bytes + 63) / 64 * 64 + GUARD); // NaN wherever it is not written first
-    const weft_op op = {.table = table, .team = team, .scratch = scratch, .scratch_bytes = bytes};
+    const weft_op op = {.table = table,
+                        .team = team,
+                        .stream = table->gemm.run[WEFT_FAMILY_MMA] ? device.stream : NULL,
+                        .scratch = scratch,
+                        .scratch_bytes = bytes};
     weft_gemm_run(&op, &p->weight, args);
+    if (op.stream) CHECK_OK(opened->ops->sync(opened));
     for (size_t i = 0; i < GUARD; i++) CHECK_INT(scratch[bytes + i], 0xff);
-    free(scratch);
+    device_give(scratch);
 }
 
 matrix matrix_make(size_t rows, size_t columns, bool odd)
 {
     matrix m = {.rows = rows, .columns = columns, .stride = columns + (odd ? 3 : 0)};
     m.bytes = (rows * m.stride + 64) * sizeof(float);
-    m.memory = aligned_alloc(64, (m.bytes + 63) / 64 * 64);
-    CHECK(m.memory);
+    m.memory = device_take(m.bytes);
     memset(m.memory, 0x5b, m.bytes);
     m.at = (float *)(void *)m.memory + 32 + odd;
     return m;
@@ -286,6 +341,6 @@ void matrix_check(const matrix *m)
 
 void matrix_free(matrix *m)
 {
-    free(m->memory);
+    device_give(m->memory);
     *m = (matrix){0};
 }

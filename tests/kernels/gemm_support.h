@@ -2,6 +2,7 @@
 #ifndef WEFT_TESTS_KERNELS_GEMM_SUPPORT_H
 #define WEFT_TESTS_KERNELS_GEMM_SUPPORT_H
 
+#include "kernels/device.h"
 #include "kernels/kernels.h"
 #include "tests/check.h"
 
@@ -33,6 +34,19 @@ typedef struct {
     void *memory;
 } packed;
 
+// The device of the test: a GPU, or where there is none the emulated one; NULL: neither was built, and a line says so.
+// From then on all memory below is reached by host and device. Each launch is waited for.
+typedef struct {
+    weft_kernels table;
+    void *stream;
+    const char *name;
+    bool emulated; // slow: fewer cases will do
+} test_device;
+const test_device *device_open(void);
+void device_close(void);
+void *device_take(size_t bytes); // the host's where no device is open
+void device_give(void *memory);
+
 uint32_t random_bits(void);
 void random_seed(uint32_t seed);
 float random_float(values kind);  // about 1, or anything that f32 can hold
@@ -47,7 +61,7 @@ void free_packed(packed *p);
 double value_of(const sources *s, weft_family family, int64_t row, int64_t k);
 double rounded_activation(weft_family family, float a);
 
-// Runs with scratch of just the right size and guards behind it; `table` may be of any level.
+// Runs with scratch of just the right size and guards behind it; `table` may be of any level, or the device's.
 void run_weight(const weft_kernels *table, weft_team *team, const packed *p, const weft_gemm_args *args);
 
 // A matrix of floats with guards all round, off by 4 bytes from any alignment when `odd`.

@@ -5,7 +5,8 @@
 
 static weft_cpu cpu;
 static weft_isa best;
-static int64_t against_source, against_ref, equal_bits;
+static const test_device *device; // NULL: none
+static int64_t against_source, against_ref, equal_bits, on_device;
 
 // What stands after the sums.
 typedef struct {
@@ -89,7 +90,7 @@ static double exact(const sources *s, weft_family family, const float *a, int64_
         double term = x * y;
         sum += term;
         // with a zero the levels are summed first, and they are larger than the values
-        size += fabs(term) + (s->what.zeros && family != WEFT_FAMILY_AMX ? fabs(x) * 300 * 0.02 : 0);
+        size += fabs(term) + (s->what.zeros && family < WEFT_FAMILY_AMX ? fabs(x) * 300 * 0.02 : 0);
     }
     *slack = size * 0x1p-22 * sqrt((double)(end - begin + 4)) + 1e-30;
     return sum;
@@ -137,6 +138,26 @@ static bool close_enough(const gemm_case *c, float a, float b, float size)
     return fabsf(a - b) <= 1e-5f * (fabsf(a) + size);
 }
 
+static void compare(const gemm_case *c, const char *what, const matrix *out, const matrix *expected, bool bits)
+{
+    for (size_t row = 0; row < out->rows; row++) {
+        float size = 0; // of the row's results: sums of both signs may cancel
+        for (size_t column = 0; column < out->columns; column++) {
+            const float y = fabsf(expected->at[row * expected->stride + column]);
+            if (isfinite(y)) size = fmaxf(size, y);
+        }
+        for (size_t column = 0; column < out->columns; column++) {
+            const float got = out->at[row * out->stride + column], want = expected->at[row * expected->stride + column];
+            against_ref++;
+            equal_bits += same_bits(got, want);
+            if (bits ? same_bits(got, want) : close_enough(c, got, want, size)) continue;
+            CHECK_FAIL("%s of %s, m %lld n %lld k %lld group %d, row %zu column %zu: %a, ref gives %a", what,
+                       weft_dtype_name(c->weight.type), (long long)c->m, (long long)c->weight.n,
+                       (long long)c->weight.k, c->weight.group, row, column, (double)got, (double)want);
+        }
+    }
+}
+
 static void check_level(const gemm_case *c, weft_isa isa, const packed *p, const inputs *in, const matrix *expected,
                         bool bits, int threads)
 {
@@ -150,29 +171,56 @@ static void check_level(const gemm_case *c, weft_isa isa, const packed *p, const
     args.out_stride = out.stride;
     run_weight(&table, threads > 1 ? team : NULL, p, &args);
     matrix_check(&out);
-    for (size_t row = 0; row < out.rows; row++) {
-        float size = 0; // of the row's results: sums of both signs may cancel
-        for (size_t column = 0; column < out.columns; column++) {
-            const float y = fabsf(expected->at[row * expected->stride + column]);
-            if (isfinite(y)) size = fmaxf(size, y);
-        }
-        for (size_t column = 0; column < out.columns; column++) {
-            const float got = out.at[row * out.stride + column], want = expected->at[row * expected->stride + column];
-            against_ref++;
-            equal_bits += same_bits(got, want);
-            if (bits ? same_bits(got, want) : close_enough(c, got, want, size)) continue;
-            CHECK_FAIL("%s at %s of %s, m %lld n %lld k %lld group %d, row %zu column %zu: %a, ref gives %a",
-                       weft_family_name(w->family), weft_isa_name(isa), weft_dtype_name(c->weight.type),
-                       (long long)c->m, (long long)c->weight.n, (long long)c->weight.k, c->weight.group, row, column,
-                       (double)got, (double)want);
-        }
-    }
+    char what[64];
+    snprintf(what, sizeof what, "%s at %s", weft_family_name(w->family), weft_isa_name(isa));
+    compare(c, what, &out, expected, bits);
     matrix_free(&out);
     weft_team_destroy(team);
 }
 
+static matrix run_on_device(const gemm_case *c, const packed *p, const inputs *in)
+{
+    matrix out = matrix_make((size_t)c->m, (size_t)p->weight.columns, true);
+    weft_gemm_args args = in->args;
+    args.out[0] = out.at;
+    args.out_stride = out.stride;
+    run_weight(&device->table, NULL, p, &args);
+    matrix_check(&out);
+    on_device += c->m * p->weight.columns;
+    return out;
+}
+
+// A family of the device's own: against the source; extremes against AMX, whose values are the same.
+static void check_device_case(const gemm_case *c, weft_family family)
+{
+    sources s = make_sources(&c->weight);
+    packed p = pack_weight(family, &s, NULL, NULL), like = pack_weight(WEFT_FAMILY_AMX, &s, NULL, NULL);
+    inputs in = make_inputs(c, &p.weight);
+    matrix out = run_on_device(c, &p, &in);
+    if (c->weight.kind == PLAIN) {
+        check_against_source(c, family, &s, &in, &out);
+    } else {
+        const weft_kernels ref = weft_kernels_for(WEFT_ISA_REF);
+        matrix expected = matrix_make(out.rows, out.columns, false);
+        in.args.out[0] = expected.at;
+        in.args.out_stride = expected.stride;
+        run_weight(&ref, NULL, &like, &in.args);
+        compare(c, weft_family_name(family), &out, &expected, false);
+        matrix_free(&expected);
+    }
+    matrix_free(&out);
+    free_inputs(&in);
+    free_packed(&p);
+    free_packed(&like);
+    free_sources(&s);
+}
+
 static void check_case(const gemm_case *c, weft_family family)
 {
+    if (family >= WEFT_FAMILY_HOST_COUNT) {
+        if (device && device->table.gemm.run[family]) check_device_case(c, family);
+        return;
+    }
     sources s = make_sources(&c->weight);
     packed p = pack_weight(family, &s, NULL, NULL);
     inputs in = make_inputs(c, &p.weight);
@@ -186,6 +234,11 @@ static void check_case(const gemm_case *c, weft_family family)
     for (int isa = WEFT_ISA_AVX2; isa <= (int)best; isa++) {
         if (!weft_family_native(&cpu, (weft_isa)isa, family)) continue;
         check_level(c, (weft_isa)isa, &p, &in, &expected, family == WEFT_FAMILY_FMA, 1 + (int)(random_bits() % 3));
+    }
+    if (device && family == WEFT_FAMILY_FMA) {
+        matrix out = run_on_device(c, &p, &in);
+        compare(c, device->name, &out, &expected, true);
+        matrix_free(&out);
     }
     matrix_free(&expected);
     free_inputs(&in);
@@ -273,6 +326,12 @@ static void check_families(void)
     CHECK_INT(weft_family_choose(&intel, WEFT_ISA_AVX512, WEFT_BF16), WEFT_FAMILY_FMA);
     CHECK_INT(weft_family_choose(&amd, WEFT_ISA_AVX512, WEFT_I4), WEFT_FAMILY_BF16_DOT);
     CHECK_INT(weft_family_choose(&amd, WEFT_ISA_AVX2, WEFT_I8), WEFT_FAMILY_FMA);
+    CHECK(weft_family_from_name("wgmma", &family));
+    CHECK(!weft_family_native(&intel, WEFT_ISA_AMX, family));
+    CHECK_INT(weft_family_of_device(90, WEFT_BF16), WEFT_FAMILY_WGMMA);
+    CHECK_INT(weft_family_of_device(90, WEFT_F32), WEFT_FAMILY_FMA);
+    CHECK_INT(weft_family_of_device(80, WEFT_I4), WEFT_FAMILY_MMA);
+    CHECK_INT(weft_family_of_device(100, WEFT_I8), WEFT_FAMILY_MMA);
 }
 
 static void check_refusals(void)
@@ -304,6 +363,7 @@ int main(int argc, char **argv)
     const int rounds = argc > 1 ? atoi(argv[1]) : 180;
     cpu = weft_cpu_detect();
     CHECK_OK(weft_isa_choose(&cpu, &best));
+    device = device_open();
     check_families();
     check_refusals();
     for (int i = 0; i < rounds; i++)
@@ -314,10 +374,12 @@ int main(int argc, char **argv)
         }
     check_large();
     check_positive();
-    for (int family = 0; family < WEFT_FAMILY_COUNT; family++)
+    for (int family = 0; family < WEFT_FAMILY_HOST_COUNT; family++)
         if (!weft_family_native(&cpu, best, (weft_family)family))
             printf("not run here: %s at %s\n", weft_family_name((weft_family)family), weft_isa_name(best));
     printf("%lld results against the source, %lld against ref, %lld of them equal to the bit\n",
            (long long)against_source, (long long)against_ref, (long long)equal_bits);
+    if (device) printf("%lld results on %s\n", (long long)on_device, device->name);
+    device_close();
     return 0;
 }

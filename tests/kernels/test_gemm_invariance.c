@@ -8,6 +8,7 @@ typedef struct {
     weft_kernels table;
     weft_family family;
     weft_team *team[5]; // by threads
+    bool emulated;      // slow
 } where;
 
 static void expect_rows(const char *what, const where *w, const weight_case *c, const float *got, size_t got_stride,
@@ -48,17 +49,16 @@ static void check_pieces(const where *w, const weight_case *c, const packed *p, 
     static const int64_t begin[] = {0, 1, 20, 20, 53, 67};
     enum { PIECES = sizeof begin / sizeof *begin - 1 };
     const size_t size = halves ? sizeof(uint16_t) : sizeof(float);
-    const weft_kernels *ref = &w->table;
-    const weft_op op = {.table = ref};
+    const weft_kernels ref = weft_kernels_for(WEFT_ISA_REF);
+    const weft_op op = {.table = &ref};
     void *pieces[PIECES];
     const void *at[PIECES];
     const weft_gemm_rows rows = {.count = PIECES, .begin = begin, .piece = at, .halves = halves};
     for (int i = 0; i < PIECES; i++) {
         const size_t floats = (size_t)(begin[i + 1] - begin[i]) * a->stride;
         const float *from = a->at + (size_t)begin[i] * a->stride;
-        at[i] = pieces[i] = malloc(floats * size + 1);
-        CHECK(pieces[i]);
-        ref->rows.convert(&op, pieces[i], halves ? WEFT_BF16 : WEFT_F32, from, WEFT_F32, floats);
+        at[i] = pieces[i] = device_take(floats * size + 1);
+        ref.rows.convert(&op, pieces[i], halves ? WEFT_BF16 : WEFT_F32, from, WEFT_F32, floats);
     }
     for (int threads = 0; threads <= 2; threads++) {
         matrix out = matrix_make(all->rows, all->columns, true);
@@ -69,7 +69,7 @@ static void check_pieces(const where *w, const weight_case *c, const packed *p, 
         matrix_check(&out);
         matrix_free(&out);
     }
-    for (int i = 0; i < PIECES; i++) free(pieces[i]);
+    for (int i = 0; i < PIECES; i++) device_give(pieces[i]);
 }
 
 // One row alone, rows at another place, other counts of rows, threads.
@@ -92,7 +92,8 @@ static void check_rows(const where *w, const weight_case *c)
         matrix_free(&again);
     }
     check_pieces(w, c, &p, &a, &all, false);
-    if (w->family != WEFT_FAMILY_FMA && !p.weight.exact) check_pieces(w, c, &p, &a, &all, true);
+    if (w->family != WEFT_FAMILY_FMA && !(w->family == WEFT_FAMILY_AMX && p.weight.exact))
+        check_pieces(w, c, &p, &a, &all, true);
     matrix_free(&a);
     matrix_free(&all);
     free_packed(&p);
@@ -182,8 +183,9 @@ static void check_owners(const where *w, const weight_case *c, const weft_gemm_l
     matrix a = random_rows(rows, (size_t)c->k);
     matrix all = run_new(w, &whole, a.at, a.stride, rows, 2);
     const size_t floats = rows * (size_t)c->n;
+    const weft_kernels ref = weft_kernels_for(WEFT_ISA_REF);
     CHECK(whole.weight.whole);
-    for (int owners = 1; owners <= WEFT_LEAVES; owners++) {
+    for (int owners = 1; owners <= WEFT_LEAVES; owners += w->emulated ? 2 : 1) {
         forest f = {0};
         for (int owner = 0; owner < owners; owner++) {
             weft_gemm_leaves mine = *leaves;
@@ -207,7 +209,7 @@ static void check_owners(const where *w, const weight_case *c, const weft_gemm_l
             free_packed(&p);
         }
         float *sum = malloc(floats * sizeof *sum);
-        CHECK(sum && tree_sum(&w->table, &f, 0, WEFT_LEAVES, sum, floats));
+        CHECK(sum && tree_sum(&ref, &f, 0, WEFT_LEAVES, sum, floats));
         expect_rows("owners of leaves", w, c, sum, (size_t)c->n, all.at, all.stride, rows, (size_t)c->n);
         free(sum);
         for (int i = 0; i < f.count; i++) {
@@ -260,11 +262,11 @@ static void check_family(const where *w)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         random_seed((uint32_t)i + 100);
-        if (w->table.isa == WEFT_ISA_REF && cases[i].n > 300) continue; // slow
+        if ((w->table.isa == WEFT_ISA_REF || w->emulated) && cases[i].n > 300) continue; // slow
         check_rows(w, &cases[i]);
         check_split(w, &cases[i]);
     }
-    if (w->table.isa != WEFT_ISA_REF) check_chunks(w);
+    if (w->table.isa != WEFT_ISA_REF && !w->emulated) check_chunks(w);
     check_leaves(w);
 }
 
@@ -277,7 +279,7 @@ int main(void)
     for (int threads = 1; threads <= 4; threads++)
         CHECK_OK(weft_team_create(&(weft_team_options){.threads = threads, .waiters = 8}, &w.team[threads]));
     for (int isa = WEFT_ISA_REF; isa <= (int)best; isa++)
-        for (int family = 0; family < WEFT_FAMILY_COUNT; family++) {
+        for (int family = 0; family < WEFT_FAMILY_HOST_COUNT; family++) {
             w.table = weft_kernels_for((weft_isa)isa);
             w.family = (weft_family)family;
             if (isa != WEFT_ISA_REF && !weft_family_native(&cpu, (weft_isa)isa, w.family)) {
@@ -286,6 +288,14 @@ int main(void)
             }
             check_family(&w);
         }
+    const test_device *device = device_open();
+    for (int family = 0; family < WEFT_FAMILY_COUNT && device; family++) {
+        w.table = device->table;
+        w.family = (weft_family)family;
+        w.emulated = device->emulated;
+        if (w.table.gemm.run[family]) check_family(&w);
+    }
+    device_close();
     for (int threads = 1; threads <= 4; threads++) weft_team_destroy(w.team[threads]);
     printf("%lld results compared to the bit\n", (long long)compared);
     return 0;

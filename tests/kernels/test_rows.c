@@ -173,6 +173,7 @@ static void test_embed(weft_walk *walk, weft_dtype type, weft_family family, siz
     weft_embed args = {&packed, FIRST, ids, 1.5F, out, stride, held, rows};
     for (int way = 0; way < weft_walk_ways(walk); way++) {
         const weft_op *op = weft_walk_way(walk, way);
+        if (family >= WEFT_FAMILY_HOST_COUNT && !weft_walk_on_device(walk, way)) continue;
         weft_walk_again(walk, out);
         args.held = way % 2 ? NULL : held;
         op->table->rows.embed(op, &args);
@@ -189,7 +190,8 @@ static void test_embeds(weft_walk *walk, size_t width)
         weft_family family;
     } packs[] = {{WEFT_F32, WEFT_FAMILY_FMA},  {WEFT_F16, WEFT_FAMILY_FMA},       {WEFT_BF16, WEFT_FAMILY_FMA},
                  {WEFT_BF16, WEFT_FAMILY_AMX}, {WEFT_BF16, WEFT_FAMILY_BF16_DOT}, {WEFT_I8, WEFT_FAMILY_FMA},
-                 {WEFT_I8, WEFT_FAMILY_AMX},   {WEFT_I8, WEFT_FAMILY_BF16_DOT}};
+                 {WEFT_I8, WEFT_FAMILY_AMX},   {WEFT_I8, WEFT_FAMILY_BF16_DOT},   {WEFT_BF16, WEFT_FAMILY_MMA},
+                 {WEFT_I8, WEFT_FAMILY_MMA},   {WEFT_BF16, WEFT_FAMILY_WGMMA},    {WEFT_I8, WEFT_FAMILY_WGMMA}};
     for (size_t i = 0; i < sizeof packs / sizeof *packs; i++) {
         test_embed(walk, packs[i].type, packs[i].family, 1, width);
         test_embed(walk, packs[i].type, packs[i].family, 19, width);
