@@ -250,9 +250,16 @@ void weft_walk_fill(float *p, size_t count, weft_values values, uint64_t seed)
     }
 }
 
+// What an op of a device met with is told before what it did not write.
+static void settle(const weft_walk *walk, int way)
+{
+    if (weft_walk_on_device(walk, way)) CHECK_OK(walk->device->ops->sync(walk->device));
+}
+
 void weft_walk_same(weft_walk *walk, int way, const char *what, const void *actual, const void *expected, size_t bytes)
 {
     const unsigned char *a = actual, *e = expected;
+    settle(walk, way);
     walk->compared += bytes;
     if (memcmp(a, e, bytes) == 0) return;
     size_t i = 0;
@@ -264,6 +271,7 @@ void weft_walk_same(weft_walk *walk, int way, const char *what, const void *actu
 void weft_walk_same_floats(weft_walk *walk, int way, const char *what, const float *actual, const float *expected,
                            size_t count)
 {
+    settle(walk, way);
     walk->compared += count;
     for (size_t i = 0; i < count; i++) {
         if (bits_of(actual[i]) == bits_of(expected[i]) || (isnan(actual[i]) && isnan(expected[i]))) continue;
