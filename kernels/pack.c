@@ -316,6 +316,15 @@ weft_status weft_gemm_pack_begin(weft_family family, const weft_gemm_source *sou
     return WEFT_OK;
 }
 
+void weft_gemm_weight_move(weft_gemm_weight *weight, void *memory)
+{
+    unsigned char *to = memory;
+    if (weight->permutation)
+        weight->permutation =
+            (const int32_t *)(const void *)(to + ((const unsigned char *)weight->permutation - weight->data));
+    weight->data = to;
+}
+
 int64_t weft_gemm_panels(const weft_gemm_weight *weight) { return weight->panels; }
 
 void weft_gemm_pack_panel(const weft_gemm_weight *weight, int64_t panel, const weft_gemm_source *parts, int count)

@@ -105,14 +105,14 @@ static int sub_of(weft_dtype type, int group)
 // begins inside what shares a scale in a record; the rest is expanded once, by the pack, to the same values.
 static weft_dtype packed_type(weft_family family, const weft_gemm_source *s, const weft_gemm_leaves *leaves)
 {
-    int grain = WI_STEP;
+    const bool records = wi_gemm_in_records(family);
+    const int grain = records ? sub_of(s->type, s->group) : WI_STEP;
     if (family == WEFT_FAMILY_FMA) return s->type == WEFT_E4M3 ? WEFT_BF16 : s->type;
     if (s->type == WEFT_F32 || s->type == WEFT_F16 || s->type == WEFT_E4M3) return WEFT_BF16;
     if (family == WEFT_FAMILY_BF16_DOT || s->type == WEFT_BF16 || s->group == 0) return s->type;
-    if (wi_gemm_in_records(family)) grain = sub_of(s->type, s->group);
     bool aligned = s->group >= grain;
     for (int i = leaves->first; i < leaves->first + leaves->count; i++)
-        aligned = aligned && leaves->begin[i] % grain == 0;
+        aligned = aligned && (leaves->begin[i] % grain == 0 || (records && is_empty(leaves, i, 1)));
     return aligned ? s->type : WEFT_BF16;
 }
 

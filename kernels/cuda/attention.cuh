@@ -36,7 +36,7 @@ struct wi_attention {
     size_t q_stride, out_stride;
     size_t pending_floats, part_floats; // of a block, of a part
     int64_t window;
-    float scale, softcap;
+    float scale, softcap, cap_slope; // e^(2 s scale / softcap) = 2^(s cap_slope)
     uint32_t places;
     int request_count, rows, heads;
     int tile_rows, tile_columns, column_slices; // columns of V that a tile takes, and how often
@@ -219,6 +219,47 @@ static __device__ __forceinline__ bool wi_walk_next(wi_walk *w)
     }
     w->chunk = -1;
     return false;
+}
+
+// What a block works on, kept by one of its threads for all.
+struct wi_work_now {
+    wi_tile t;
+    wi_walk next;           // the chunk after this one
+    int chunk, place;           // of this one
+    int next_chunk, next_place; // -1: there is none
+    bool whole;                 // all rows see all positions of the chunk
+};
+
+static __device__ __forceinline__ void wi_work_begin(const wi_attention &w, int64_t item, wi_work_now *n)
+{
+    wi_item_at(w, item, &n->t);
+    n->chunk = n->place = n->next_chunk = n->next_place = -1;
+    if (n->t.rows == 0) return;
+    wi_walk_begin(n->t, &n->next);
+    if (!wi_walk_next(&n->next)) return;
+    n->next_chunk = n->next.chunk;
+    n->next_place = n->next.place;
+}
+
+static __device__ __forceinline__ bool wi_sees_whole(const wi_attention &w, const wi_tile &t, int chunk)
+{
+    const weft_attention_request &r = w.requests[t.request];
+    int64_t low, high, unused;
+    wi_query_sees(w, r, t.first, &unused, &high);
+    wi_query_sees(w, r, t.first + (t.rows - 1) / t.heads, &low, &unused);
+    return low <= (int64_t)chunk * WI_CHUNK && high >= ((int64_t)chunk + 1) * WI_CHUNK;
+}
+
+static __device__ __forceinline__ void wi_work_step(const wi_attention &w, wi_work_now *n)
+{
+    n->chunk = n->next_chunk;
+    n->place = n->next_place;
+    n->next_chunk = n->next_place = -1;
+    if (n->chunk < 0) return;
+    n->whole = wi_sees_whole(w, n->t, n->chunk);
+    if (!wi_walk_next(&n->next)) return;
+    n->next_chunk = n->next.chunk;
+    n->next_place = n->next.place;
 }
 
 // ---- joining two parts ----------------------------------------------------------------------------------------------

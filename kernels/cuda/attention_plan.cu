@@ -165,6 +165,7 @@ unsigned wi_attention_begin(const weft_op *op, const weft_attention *a, wi_tilin
     w->part_o = a->part_o, w->part_m = a->part_m, w->part_l = a->part_l;
     w->window = a->window;
     w->scale = a->scale, w->softcap = a->softcap;
+    w->cap_slope = a->softcap > 0 ? a->scale / a->softcap * (2 * 0x1.715476p+0F) : 0;
     w->causal = a->causal;
     w->places = a->places;
     w->rows = a->rows, w->heads = a->heads;

@@ -22,56 +22,35 @@
 
 #define WI_LOG2E 0x1.715476p+0F
 
-// What a thread knows of its two rows. Rows that the tile lacks are as its last one, and never stored.
+// What a thread knows of its two rows: the positions that they see. Rows that the tile lacks are as its last one, and
+// never stored.
 struct wi_two_rows {
-    int row[2];           // of the tile
-    int64_t low[2], high[2];
-    int begin[2], end[2]; // of the chunk's positions that they see
+    int low[2], high[2];
 };
+
+static __device__ __forceinline__ int wi_own_row(int first, int h)
+{
+    return first + (int)(threadIdx.x % WI_WARP) / 4 + 8 * h;
+}
 
 static __device__ __forceinline__ void wi_rows_begin(const wi_attention &w, const wi_tile &t, int first,
                                                      wi_two_rows *r)
 {
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-        r->row[h] = first + (int)(threadIdx.x % WI_WARP) / 4 + 8 * h;
-        const int row = r->row[h] < t.rows ? r->row[h] : t.rows - 1;
-        wi_query_sees(w, w.requests[t.request], t.first + row / t.heads, &r->low[h], &r->high[h]);
+        int64_t low, high;
+        const int own = wi_own_row(first, h), row = own < t.rows ? own : t.rows - 1;
+        wi_query_sees(w, w.requests[t.request], t.first + row / t.heads, &low, &high);
+        r->low[h] = (int)low;
+        r->high[h] = (int)high;
     }
 }
 
-static __device__ __forceinline__ int wi_in_chunk(int64_t position, int chunk)
+// The same inside a chunk.
+static __device__ __forceinline__ int wi_in_chunk(int position, int chunk)
 {
-    const int64_t at = position - (int64_t)chunk * WI_CHUNK;
-    return (int)(at < 0 ? 0 : at > WI_CHUNK ? WI_CHUNK : at);
-}
-
-static __device__ __forceinline__ void wi_rows_enter(int chunk, wi_two_rows *r)
-{
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-        r->begin[h] = wi_in_chunk(r->low[h], chunk);
-        r->end[h] = wi_in_chunk(r->high[h], chunk);
-    }
-}
-
-// Positions that all rows of a tile see.
-struct wi_common {
-    int64_t low, high;
-};
-
-static __device__ __forceinline__ wi_common wi_common_of(const wi_attention &w, const wi_tile &t)
-{
-    wi_common c;
-    int64_t unused;
-    wi_query_sees(w, w.requests[t.request], t.first, &unused, &c.high);
-    wi_query_sees(w, w.requests[t.request], t.first + (t.rows - 1) / t.heads, &c.low, &unused);
-    return c;
-}
-
-static __device__ __forceinline__ bool wi_is_whole(wi_common c, int chunk)
-{
-    return c.low <= (int64_t)chunk * WI_CHUNK && c.high >= ((int64_t)chunk + 1) * WI_CHUNK;
+    const int at = position - chunk * WI_CHUNK;
+    return at < 0 ? 0 : at > WI_CHUNK ? (int)WI_CHUNK : at;
 }
 
 // ---- scores to weights ----------------------------------------------------------------------------------------------
@@ -82,26 +61,38 @@ static __device__ __forceinline__ float wi_quad_max(float x)
     return fmaxf(x, __shfl_xor_sync(0xffffffff, x, 1));
 }
 
+// softcap * tanh(s * scale / softcap), by e = e^(2 s scale / softcap); 1 / (e + 1) by three steps of Newton's: far from
+// denormals and cheaper than a division.
+static __device__ __forceinline__ float wi_capped(const wi_attention &w, float s)
+{
+    const float e = wi_exp2(s * w.cap_slope), d = (e > 0x1p60F ? 0x1p60F : e) + 1.0F;
+    float r = wi_float_of_bits(0x7ef311c7 - wi_bits_of_float(d));
+    r = r * fmaf(-d, r, 2.0F);
+    r = r * fmaf(-d, r, 2.0F);
+    r = r * fmaf(-d, r, 2.0F);
+    return w.softcap * fmaf(-2.0F, r, 1.0F);
+}
+
 // SHAPED: by the soft-cap or a scale that is not positive. `scales`: of the chunk's K, then of V, where SCALED.
 template <bool SCALED, bool SHAPED>
-static __device__ __forceinline__ void wi_soften(const wi_attention &w, const wi_two_rows &r, const float *scales,
-                                                 float (&s)[128], uint32_t (&p)[64], float (&m)[2], float (&l)[2])
+static __device__ __forceinline__ void wi_soften(const wi_attention &w, const wi_two_rows &r, int chunk,
+                                                 const float *scales, float (&s)[128], uint32_t (&p)[64], float (&m)[2],
+                                                 float (&l)[2])
 {
     const int at = 2 * (int)(threadIdx.x % 4);
+    int begin[2], end[2];
+#pragma unroll
+    for (int h = 0; h < 2; h++) begin[h] = wi_in_chunk(r.low[h], chunk) - at, end[h] = wi_in_chunk(r.high[h], chunk) - at;
 #pragma unroll
     for (int i = 0; i < 128 && (SCALED || SHAPED); i++) {
         if (SCALED) s[i] = s[i] * scales[8 * (i / 4) + at + i % 2];
-        if (SHAPED) {
-            s[i] = s[i] * w.scale;
-            const float e = wi_exp2(s[i] / w.softcap * (2 * WI_LOG2E));
-            s[i] = w.softcap > 0 ? w.softcap * (1.0F - 2.0F / (e + 1.0F)) : s[i];
-        }
+        if (SHAPED) s[i] = w.softcap > 0 ? wi_capped(w, s[i]) : s[i] * w.scale;
     }
-    if (!__all_sync(0xffffffff, r.begin[0] == 0 && r.begin[1] == 0 && r.end[0] == WI_CHUNK && r.end[1] == WI_CHUNK)) {
+    if (!__all_sync(0xffffffff, begin[0] <= -at && begin[1] <= -at && end[0] + at == WI_CHUNK && end[1] + at == WI_CHUNK)) {
 #pragma unroll
         for (int i = 0; i < 128; i++) {
-            const int key = 8 * (i / 4) + at + i % 2;
-            s[i] = key >= r.begin[i / 2 % 2] && key < r.end[i / 2 % 2] ? s[i] : -wi_infinity();
+            const int key = 8 * (i / 4) + i % 2;
+            s[i] = key >= begin[i / 2 % 2] && key < end[i / 2 % 2] ? s[i] : -wi_infinity();
         }
     }
     const float unit = SHAPED ? 1.0F : w.scale, slope = unit * WI_LOG2E;
@@ -153,13 +144,13 @@ static __device__ __forceinline__ uint32_t wi_tamed(uint32_t pair, bool *wild)
     return pair;
 }
 
-// Eight values of V in shared memory, of a key that some row sees or none does.
-static __device__ __forceinline__ void wi_tame_piece(uint4 *piece, bool seen, bool *wild)
+// Eight values of V in shared memory.
+static __device__ __forceinline__ void wi_tame_piece(uint4 *piece, bool *wild)
 {
     uint4 v = *piece;
     v.x = wi_tamed(v.x, wild), v.y = wi_tamed(v.y, wild);
     v.z = wi_tamed(v.z, wild), v.w = wi_tamed(v.w, wild);
-    *piece = seen ? v : make_uint4(0, 0, 0, 0);
+    *piece = v;
 }
 
 // A thread's O gets a NaN for every value that is not finite and that its row sees, read once more from the cache.
@@ -168,20 +159,20 @@ static __device__ __forceinline__ void wi_poison(const wi_attention &w, const wi
                                                  const wi_two_rows &r, float (&o)[N])
 {
     const wi_cache &c = w.cache;
-    const int begin = r.begin[0] < r.begin[1] ? r.begin[0] : r.begin[1];
-    const int end = r.end[0] > r.end[1] ? r.end[0] : r.end[1];
+    const int from = chunk * WI_CHUNK, low = r.low[0] < r.low[1] ? r.low[0] : r.low[1];
+    const int high = r.high[0] > r.high[1] ? r.high[0] : r.high[1];
+    const int begin = low > from ? low : from, end = high < from + WI_CHUNK ? high : from + WI_CHUNK;
 #pragma unroll 1
-    for (int i = begin; i < end; i++) {
-        const int64_t p = (int64_t)chunk * WI_CHUNK + i;
-        const uint16_t *v = (const uint16_t *)wi_cache_v(c, t.blocks[p / c.block], t.kv_head) +
-                            (size_t)(p % c.block) * (size_t)c.columns + t.column + 2 * (threadIdx.x % 4);
+    for (int p = begin; p < end; p++) {
+        const uint16_t *v = (const uint16_t *)wi_cache_v(c, t.blocks[p >> c.shift], t.kv_head) +
+                            (size_t)(p & (c.block - 1)) * (size_t)c.columns + t.column + 2 * (threadIdx.x % 4);
 #pragma unroll
         for (int n = 0; n < N / 4; n++) {
             if (t.column + 8 * n >= c.columns) continue;
             const uint32_t pair = *(const uint32_t *)(v + 8 * n);
 #pragma unroll
             for (int h = 0; h < 2; h++) {
-                if (i < r.begin[h] || i >= r.end[h]) continue;
+                if (p < r.low[h] || p >= r.high[h]) continue;
                 if (wi_is_wild(pair)) o[4 * n + 2 * h] = wi_nan();
                 if (wi_is_wild(pair >> 16)) o[4 * n + 2 * h + 1] = wi_nan();
             }
@@ -272,16 +263,23 @@ static __device__ __forceinline__ void wi_climb(float4 *at, int threads, int pla
     }
 }
 
+// Where the parts of this thread wait.
+static __device__ __forceinline__ float4 *wi_waiting(const wi_attention &w)
+{
+    return (float4 *)(w.pending + (size_t)blockIdx.x * w.pending_floats) + threadIdx.x;
+}
+
 template <int N>
-static __device__ __forceinline__ void wi_tile_store(const wi_attention &w, const wi_tile &t, const wi_two_rows &r,
+static __device__ __forceinline__ void wi_tile_store(const wi_attention &w, const wi_tile &t, int first,
                                                      const wi_chain<N> &c)
 {
     const int left = w.cache.v_size - t.column, columns = left < w.tile_columns ? left : w.tile_columns;
     const int lane = (int)(threadIdx.x % 4);
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-        if (r.row[h] >= t.rows) continue;
-        const wi_store s = wi_store_row(w, t, r.row[h], c.m[h], c.l[h], lane == 0);
+        const int row = wi_own_row(first, h);
+        if (row >= t.rows) continue;
+        const wi_store s = wi_store_row(w, t, row, c.m[h], c.l[h], lane == 0);
 #pragma unroll
         for (int n = 0; n < N / 4; n++) {
             if (8 * n >= columns) continue;

@@ -16,7 +16,7 @@ struct wi_cache {
     size_t block_bytes, v_offset; // v_offset: from K to V of the layer
     size_t k_head, v_head;        // bytes of a head
     size_t k_values, v_values;    // of these, before the scales
-    int type, block, heads, k_size, v_size, columns;
+    int type, block, shift, heads, k_size, v_size, columns; // block = 1 << shift
 };
 
 static inline wi_cache wi_cache_of(const weft_cache *c)
@@ -34,6 +34,7 @@ static inline wi_cache wi_cache_of(const weft_cache *c)
     to.v_head = to.v_values + scales;
     to.type = c->type;
     to.block = c->block;
+    while (1 << to.shift < c->block) to.shift++;
     to.heads = c->heads;
     to.k_size = c->k_size;
     to.v_size = c->v_size;

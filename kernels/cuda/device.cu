@@ -213,5 +213,5 @@ static const weft_device_kind kind = {
     WEFT_DEVICE_KIND, kind_count, kind_open, kind_alloc_shared, kind_free_shared,
 };
 
-extern "C" const weft_plugin WEFT_DEVICE_PLUGIN;
+extern "C" __attribute__((visibility("default"))) const weft_plugin WEFT_DEVICE_PLUGIN;
 const weft_plugin WEFT_DEVICE_PLUGIN = {WEFT_DEVICE_KIND, WEFT_BUILD_ID, &kind};

@@ -58,6 +58,13 @@ wi_gemm_task wi_gemm_task_of(const weft_gemm_weight *weight, const weft_gemm_arg
 // and decides whether leaves are dealt to blocks (gemm_round.cu).
 wi_gemm_task wi_gemm_prepare(const weft_op *op, const weft_gemm_weight *weight, const weft_gemm_args *args);
 
+// WEFT_GEMM_TILE=TOKENSxPLANES: the tile that tests and measurements want, where there is such a one; else 0 and 0.
+// Leaves are then not dealt.
+struct wi_gemm_wanted {
+    int tokens, planes;
+};
+wi_gemm_wanted wi_gemm_tile_wanted(void);
+
 void wi_cuda_gemm_fma(const weft_op *op, const weft_gemm_weight *weight, const weft_gemm_args *args);
 void wi_cuda_gemm_mma(const weft_op *op, const weft_gemm_weight *weight, const weft_gemm_args *args);
 void wi_cuda_gemm_wgmma(const weft_op *op, const weft_gemm_weight *weight, const weft_gemm_args *args);

@@ -18,6 +18,10 @@ void wi_cuda_gemm_mma(const weft_op *op, const weft_gemm_weight *weight, const w
     while (t.planes > 1 && parts(t.panels, t.planes) * parts(t.m, tokens) * leaves < 4 * wi_processors(op) &&
            tokens <= 32)
         t.planes /= 2;
+    const wi_gemm_wanted wanted = wi_gemm_tile_wanted();
+    for (int width = 8; width <= most; width *= 2)
+        if (width == wanted.tokens && (wanted.planes == 1 || wanted.planes == 2 || wanted.planes == 4))
+            tokens = width, t.planes = wanted.planes;
     t.row_tiles = parts(t.panels, t.planes);
     t.token_tiles = parts(t.m, tokens);
     if (format == WI_GEMM_BF16) wi_mma_bf16(t, op, tokens);

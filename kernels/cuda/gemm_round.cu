@@ -1,5 +1,8 @@
 // What comes before a GEMM of the tensor families: the run as its kernel takes it, and activations rounded to bf16 rows
 // whose leaves begin at whole records.
+#include <stdio.h>
+#include <stdlib.h>
+
 #include "kernels/cuda/gemm.cuh"
 
 enum { ROUND_THREADS = 256, ROUND_EACH = 8, ROUND_ROWS = 32768 };
@@ -134,9 +137,18 @@ static bool in_place(const weft_gemm_weight *w, const weft_gemm_args *args)
     return (uintptr_t)rows->piece[0] % 16 == 0;
 }
 
+wi_gemm_wanted wi_gemm_tile_wanted(void)
+{
+    const char *text = getenv("WEFT_GEMM_TILE");
+    wi_gemm_wanted wanted = {0, 0};
+    if (text && sscanf(text, "%dx%d", &wanted.tokens, &wanted.planes) == 2) return wanted;
+    return {0, 0};
+}
+
 // Few rows of a weight of few tiles leave the processors idle where each tile takes all leaves, one behind the other.
 static bool is_dealt(const weft_op *op, const weft_gemm_weight *w, const weft_gemm_args *args)
 {
+    if (wi_gemm_tile_wanted().tokens) return false;
     return args->m <= WI_DEALT_ROWS && w->leaves > 1 && w->panels < 4 * (int64_t)wi_processors(op);
 }
 

@@ -44,13 +44,15 @@ static double cost_of(const wi_gemm_task &t, int format, int tokens, int planes,
 static choice choose(const wi_gemm_task &t, int format, int processors)
 {
     static const int widths[] = {8, 16, 32, 64, 128, 256};
+    const wi_gemm_wanted wanted = wi_gemm_tile_wanted();
     choice best = {0, 0, 0};
     for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
         const int tokens = widths[i];
-        if (i > 0 && widths[i - 1] >= t.m) break; // wider than there are rows
+        if (!wanted.tokens && i > 0 && widths[i - 1] >= t.m) break; // wider than there are rows
         if (t.dealt && tokens < t.m) continue;
         if (tokens == 256 && (t.leaves > 1 || !t.whole)) continue;
         for (int planes = tokens > 64 ? 4 : 1; planes <= (tokens > 64 ? 4 : 2); planes++) {
+            if (tokens == wanted.tokens && planes == wanted.planes) return {tokens, planes, 0};
             const double cost = cost_of(t, format, tokens, planes, processors);
             if (!best.tokens || cost <= best.cost) best = {tokens, planes, cost};
         }

@@ -129,6 +129,12 @@ void wi_stream_run(wi_stream *stream, const wi_work *work, const unsigned char *
     config.blockDim = work->block;
     config.dynamicSmemBytes = work->shared;
     config.stream = stream->at;
+    // Before each launch: a kernel may have been launched with less in between, and what it may take is what was said
+    // last.
+    if (work->shared > 48 * 1024)
+        wi_stream_note(
+            stream, work->name,
+            cudaFuncSetAttribute(work->kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)work->shared));
     wi_stream_note(stream, work->name, work->call(&config, work->kernel, arguments));
 }
 
@@ -136,10 +142,6 @@ void wi_submit(const weft_op *op, const wi_work *work, const unsigned char *argu
 {
     wi_stream *stream = wi_stream_of(op);
     if (stream->failure != cudaSuccess) return; // the first failure is told; what follows it is of no use
-    if (work->shared > 48 * 1024)
-        wi_stream_note(
-            stream, work->name,
-            cudaFuncSetAttribute(work->kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)work->shared));
     if (wi_tape_keeps(stream->tape)) {
         wi_tape_add(stream, work, arguments);
         return;

@@ -74,8 +74,7 @@ void emu_give(cudaStream_t to, emu_work work, const void *kernel)
     if (!to) run_blocking(); // the default stream comes after all of these
     stream->work.push_back(std::move(work));
     stream->given++;
-    static const bool blocking = emu_setting("CUDA_LAUNCH_BLOCKING", 0) != 0;
-    if (blocking) run_all(stream);
+    if (emu_setting("CUDA_LAUNCH_BLOCKING", 0)) run_all(stream);
     if (stream->given - stream->done > 256) run_until(stream, stream->given - 128);
     if (chance_below(4) == 0)
         run_until(stream, stream->done + chance_below((uint32_t)(stream->given - stream->done) + 1));

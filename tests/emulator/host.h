@@ -11,8 +11,6 @@
     X(cudaErrorInvalidValue, 1, "invalid argument")                                                                    \
     X(cudaErrorMemoryAllocation, 2, "out of memory")                                                                   \
     X(cudaErrorInvalidConfiguration, 9, "invalid configuration argument")                                              \
-    X(cudaErrorHostMemoryAlreadyRegistered, 712, "part or all of the requested memory range is already mapped")        \
-    X(cudaErrorHostMemoryNotRegistered, 713, "pointer does not correspond to a registered memory region")              \
     X(cudaErrorInvalidMemcpyDirection, 21, "invalid copy direction for memcpy")                                        \
     X(cudaErrorInsufficientDriver, 35, "CUDA driver version is insufficient for CUDA runtime version")                 \
     X(cudaErrorInvalidDeviceFunction, 98, "invalid device function")                                                   \
@@ -21,6 +19,8 @@
     X(cudaErrorInvalidResourceHandle, 400, "invalid resource handle")                                                  \
     X(cudaErrorNotReady, 600, "device not ready")                                                                      \
     X(cudaErrorIllegalAddress, 700, "an illegal memory access was encountered")                                        \
+    X(cudaErrorHostMemoryAlreadyRegistered, 712, "part or all of the requested memory range is already mapped")        \
+    X(cudaErrorHostMemoryNotRegistered, 713, "pointer does not correspond to a registered memory region")              \
     X(cudaErrorLaunchFailure, 719, "unspecified launch failure")                                                       \
     X(cudaErrorNotSupported, 801, "operation not supported")                                                           \
     X(cudaErrorStreamCaptureUnsupported, 900, "operation not permitted when stream is capturing")                      \
@@ -81,6 +81,9 @@ enum {
     cudaHostAllocDefault = 0,
     cudaHostAllocPortable = 1,
     cudaHostAllocMapped = 2,
+    cudaHostRegisterDefault = 0,
+    cudaHostRegisterPortable = 1,
+    cudaHostRegisterMapped = 2,
     cudaMemAttachGlobal = 1,
     cudaStreamCaptureDefaultFlags = 0
 };
@@ -130,9 +133,9 @@ struct cudaGraphExecUpdateResultInfo {
     X(cudaPointerGetAttributes, (cudaPointerAttributes * out, const void *at))                                         \
     X(cudaFree, (void *at))                                                                                            \
     X(cudaFreeHost, (void *at))                                                                                        \
+    X(cudaFreeAsync, (void *at, cudaStream_t stream))                                                                  \
     X(cudaHostRegister, (void *at, size_t bytes, unsigned flags))                                                      \
     X(cudaHostUnregister, (void *at))                                                                                  \
-    X(cudaFreeAsync, (void *at, cudaStream_t stream))                                                                  \
     X(cudaMemcpy, (void *to, const void *from, size_t bytes, cudaMemcpyKind kind))                                     \
     X(cudaMemcpyAsync, (void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream))           \
     X(cudaMemset, (void *to, int value, size_t bytes))                                                                 \
@@ -178,7 +181,6 @@ template <typename T> cudaError_t cudaMallocHost(T **out, size_t bytes, unsigned
 {
     return emu_alloc((void **)out, bytes, cudaMemoryTypeHost);
 }
-enum { cudaHostRegisterPortable = 1, cudaHostRegisterMapped = 2 };
 template <typename T> cudaError_t cudaHostAlloc(T **out, size_t bytes, unsigned)
 {
     return emu_alloc((void **)out, bytes, cudaMemoryTypeHost);

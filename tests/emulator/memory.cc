@@ -58,6 +58,8 @@ int emu_setting(const char *name, int otherwise)
 
 enum { PAGE = 4096, ALIGN = 256, GUARD_BYTE = 0x5a };
 static std::map<const unsigned char *, emu_allocation> allocations;
+static const emu_allocation *last_found; // most ask for the same one again
+static const unsigned char *last_at;
 static size_t held;
 
 // Memory of the device cannot be touched by host code where the processor has protection keys.
@@ -75,20 +77,15 @@ void emu_let_touch(bool may)
 
 const emu_allocation *emu_allocation_of(const void *at, size_t bytes)
 {
-    static const unsigned char *last;
-    static emu_allocation last_one;
     const unsigned char *byte = (const unsigned char *)at;
-    if (last_one.bytes && byte >= last && byte + bytes <= last + last_one.bytes) {
-        auto again = allocations.find(last);
-        if (again != allocations.end() && again->second.map == last_one.map) return &again->second;
-    }
+    if (last_found && byte >= last_at && byte + bytes <= last_at + last_found->bytes) return last_found;
     auto next = allocations.upper_bound(byte);
     if (next == allocations.begin()) return nullptr;
     --next;
     if (byte + bytes > next->first + next->second.bytes) return nullptr;
-    last = next->first;
-    last_one = next->second;
-    return &next->second;
+    last_at = next->first;
+    last_found = &next->second;
+    return last_found;
 }
 
 // Says who touched what, where nobody else looks at such signals.
@@ -99,6 +96,7 @@ static void on_fault(int, siginfo_t *info, void *)
     signal(SIGBUS, SIG_DFL);
     for (const auto &one : allocations) {
         const unsigned char *end = one.first + one.second.bytes;
+        if (!one.second.map) continue; // the host's own
         if (at >= one.second.map && at < end)
             emu_die(nullptr, 0, "touched %p, which is the device's: byte %td of %zu", (const void *)at, at - one.first,
                     one.second.bytes);
@@ -160,7 +158,7 @@ cudaError_t emu_release(void *at, bool host)
 {
     if (!at) return cudaSuccess;
     auto found = allocations.find((const unsigned char *)at);
-    if (found == allocations.end() || (found->second.type == cudaMemoryTypeHost) != host)
+    if (found == allocations.end() || !found->second.map || (found->second.type == cudaMemoryTypeHost) != host)
         return emu_told(cudaErrorInvalidValue);
     emu_allocation *of = &found->second;
     emu_let_touch(true);
@@ -171,29 +169,7 @@ cudaError_t emu_release(void *at, bool host)
     emu_let_touch(false);
     held -= of->bytes;
     munmap(of->map, of->mapped);
-    allocations.erase(found);
-    return cudaSuccess;
-}
-
-// Memory of somebody else that the device may reach: whole pages, as CUDA wants them.
-cudaError_t cudaHostRegister(void *at, size_t bytes, unsigned)
-{
-    EMU_ONE_AT_A_TIME;
-    const unsigned char *byte = (const unsigned char *)at;
-    if (!at || bytes == 0 || (uintptr_t)at % PAGE) return emu_told(cudaErrorInvalidValue);
-    auto next = allocations.lower_bound(byte);
-    if ((next != allocations.end() && next->first < byte + bytes) || emu_allocation_of(at, 1))
-        return emu_told(cudaErrorHostMemoryAlreadyRegistered);
-    allocations[byte] = {(unsigned char *)at, 0, bytes, cudaMemoryTypeHost};
-    return cudaSuccess;
-}
-
-cudaError_t cudaHostUnregister(void *at)
-{
-    EMU_ONE_AT_A_TIME;
-    auto found = allocations.find((const unsigned char *)at);
-    if (found == allocations.end() || found->second.mapped != 0) return emu_told(cudaErrorHostMemoryNotRegistered);
-    cudaDeviceSynchronize();
+    last_found = nullptr;
     allocations.erase(found);
     return cudaSuccess;
 }
@@ -210,6 +186,28 @@ cudaError_t cudaFreeHost(void *at)
     EMU_ONE_AT_A_TIME;
     if (at) cudaDeviceSynchronize();
     return emu_release(at, true);
+}
+
+// The host's own memory, that a device reaches from now on.
+cudaError_t cudaHostRegister(void *at, size_t bytes, unsigned)
+{
+    EMU_ONE_AT_A_TIME;
+    if (!at || bytes == 0) return emu_told(cudaErrorInvalidValue);
+    if (emu_allocation_of(at, 1) || emu_allocation_of((unsigned char *)at + bytes - 1, 1))
+        return emu_told(cudaErrorHostMemoryAlreadyRegistered);
+    allocations[(unsigned char *)at] = {nullptr, 0, bytes, cudaMemoryTypeHost};
+    return cudaSuccess;
+}
+
+cudaError_t cudaHostUnregister(void *at)
+{
+    EMU_ONE_AT_A_TIME;
+    auto found = allocations.find((const unsigned char *)at);
+    if (found == allocations.end() || found->second.map) return emu_told(cudaErrorHostMemoryNotRegistered);
+    cudaDeviceSynchronize();
+    last_found = nullptr;
+    allocations.erase(found);
+    return cudaSuccess;
 }
 
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes)

@@ -152,8 +152,8 @@ static void compare(const gemm_case *c, const char *what, const matrix *out, con
             equal_bits += same_bits(got, want);
             if (bits ? same_bits(got, want) : close_enough(c, got, want, size)) continue;
             CHECK_FAIL("%s of %s, m %lld n %lld k %lld group %d, row %zu column %zu: %a, ref gives %a", what,
-                       weft_dtype_name(c->weight.type), (long long)c->m, (long long)c->weight.n,
-                       (long long)c->weight.k, c->weight.group, row, column, (double)got, (double)want);
+                       weft_dtype_name(c->weight.type), (long long)c->m, (long long)c->weight.n, (long long)c->weight.k,
+                       c->weight.group, row, column, (double)got, (double)want);
         }
     }
 }

@@ -247,6 +247,48 @@ static void check_leaves(const where *w)
         }
 }
 
+// On a device the tile is chosen by size: every one gives the same bits.
+static void check_tiles(const where *w, const weight_case *c, size_t rows)
+{
+    static const char *const tiles[] = {"8x1",  "8x2",  "8x4",  "16x1", "16x2",  "16x4", "32x1",
+                                        "32x2", "64x1", "64x2", "64x4", "128x4", "256x4"};
+    sources s = make_sources(c);
+    packed p = pack_weight(w->family, &s, c->leaves, NULL);
+    matrix a = random_rows(rows, (size_t)c->k), all = run_new(w, &p, a.at, a.stride, rows, 0);
+    for (size_t i = 0; i < sizeof tiles / sizeof *tiles; i++) {
+        CHECK(setenv("WEFT_GEMM_TILE", tiles[i], 1) == 0);
+        matrix some = run_new(w, &p, a.at, a.stride, rows, 0);
+        expect_rows(tiles[i], w, c, some.at, some.stride, all.at, all.stride, rows, all.columns);
+        matrix_free(&some);
+    }
+    CHECK(unsetenv("WEFT_GEMM_TILE") == 0);
+    matrix_free(&a);
+    matrix_free(&all);
+    free_packed(&p);
+    free_sources(&s);
+}
+
+static void check_all_tiles(const where *w)
+{
+    static const weft_gemm_leaves leaves = {{0, 64, 192, 320, 384, 448, 560, 624, 760}, 0, WEFT_LEAVES};
+    static const weight_case cases[] = {
+        {.type = WEFT_BF16, .n = 150, .k = 760},
+        {.type = WEFT_BF16, .n = 150, .k = 760, .leaves = &leaves},
+        {.type = WEFT_BF16, .n = 70, .k = 200, .gate = true},
+        {.type = WEFT_I8, .n = 150, .k = 760, .leaves = &leaves},
+        {.type = WEFT_I8, .n = 150, .k = 300, .group = 32, .zeros = true, .zero_type = WEFT_F16},
+        {.type = WEFT_I8, .n = 140, .k = 760, .group = 16, .scale_type = WEFT_F16, .leaves = &leaves},
+        {.type = WEFT_I4, .n = 150, .k = 760, .group = 16, .scale_type = WEFT_BF16, .leaves = &leaves},
+        {.type = WEFT_I4, .n = 70, .k = 330, .group = 128, .scale_type = WEFT_F16, .zeros = true, .zero_type = WEFT_I8},
+        {.type = WEFT_I4, .n = 150, .k = 300, .codebook = true, .gate = true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        random_seed((uint32_t)i + 300);
+        check_tiles(w, &cases[i], 19);
+        if (i < 2) check_tiles(w, &cases[i], 300);
+    }
+}
+
 static void check_family(const where *w)
 {
     static const weight_case cases[] = {
@@ -293,7 +335,9 @@ int main(void)
         w.table = device->table;
         w.family = (weft_family)family;
         w.emulated = device->emulated;
-        if (w.table.gemm.run[family]) check_family(&w);
+        if (!w.table.gemm.run[family]) continue;
+        check_family(&w);
+        if (family >= WEFT_FAMILY_HOST_COUNT) check_all_tiles(&w);
     }
     device_close();
     for (int threads = 1; threads <= 4; threads++) weft_team_destroy(w.team[threads]);
