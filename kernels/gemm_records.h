@@ -37,7 +37,7 @@ WI_BOTH_SIDES int64_t wi_gemm_in_record(weft_dtype type, int row, int64_t column
     const int64_t each = type == WEFT_I4 ? 4 : 2, fragment = column / 16, inside = column % 16;
     const int64_t lane = row % 8 * 4 + inside % 8 / 2;
     const int64_t code = (inside / 8 * 2 + row % 16 / 8) * 2 + inside % 2;
-    const int64_t nibble = 0x07216543 >> code * 4 & 15;
+    const int64_t nibble = 0x73625140 >> code * 4 & 15;
     return ((row / 16 * 2 + fragment / each) * 32 + lane) * each * 8 + fragment % each * 8 +
            (type == WEFT_I4 ? nibble : code);
 }
@@ -52,7 +52,7 @@ typedef struct {
 static inline wi_gemm_records_scratch wi_gemm_records_scratch_of(const weft_gemm_weight *w, int64_t m)
 {
     const size_t line = 256, rows = (size_t)m * (size_t)w->padded * 2, tickets = (size_t)w->panels * sizeof(int32_t);
-    const size_t tokens = m <= 8 ? 8 : m <= 16 ? 16 : WI_DEALT_ROWS, tile = 128; // packed rows, at most
+    const size_t tokens = m <= 8 ? 8 : WI_DEALT_ROWS, tile = 128; // packed rows, at most
     wi_gemm_records_scratch s = {0, 0, 0};
     s.tickets_at = (rows + line - 1) / line * line;
     s.roots_at = s.bytes = s.tickets_at + (tickets + line - 1) / line * line;

@@ -339,6 +339,9 @@ weft_status wi_plan_make(wi_planner *p)
     const weft_model_config *c = p->config;
     const weft_tensor_entry *embedding = find(p, WEFT_PART_EMBEDDING, -1, -1), *head = find(p, WEFT_PART_HEAD, -1, -1);
     weft_weights *w = p->weights;
+    if (p->options->has_family && p->op->table && !p->op->table->gemm.run[p->options->family])
+        return weft_fail(WEFT_USAGE, "--family %s: this device does not have it; leave --family out, or take fma",
+                         weft_family_name(p->options->family));
     w->type = p->options->as_stored ? embedding->type : p->options->type;
     w->plain = is_code(w->type) ? embedding->type : w->type;
     w->layer = calloc((size_t)c->layers, sizeof *w->layer);
@@ -355,8 +358,9 @@ weft_status wi_plan_make(wi_planner *p)
     WEFT_TRY(add_vector(p, WEFT_PART_FINAL_NORM, -1, &w->final_norm));
     WEFT_TRY(plan_vocab(p, &w->head, head ? head : embedding));
     if (head) WEFT_TRY(plan_vocab(p, &w->embedding, embedding));
-    // int8 may be multiplied as it is, of activations that are scaled before they are rounded.
-    w->rounds = family_of(p, w->type) != WEFT_FAMILY_FMA && w->type != WEFT_I8;
+    // On the host int8 may be multiplied as it is, of activations that are scaled before they are rounded.
+    const weft_family family = family_of(p, w->type);
+    w->rounds = family != WEFT_FAMILY_FMA && (w->type != WEFT_I8 || family >= WEFT_FAMILY_HOST_COUNT);
     WEFT_TRY(measure(p->plan));
     return WEFT_OK;
 }

@@ -9,7 +9,22 @@
 #include "kernels/cuda/math.cuh"
 #include "kernels/gemm_records.h"
 
-enum { WI_GEMM_BF16, WI_GEMM_I8, WI_GEMM_I4 };
+// What becomes an operand, and how: bf16 as it is; int8 as it is, or by groups; int4 of linear levels with zeros of
+// int8 or none; int4 of any.
+enum { WI_GEMM_BF16, WI_GEMM_I8, WI_GEMM_I8_GROUPS, WI_GEMM_I4, WI_GEMM_I4_ANY };
+
+// Columns of a record.
+static constexpr __host__ __device__ int wi_gemm_columns(int format)
+{
+    return format == WI_GEMM_I4 || format == WI_GEMM_I4_ANY ? WI_RECORD_I4 : WI_RECORD;
+}
+
+// Tokens of a tile, at most; formats that are rare have fewer widths, for each takes its time to compile.
+static constexpr __host__ __device__ bool wi_gemm_has_width(int format, int tokens)
+{
+    const bool rare = format == WI_GEMM_I8_GROUPS || format == WI_GEMM_I4_ANY;
+    return rare ? tokens == 8 || tokens == 32 || tokens == 64 : tokens >= 8;
+}
 
 struct wi_gemm_leaf {
     int steps;  // records
@@ -30,7 +45,8 @@ struct wi_gemm_task {
     int64_t columns; // of the result
     weft_dtype scale_type, zero_type;
     bool scaled, has_zero, exact, whole, gate;
-    bool linear, quick; // I4: levels are code - 8; and one fma makes a weight
+    int format;
+    bool pairs; // int4 whose scales are bf16
     float codebook[16];
     int leaves, slots; // slots: the most sums that wait
     struct wi_gemm_leaf leaf[WEFT_LEAVES];
@@ -68,8 +84,6 @@ wi_gemm_wanted wi_gemm_tile_wanted(void);
 void wi_cuda_gemm_fma(const weft_op *op, const weft_gemm_weight *weight, const weft_gemm_args *args);
 void wi_cuda_gemm_mma(const weft_op *op, const weft_gemm_weight *weight, const weft_gemm_args *args);
 void wi_cuda_gemm_wgmma(const weft_op *op, const weft_gemm_weight *weight, const weft_gemm_args *args);
-
-#define WI_GEMM_FORMATS(F) F(WI_GEMM_BF16) F(WI_GEMM_I8) F(WI_GEMM_I4)
 
 static __device__ __forceinline__ float wi_load_as(weft_dtype type, const unsigned char *base, int index)
 {

@@ -15,15 +15,16 @@ enum {
 };
 
 static constexpr __host__ __device__ int wi_mma_stages(int tokens) { return tokens <= 16 ? 6 : tokens <= 64 ? 4 : 2; }
-static constexpr __host__ __device__ int wi_mma_columns(int format)
+// int4 by 128 tokens would not fit the registers.
+static constexpr __host__ __device__ bool wi_mma_has_width(int format, int tokens)
 {
-    return format == WI_GEMM_I4 ? WI_RECORD_I4 : WI_RECORD;
+    return wi_gemm_has_width(format, tokens) && tokens <= (format == WI_GEMM_I4 ? 64 : 128);
 }
 
 // The ring, behind it the sums that wait; finished sums lie over both.
 static inline __host__ __device__ size_t wi_mma_ring(int format, int tokens, int planes, int record_bytes)
 {
-    return (size_t)wi_mma_stages(tokens) * (size_t)(tokens * wi_mma_columns(format) * 2 + planes * record_bytes);
+    return (size_t)wi_mma_stages(tokens) * (size_t)(tokens * wi_gemm_columns(format) * 2 + planes * record_bytes);
 }
 static inline size_t wi_mma_shared(int format, int tokens, int planes, int record_bytes, int slots)
 {
@@ -35,14 +36,16 @@ static inline size_t wi_mma_shared(int format, int tokens, int planes, int recor
 
 void wi_mma_bf16(const wi_gemm_task &t, const weft_op *op, int tokens);
 void wi_mma_i8(const wi_gemm_task &t, const weft_op *op, int tokens);
+void wi_mma_i8_groups(const wi_gemm_task &t, const weft_op *op, int tokens);
 void wi_mma_i4(const wi_gemm_task &t, const weft_op *op, int tokens);
+void wi_mma_i4_any(const wi_gemm_task &t, const weft_op *op, int tokens);
 
 // Copies one record of each panel and the activations that meet it.
 template <int FORMAT, int TOKENS>
 static __device__ __forceinline__ void wi_mma_fill(const wi_gemm_task &t, unsigned char *stage, int panel,
                                                    int64_t token, int record, int column)
 {
-    constexpr int columns = wi_mma_columns(FORMAT), each = columns / 8;
+    constexpr int columns = wi_gemm_columns(FORMAT), each = columns / 8;
     const int thread = (int)threadIdx.x, threads = (int)blockDim.x;
     for (int i = thread; i < TOKENS * each; i += threads) {
         const int row = i / each, c = i % each;
@@ -98,7 +101,7 @@ static __device__ __forceinline__ void wi_mma_step(const wi_gemm_task &t, float 
                                                    const unsigned char *stage, const float *codebook)
 {
     const int lane = (int)threadIdx.x % WI_WARP, warp = (int)threadIdx.x / WI_WARP;
-    const unsigned char *record = stage + TOKENS * wi_mma_columns(FORMAT) * 2 + warp * t.record_bytes;
+    const unsigned char *record = stage + TOKENS * wi_gemm_columns(FORMAT) * 2 + warp * t.record_bytes;
     if constexpr (FORMAT == WI_GEMM_BF16) {
 #pragma unroll
         for (int f = 0; f < 4; f++) {
@@ -109,13 +112,13 @@ static __device__ __forceinline__ void wi_mma_step(const wi_gemm_task &t, float 
             wi_mma_multiply<TOKENS>(acc, a[0], a[1], stage, f);
         }
     } else {
-        constexpr int fragments = FORMAT == WI_GEMM_I4 ? 4 : 2;
+        constexpr int fragments = wi_gemm_columns(FORMAT) / 32;
+        wi_gemm_scales s[2] = {};
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             uint32_t a[2][fragments][4];
-            wi_gemm_scales s = {};
 #pragma unroll
-            for (int i = 0; i < 2; i++) wi_gemm_expand<FORMAT, fragments>(t, record, half, i, codebook, &s, a[i]);
+            for (int i = 0; i < 2; i++) wi_gemm_expand<FORMAT, fragments>(t, record, half, i, codebook, &s[i], a[i]);
 #pragma unroll
             for (int f = 0; f < fragments; f++)
                 wi_mma_multiply<TOKENS>(acc, a[0][f], a[1][f], stage, half * fragments + f);
@@ -165,7 +168,7 @@ static __device__ __forceinline__ void wi_mma_end(const wi_gemm_task &t, const f
 template <int FORMAT, int TOKENS>
 static __global__ void __launch_bounds__(WI_MMA_PLANES *WI_WARP) wi_gemm_mma(const __grid_constant__ wi_gemm_task t)
 {
-    constexpr int stages = wi_mma_stages(TOKENS), columns = wi_mma_columns(FORMAT);
+    constexpr int stages = wi_mma_stages(TOKENS), columns = wi_gemm_columns(FORMAT);
     __shared__ float codebook[16];
     __shared__ volatile int64_t limits[2];
     __shared__ int word;
@@ -177,7 +180,7 @@ static __global__ void __launch_bounds__(WI_MMA_PLANES *WI_WARP) wi_gemm_mma(con
     wi_gemm_tile(t, WI_MMA_TURN, &row_tile, &token_tile);
     const int panel = row_tile * t.planes, first = t.dealt ? (int)blockIdx.y : 0, end = t.dealt ? first + 1 : t.leaves;
     const int64_t token = (int64_t)token_tile * TOKENS;
-    if (FORMAT == WI_GEMM_I4 && thread < 16) codebook[thread] = t.codebook[thread];
+    if (FORMAT == WI_GEMM_I4_ANY && thread < 16) codebook[thread] = t.codebook[thread];
     if (thread == 0) limits[0] = (int64_t)t.out_stride, limits[1] = t.m;
 
     int next_leaf = first, next_step = 0, filled = 0, read = 0; // what is copied next, and stages by turns
@@ -203,7 +206,7 @@ static __global__ void __launch_bounds__(WI_MMA_PLANES *WI_WARP) wi_gemm_mma(con
             wi_mma_step<FORMAT, TOKENS>(t, acc, ring + read * stage_bytes, codebook);
             if (++read == stages) read = 0;
         }
-        if (FORMAT == WI_GEMM_I8 && t.exact) {
+        if (FORMAT == WI_GEMM_I8) {
             wi_gemm_scale(t, acc[0], (panel + warp) * WEFT_GEMM_PANEL);
             wi_gemm_scale(t, acc[1], (panel + warp) * WEFT_GEMM_PANEL + 16);
         }
@@ -221,9 +224,11 @@ static __global__ void __launch_bounds__(WI_MMA_PLANES *WI_WARP) wi_gemm_mma(con
 
 template <int FORMAT, int TOKENS> static void wi_mma_launch(const wi_gemm_task &t, const weft_op *op)
 {
-    const dim3 grid((unsigned)(t.row_tiles * t.token_tiles), t.dealt ? (unsigned)t.leaves : 1);
-    const size_t shared = wi_mma_shared(FORMAT, TOKENS, t.planes, t.record_bytes, t.slots);
-    wi_launch(op, "gemm: mma", wi_gemm_mma<FORMAT, TOKENS>, grid, dim3((unsigned)(t.planes * WI_WARP)), shared, t);
+    if constexpr (wi_mma_has_width(FORMAT, TOKENS)) {
+        const dim3 grid((unsigned)(t.row_tiles * t.token_tiles), t.dealt ? (unsigned)t.leaves : 1);
+        const size_t shared = wi_mma_shared(FORMAT, TOKENS, t.planes, t.record_bytes, t.slots);
+        wi_launch(op, "gemm: mma", wi_gemm_mma<FORMAT, TOKENS>, grid, dim3((unsigned)(t.planes * WI_WARP)), shared, t);
+    }
 }
 
 template <int FORMAT> static void wi_mma_launch_width(const wi_gemm_task &t, const weft_op *op, int tokens)

@@ -1,4 +1,4 @@
-// mma over i4 weights: a file a format, so that they compile beside each other.
+// mma over int4 weights: a file a format, so that they compile beside each other.
 #include "kernels/cuda/gemm_mma.cuh"
 
 void wi_mma_i4(const wi_gemm_task &t, const weft_op *op, int tokens) { wi_mma_launch_width<WI_GEMM_I4>(t, op, tokens); }

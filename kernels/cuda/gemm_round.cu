@@ -76,6 +76,14 @@ static bool is_linear(const float *codebook)
     return true;
 }
 
+static int format_of(const weft_gemm_weight *w)
+{
+    if (w->type == WEFT_I8) return w->exact ? WI_GEMM_I8 : WI_GEMM_I8_GROUPS;
+    if (w->type != WEFT_I4) return WI_GEMM_BF16;
+    const bool whole_zeros = !w->has_zero || w->zero_type == WEFT_I8;
+    return whole_zeros && is_linear(w->codebook) ? WI_GEMM_I4 : WI_GEMM_I4_ANY;
+}
+
 wi_gemm_task wi_gemm_task_of(const weft_gemm_weight *w, const weft_gemm_args *args)
 {
     wi_gemm_task t = {};
@@ -93,8 +101,8 @@ wi_gemm_task wi_gemm_task_of(const weft_gemm_weight *w, const weft_gemm_args *ar
     t.exact = w->exact;
     t.whole = w->whole;
     t.gate = w->fuse == WEFT_FUSE_GATE;
-    t.linear = is_linear(w->codebook);
-    t.quick = t.linear && w->scale_type != WEFT_F32 && (!w->has_zero || w->zero_type == WEFT_I8);
+    t.format = format_of(w);
+    t.pairs = w->scale_type == WEFT_BF16;
     for (int i = 0; i < 16; i++) t.codebook[i] = w->codebook[i];
     t.leaves = w->leaves;
     const int64_t record = wi_gemm_record_columns(w->type);

@@ -48,7 +48,8 @@ static choice choose(const wi_gemm_task &t, int format, int processors)
     choice best = {0, 0, 0};
     for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
         const int tokens = widths[i];
-        if (!wanted.tokens && i > 0 && widths[i - 1] >= t.m) break; // wider than there are rows
+        if (!wanted.tokens && best.tokens >= t.m) break; // wider than there are rows
+        if (!wi_gemm_has_width(format, tokens)) continue;
         if (t.dealt && tokens < t.m) continue;
         if (tokens == 256 && (t.leaves > 1 || !t.whole)) continue;
         for (int planes = tokens > 64 ? 4 : 1; planes <= (tokens > 64 ? 4 : 2); planes++) {
@@ -87,7 +88,7 @@ void wi_cuda_gemm_wgmma(const weft_op *op, const weft_gemm_weight *weight, const
 {
     if (args->m < 1) return;
     wi_gemm_task t = wi_gemm_prepare(op, weight, args);
-    const int format = weight->type == WEFT_BF16 ? WI_GEMM_BF16 : weight->type == WEFT_I8 ? WI_GEMM_I8 : WI_GEMM_I4;
+    const int format = t.format;
     const choice c = choose(t, format, wi_processors(op));
     t.planes = c.planes;
     t.row_tiles = parts(t.panels, c.planes);
@@ -105,5 +106,7 @@ void wi_cuda_gemm_wgmma(const weft_op *op, const weft_gemm_weight *weight, const
     }
     if (format == WI_GEMM_BF16) wi_wgmma_bf16(t, op, c.tokens, weights, activations);
     if (format == WI_GEMM_I8) wi_wgmma_i8(t, op, c.tokens, weights, activations);
+    if (format == WI_GEMM_I8_GROUPS) wi_wgmma_i8_groups(t, op, c.tokens, weights, activations);
     if (format == WI_GEMM_I4) wi_wgmma_i4(t, op, c.tokens, weights, activations);
+    if (format == WI_GEMM_I4_ANY) wi_wgmma_i4_any(t, op, c.tokens, weights, activations);
 }

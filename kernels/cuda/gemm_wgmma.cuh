@@ -29,7 +29,7 @@ struct wi_wgmma_plan {
 
 static constexpr __host__ __device__ wi_wgmma_plan wi_wgmma_plan_of(int format, int tokens)
 {
-    const int columns = format == WI_GEMM_I4 ? WI_RECORD_I4 : WI_RECORD;
+    const int columns = wi_gemm_columns(format);
     return {tokens > 64 ? 2 : 1, tokens > 64 ? 3 * WI_GROUP : WI_GROUP + WI_WARP, columns,
             tokens == 128 ? (format == WI_GEMM_BF16 ? 2 : 1) : 0, tokens * columns * 2};
 }
@@ -57,8 +57,12 @@ void wi_wgmma_bf16(const wi_gemm_task &t, const weft_op *op, int tokens, const C
                    const CUtensorMap &activations);
 void wi_wgmma_i8(const wi_gemm_task &t, const weft_op *op, int tokens, const CUtensorMap &weights,
                  const CUtensorMap &activations);
+void wi_wgmma_i8_groups(const wi_gemm_task &t, const weft_op *op, int tokens, const CUtensorMap &weights,
+                        const CUtensorMap &activations);
 void wi_wgmma_i4(const wi_gemm_task &t, const weft_op *op, int tokens, const CUtensorMap &weights,
                  const CUtensorMap &activations);
+void wi_wgmma_i4_any(const wi_gemm_task &t, const weft_op *op, int tokens, const CUtensorMap &weights,
+                     const CUtensorMap &activations);
 
 #if WI_HOPPER
 
@@ -128,7 +132,7 @@ static __device__ __forceinline__ void wi_wgmma_step(const wi_gemm_task &t, floa
         wi_wgmma_commit();
         wi_wgmma_wait<1>();
     } else {
-        constexpr int fragments = FORMAT == WI_GEMM_I4 ? 4 : 2;
+        constexpr int fragments = wi_gemm_columns(FORMAT) / 32;
         uint32_t a[2][fragments][4];
         wi_gemm_scales s = {};
         const int plane = warp / 2 < t.planes ? warp / 2 : 0;
@@ -219,7 +223,7 @@ static __device__ __forceinline__ void wi_wgmma_consume(const wi_gemm_task &t, c
         wi_wgmma_own(acc);
         if (lane == 0) wi_mbar_arrive(&r.empty[before]);
         before = -1;
-        if (FORMAT == WI_GEMM_I8 && t.exact) wi_gemm_scale(t, acc, panel * WEFT_GEMM_PANEL + warp * 16);
+        if (FORMAT == WI_GEMM_I8) wi_gemm_scale(t, acc, panel * WEFT_GEMM_PANEL + warp * 16);
         if (TOKENS <= WI_DEALT_ROWS && t.dealt) {
             wi_wgmma_deal<TOKENS>(t, r, acc, l, row_tile);
             return;
@@ -257,7 +261,7 @@ static __global__ void __launch_bounds__(wi_wgmma_plan_of(FORMAT, TOKENS).thread
     const int first_leaf = t.dealt ? (int)blockIdx.y : 0, leaf_end = t.dealt ? first_leaf + 1 : t.leaves;
     int row_tile, token_tile;
     wi_gemm_tile(t, WI_TILE_TURN, &row_tile, &token_tile);
-    if (FORMAT == WI_GEMM_I4 && thread < 16) codebook[thread] = t.codebook[thread];
+    if (FORMAT == WI_GEMM_I4_ANY && thread < 16) codebook[thread] = t.codebook[thread];
     if (thread == 0) {
         limits[0] = (int64_t)t.out_stride, limits[1] = t.m;
         for (int i = 0; i < t.stages; i++) {
@@ -286,10 +290,12 @@ template <int FORMAT, int TOKENS>
 static void wi_wgmma_launch(const wi_gemm_task &t, const weft_op *op, const CUtensorMap &weights,
                             const CUtensorMap &activations)
 {
-    const dim3 grid((unsigned)(t.row_tiles * t.token_tiles), t.dealt ? (unsigned)t.leaves : 1);
-    const size_t shared = wi_wgmma_shared(FORMAT, TOKENS, t.planes, t.record_bytes, t.stages, t.slots);
-    wi_launch(op, "gemm: wgmma", wi_gemm_wgmma<FORMAT, TOKENS>, grid, dim3(wi_wgmma_plan_of(FORMAT, TOKENS).threads),
-              shared, weights, activations, t);
+    if constexpr (wi_gemm_has_width(FORMAT, TOKENS)) {
+        const dim3 grid((unsigned)(t.row_tiles * t.token_tiles), t.dealt ? (unsigned)t.leaves : 1);
+        const size_t shared = wi_wgmma_shared(FORMAT, TOKENS, t.planes, t.record_bytes, t.stages, t.slots);
+        wi_launch(op, "gemm: wgmma", wi_gemm_wgmma<FORMAT, TOKENS>, grid,
+                  dim3(wi_wgmma_plan_of(FORMAT, TOKENS).threads), shared, weights, activations, t);
+    }
 }
 
 template <int FORMAT>

@@ -364,6 +364,13 @@ static __device__ __forceinline__ uint32_t wi_bf16_pair(float low, float high)
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
     return pair;
 }
+// a * b + c of two bf16 each, rounded once.
+static __device__ __forceinline__ uint32_t wi_bf16_fma2(uint32_t a, uint32_t b, uint32_t c)
+{
+    uint32_t pair;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(pair) : "r"(a), "r"(b), "r"(c));
+    return pair;
+}
 
 // ---- the host's side: maps of tensors of bf16 in the 128-byte swizzle, with zeros outside ---------------------------
 
