@@ -126,6 +126,21 @@ static inline uint32_t emu_bf16_of(float x)
 }
 static inline uint32_t wi_bf16_pair(float low, float high) { return emu_bf16_of(low) | emu_bf16_of(high) << 16; }
 
+// Rounded once: the sum in double to a float whose last bit says that something was lost, then to bf16.
+static inline uint32_t emu_bf16_fma(uint32_t a, uint32_t b, uint32_t c)
+{
+    const double sum =
+        (double)__uint_as_float(a << 16) * (double)__uint_as_float(b << 16) + (double)__uint_as_float(c << 16);
+    const float near = (float)sum;
+    uint32_t bits = __float_as_uint(near);
+    if (sum == sum && (double)near != sum) bits = (bits - (fabs((double)near) > fabs(sum) ? 1 : 0)) | 1;
+    return emu_bf16_of(__uint_as_float(bits));
+}
+static inline uint32_t wi_bf16_fma2(uint32_t a, uint32_t b, uint32_t c)
+{
+    return emu_bf16_fma(a & 0xffff, b & 0xffff, c & 0xffff) | emu_bf16_fma(a >> 16, b >> 16, c >> 16) << 16;
+}
+
 // ---- the host's side ------------------------------------------------------------------------------------------------
 
 EMU_HIDDEN cudaError_t wi_tensor_map2(CUtensorMap *out, const void *global, uint64_t width, uint64_t rows,
