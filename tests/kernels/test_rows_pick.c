@@ -69,6 +69,8 @@ static void test_lse(weft_walk *walk, size_t rows, size_t width, weft_values val
     weft_walk_fill(in, rows * stride, values, width);
     for (size_t i = 0; i < width && rows > 1; i++)
         in[stride + i] = i < width / 3 ? -INFINITY : in[stride + i]; // whole leaves of nothing
+    for (size_t i = 0; i < rows * stride && values == WEFT_VALUES_ZERO; i++) // of both signs, and nothing above
+        in[i] = weft_walk_random(7, i) % 3 == 0 ? -0.0F : weft_walk_random(8, i) % 3 == 0 ? 0.0F : -1.0F;
     size_t begin[LEAVES + 1];
     for (size_t i = 0; i <= LEAVES; i++) begin[i] = width * i / LEAVES;
     for (size_t i = 0; i < rows * EACH; i++)
@@ -357,7 +359,7 @@ int main(void)
     for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
         for (weft_values values = 0; values < WEFT_VALUES_COUNT; values++) {
             test_softmax(walk, 5, widths[w], values, 1);
-            test_softmax(walk, 3, 4 * widths[w], values, 0);
+            if (widths[w] < 2000) test_softmax(walk, 3, 4 * widths[w], values, 0);
             test_lse(walk, 3, widths[w], values);
             test_top(walk, 3, widths[w], 1, values);
             test_top(walk, 2, widths[w], 20, values);
