@@ -1,5 +1,6 @@
 #include "kernels/attention.h"
 
+#include "kernels/attention_device.inc"
 #include "kernels/cpu/attention_scratch.inc"
 #include "kernels/cpu/cache_layout.inc"
 
@@ -32,9 +33,18 @@ weft_attention_family weft_attention_choose(const weft_cpu *cpu, weft_isa isa, w
     return WEFT_ATTENTION_FMA;
 }
 
-weft_attention_family weft_attention_of_device(int capability, weft_cache_type type) { return WEFT_ATTENTION_FMA; }
+weft_attention_family weft_attention_of_device(int capability, weft_cache_type type)
+{
+    if (type == WEFT_CACHE_F32 || capability < 80) return WEFT_ATTENTION_FMA;
+    return capability == 90 ? WEFT_ATTENTION_WGMMA : WEFT_ATTENTION_MMA; // wgmma is of 9.0 alone
+}
 
 size_t weft_attention_scratch(int k_size, int v_size, int threads)
 {
     return scratch_bytes((size_t)k_size, cache_columns(v_size), (size_t)threads);
+}
+
+size_t weft_attention_device_scratch(int requests, int rows, int heads, int v_size)
+{
+    return device_scratch_bytes(requests, rows, heads, v_size);
 }

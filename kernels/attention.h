@@ -12,7 +12,10 @@
 //
 // Families differ in how scores and P*V are multiplied. FMA (ref, AVX2 and AVX-512 give equal bits): f32 chains by fma,
 // ascending, P in f32. DOT (vdpbf16ps) and AMX: queries and P rounded to bf16, pairs or tiles of 32 anchored at
-// absolute positions; they serve bf16 and int8 caches. A key that a row may not see adds exactly nothing to that row,
+// absolute positions; they serve bf16 and int8 caches. MMA (mma.sync) and WGMMA are a device's: f32 sums of products of
+// bf16, sixteen columns or keys a step, ascending; one instruction whatever the number of rows, e^x by the device's 2^x,
+// P rounded to bf16; what would be infinite is NaN. They serve bf16 and int8 caches; an int8 cache and heads of more
+// than 128 columns go by mma.sync in both. A key that a row may not see adds exactly nothing to that row,
 // whatever its bytes are; inf and NaN stay inside the rows that see them (m of such a row is not defined).
 //
 // The ops refuse nothing and cannot fail: shapes are the caller's promise, and asserted where that costs little.
@@ -146,6 +149,8 @@ typedef enum {
     WEFT_ATTENTION_FMA,
     WEFT_ATTENTION_DOT,
     WEFT_ATTENTION_AMX,
+    WEFT_ATTENTION_MMA,
+    WEFT_ATTENTION_WGMMA,
     WEFT_ATTENTION_FAMILIES
 } weft_attention_family;
 weft_attention_family weft_attention_choose(const weft_cpu *cpu, weft_isa isa, weft_cache_type type);
@@ -155,6 +160,8 @@ weft_attention_family weft_attention_of_device(int capability, weft_cache_type t
 
 // Scratch of `run`, for any arguments with these head sizes.
 size_t weft_attention_scratch(int k_size, int v_size, int threads);
+// The same on a device: for calls of at most so many requests, rows and query heads, over any number of positions.
+size_t weft_attention_device_scratch(int requests, int rows, int heads, int v_size);
 
 typedef struct weft_op weft_op;
 typedef struct {

@@ -20,7 +20,7 @@ enum {
 // What a row wants, as the device reads it.
 typedef struct {
     const uint32_t *allowed; // or NULL
-    uint64_t seed, position;
+    uint64_t seed;
     float factor; // a weight is e^((x - max) * factor); below 0: the largest alone
     float top_p, least;
     uint32_t top_k, continuation; // 0: all

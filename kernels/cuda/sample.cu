@@ -73,10 +73,9 @@ static __global__ void __launch_bounds__(THREADS)
 
 // ---- a row's draw ---------------------------------------------------------------------------------------------------
 
-static __device__ __forceinline__ uint64_t random_of(const wi_pick_how &how)
+static __device__ __forceinline__ uint64_t random_of(const wi_pick_how &how, uint64_t position)
 {
-    uint32_t c0 = (uint32_t)how.position, c1 = (uint32_t)(how.position >> 32), c2 = how.continuation,
-             c3 = WEFT_DRAW_SAMPLE;
+    uint32_t c0 = (uint32_t)position, c1 = (uint32_t)(position >> 32), c2 = how.continuation, c3 = WEFT_DRAW_SAMPLE;
     uint32_t k0 = (uint32_t)how.seed, k1 = (uint32_t)(how.seed >> 32);
     for (int round = 0; round < 10; round++) { // core/philox.c
         const uint64_t a = (uint64_t)0xD2511F53 * c0, b = (uint64_t)0xCD9E8D57 * c2;
@@ -205,8 +204,8 @@ static __device__ __forceinline__ void find_largest(const wi_pick_at &at, wi_pic
 }
 
 static __global__ void __launch_bounds__(WI_PICK_MOST, 1)
-    draw_rows(weft_logits logits, size_t first, const wi_pick_how *hows, weft_choice *all_out, unsigned char *memory,
-              size_t row_bytes)
+    draw_rows(weft_logits logits, size_t first, const wi_pick_how *hows, const uint64_t *position, weft_choice *all_out,
+              unsigned char *memory, size_t row_bytes)
 {
     wi_pick_block *block = (wi_pick_block *)wi_shared();
     const wi_pick_how how = hows[blockIdx.x];
@@ -234,7 +233,7 @@ static __global__ void __launch_bounds__(WI_PICK_MOST, 1)
         for (unsigned g = threadIdx.x; g < at.row.groups; g += blockDim.x) mass += at.row.group_mass[g];
         mass = wi_block_sum(mass, block->crossing.sums);
     }
-    const uint64_t point = point_of(random_of(how), mass);
+    const uint64_t point = point_of(random_of(how, position[blockIdx.x]), mass);
     const unsigned group = wi_crossing(at.row.group_mass, at.row.groups, point + 1, &before, &block->crossing);
     if (threadIdx.x < WI_WARP && group < at.row.groups)
         find_in_group(at, how, cut, group, point - before, out, logits.first);
@@ -242,13 +241,12 @@ static __global__ void __launch_bounds__(WI_PICK_MOST, 1)
 
 // ---- the host's side ------------------------------------------------------------------------------------------------
 
-static wi_pick_how how_of(const weft_sampling *how, uint64_t position, const uint32_t *allowed, size_t width)
+static wi_pick_how how_of(const weft_sampling *how, const uint32_t *allowed, size_t width)
 {
     wi_pick_how row = {};
     const float factor = 1.0F / how->temperature;
     row.allowed = allowed;
     row.seed = how->seed;
-    row.position = position;
     row.continuation = how->continuation;
     row.factor = !(how->temperature > 0) ? -1.0F : factor < 0x1p120F ? factor : 0x1p120F;
     row.top_p = how->top_p < 1 ? how->top_p : 1.0F;
@@ -267,7 +265,7 @@ static const wi_pick_how *settings_of(const weft_op *op, const weft_sample *a, s
     wi_pick_how *hows = (wi_pick_how *)wi_arrive_room(op, rows * sizeof *hows, &device);
     if (!hows) return NULL;
     for (size_t r = 0; r < rows; r++) {
-        hows[r] = how_of(a->how[first + r], a->position[first + r], allowed[r], a->logits.width);
+        hows[r] = how_of(a->how[first + r], allowed[r], a->logits.width);
         *drawn = *drawn || hows[r].factor >= 0;
     }
     return (const wi_pick_how *)device;
@@ -285,11 +283,12 @@ void wi_cuda_sample(const weft_op *op, const weft_sample *args)
         const size_t rows = logits->rows - first < most ? logits->rows - first : most;
         const dim3 whole(wi_blocks(wi_pick_groups(logits->width), WI_TOPS_WARPS), (unsigned)rows);
         bool drawn = false;
+        const uint64_t *position = wi_arrived(op, args->position + first, rows);
         const wi_pick_how *hows = settings_of(op, args, first, rows, &drawn);
         if (!hows) return;
         wi_pick_tops(op, "sample", logits, first, rows, hows, row_bytes);
         if (drawn) wi_launch(op, "sample", row_masses, whole, block, 0, *logits, first, hows, memory, row_bytes);
         wi_launch(op, "sample", draw_rows, dim3((unsigned)rows), dim3(threads), sizeof(wi_pick_block), *logits, first,
-                  hows, args->out, memory, row_bytes);
+                  hows, position, args->out, memory, row_bytes);
     }
 }

@@ -188,14 +188,16 @@ cudaError_t cudaFreeHost(void *at)
     return emu_release(at, true);
 }
 
-// The host's own memory, that a device reaches from now on.
+// The host's own memory, whole pages, that a device reaches from now on.
 cudaError_t cudaHostRegister(void *at, size_t bytes, unsigned)
 {
     EMU_ONE_AT_A_TIME;
-    if (!at || bytes == 0) return emu_told(cudaErrorInvalidValue);
-    if (emu_allocation_of(at, 1) || emu_allocation_of((unsigned char *)at + bytes - 1, 1))
+    const unsigned char *byte = (const unsigned char *)at;
+    if (!at || bytes == 0 || (uintptr_t)at % PAGE) return emu_told(cudaErrorInvalidValue);
+    auto next = allocations.lower_bound(byte);
+    if ((next != allocations.end() && next->first < byte + bytes) || emu_allocation_of(at, 1))
         return emu_told(cudaErrorHostMemoryAlreadyRegistered);
-    allocations[(unsigned char *)at] = {nullptr, 0, bytes, cudaMemoryTypeHost};
+    allocations[byte] = {nullptr, 0, bytes, cudaMemoryTypeHost};
     return cudaSuccess;
 }
 

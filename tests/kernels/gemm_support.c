@@ -4,39 +4,21 @@
 
 static uint64_t state = 1;
 
-static test_device device;
-static const weft_device_kind *device_kind;
-static weft_device *opened;
+static on_device opened;
 
-const test_device *device_open(void)
-{
-    static const char *const kinds[] = {"cuda", "emulated"};
-    const char *wanted = getenv("WEFT_WALK_DEVICE"); // a kind, or none
-    setenv("CUDA_LAUNCH_BLOCKING", "1", 0);
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        int count = 0;
-        if (wanted && strcmp(wanted, kinds[i]) != 0) continue;
-        if (weft_device_kind_open(kinds[i], &device_kind) < 0 || device_kind->count(&count) < 0 || count == 0) continue;
-        CHECK_OK(device_kind->open(0, &opened, &device.table, &device.stream));
-        device.name = opened->name;
-        device.emulated = i > 0;
-        return &device;
-    }
-    printf("no device here\n");
-    return NULL;
-}
+const on_device *device_open(void) { return on_device_open(&opened) ? &opened : NULL; }
 
 void device_close(void)
 {
-    weft_device_destroy(opened);
-    opened = NULL;
+    weft_device_destroy(opened.device);
+    opened = (on_device){0};
 }
 
 void *device_take(size_t bytes)
 {
     void *memory;
-    if (opened)
-        CHECK_OK(device_kind->alloc_shared(opened, (bytes + 63) / 64 * 64, &memory));
+    if (opened.device)
+        CHECK_OK(opened.kind->alloc_shared(opened.device, (bytes + 63) / 64 * 64, &memory));
     else
         CHECK(posix_memalign(&memory, 64, (bytes + 63) / 64 * 64) == 0);
     return memory;
@@ -44,8 +26,8 @@ void *device_take(size_t bytes)
 
 void device_give(void *memory)
 {
-    if (opened && memory)
-        device_kind->free_shared(opened, memory);
+    if (opened.device && memory)
+        opened.kind->free_shared(opened.device, memory);
     else
         free(memory);
 }
@@ -306,11 +288,11 @@ void run_weight(const weft_kernels *table, weft_team *team, const packed *p, con
     memset(scratch, 0xff, (bytes + 63) / 64 * 64 + GUARD); // NaN wherever it is not written first
     const weft_op op = {.table = table,
                         .team = team,
-                        .stream = table->gemm.run[WEFT_FAMILY_MMA] ? device.stream : NULL,
+                        .stream = table->capability ? opened.stream : NULL,
                         .scratch = scratch,
                         .scratch_bytes = bytes};
     weft_gemm_run(&op, &p->weight, args);
-    if (op.stream) CHECK_OK(opened->ops->sync(opened));
+    if (op.stream) CHECK_OK(opened.device->ops->sync(opened.device));
     for (size_t i = 0; i < GUARD; i++) CHECK_INT(scratch[bytes + i], 0xff);
     device_give(scratch);
 }

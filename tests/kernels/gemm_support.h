@@ -5,6 +5,7 @@
 #include "kernels/device.h"
 #include "kernels/kernels.h"
 #include "tests/check.h"
+#include "tests/kernels/on_device.h"
 
 typedef enum { PLAIN, EXTREME } values;
 
@@ -34,15 +35,8 @@ typedef struct {
     void *memory;
 } packed;
 
-// The device of the test: a GPU, or where there is none the emulated one; NULL: neither was built, and a line says so.
-// From then on all memory below is reached by host and device. Each launch is waited for.
-typedef struct {
-    weft_kernels table;
-    void *stream;
-    const char *name;
-    bool emulated; // slow: fewer cases will do
-} test_device;
-const test_device *device_open(void);
+// The device of the test, or NULL. From then on all memory below is reached by host and device.
+const on_device *device_open(void);
 void device_close(void);
 void *device_take(size_t bytes); // the host's where no device is open
 void device_give(void *memory);

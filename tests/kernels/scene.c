@@ -28,6 +28,12 @@ static void make_tables(weft_walk *walk, scene *s, int *blocks)
     }
 }
 
+void weft_scene_scratch(weft_walk *walk)
+{
+    const size_t host = weft_attention_scratch(256, 256, 3), device = weft_attention_device_scratch(4, 512, 128, 256);
+    weft_walk_scratch(walk, host > device ? host : device);
+}
+
 void weft_scene_make(weft_walk *walk, const scene_shape *shape, scene *s)
 {
     *s = (scene){.shape = *shape};
@@ -58,6 +64,13 @@ void weft_scene_make(weft_walk *walk, const scene_shape *shape, scene *s)
                                                   .rotation = shape->rotation[i]};
         s->rows += shape->rows[i];
     }
+    size_t longest = 1;
+    for (int i = 0; i < shape->requests; i++)
+        longest = (size_t)shape->length[i] > longest ? (size_t)shape->length[i] : longest;
+    s->raw_k = weft_walk_memory(walk, longest * (size_t)shape->k_size * 4, 4);
+    s->raw_v = weft_walk_memory(walk, longest * (size_t)shape->v_size * 4, 4);
+    s->raw_k_scale = weft_walk_memory(walk, longest * sizeof(float), 4);
+    s->raw_v_scale = weft_walk_memory(walk, longest * sizeof(float), 4);
     s->q_stride = (size_t)shape->heads * (size_t)shape->k_size + 3;
     s->q = weft_walk_memory(walk, s->q_stride * (size_t)s->rows * sizeof(float), 4);
     weft_walk_fill(s->q, s->q_stride * (size_t)s->rows, shape->values, shape->seed + 1);
@@ -135,21 +148,20 @@ static void widen(float *to, const void *from, weft_cache_type type, size_t n)
 void weft_scene_stored(const weft_op *op, const scene *s, int request, int kv_head, float *k, float *v)
 {
     const size_t length = (size_t)s->shape.length[request], ks = (size_t)s->shape.k_size, vs = (size_t)s->shape.v_size;
-    void *raw_k = malloc(length * ks * 4 + 1), *raw_v = malloc(length * vs * 4 + 1);
     float *k_scale = k + length * ks, *v_scale = v + length * vs;
-    CHECK(raw_k && raw_v);
-    for (size_t i = 0; i < length; i++) k_scale[i] = v_scale[i] = 1;
     op->table->attention.cache_copy(op, &(weft_cache_copy){.cache = &s->cache,
                                                            .head = kv_head,
                                                            .span = {.rows = (int)length, .blocks = s->tables[request]},
-                                                           .k = raw_k,
-                                                           .v = raw_v,
-                                                           .k_scale = k_scale,
-                                                           .v_scale = v_scale});
-    widen(k, raw_k, s->shape.type, length * ks);
-    widen(v, raw_v, s->shape.type, length * vs);
-    free(raw_k);
-    free(raw_v);
+                                                           .k = s->raw_k,
+                                                           .v = s->raw_v,
+                                                           .k_scale = s->raw_k_scale,
+                                                           .v_scale = s->raw_v_scale});
+    widen(k, s->raw_k, s->shape.type, length * ks);
+    widen(v, s->raw_v, s->shape.type, length * vs);
+    for (size_t i = 0; i < length; i++) {
+        k_scale[i] = s->shape.type == WEFT_CACHE_INT8 ? s->raw_k_scale[i] : 1;
+        v_scale[i] = s->shape.type == WEFT_CACHE_INT8 ? s->raw_v_scale[i] : 1;
+    }
 }
 
 typedef struct {

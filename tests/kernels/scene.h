@@ -31,12 +31,16 @@ typedef struct {
     float *q;                                     // (rows, heads, k_size) at q_stride
     size_t q_stride;
     float *sinks;
+    void *raw_k, *raw_v; // of the longest request and one head, as the cache stores them, and their scales
+    float *raw_k_scale, *raw_v_scale;
     int rows;
 } scene;
 
+// Scratch of attention for all ways and scenes.
+void weft_scene_scratch(weft_walk *walk);
 // Memory comes from the walk, up to the next weft_walk_release.
 void weft_scene_make(weft_walk *walk, const scene_shape *shape, scene *s);
-// Writes K and V of all requests by the given way.
+// Writes K and V of all requests by the given way: a device's blocks are not the host's.
 void weft_scene_write(const weft_op *op, const scene *s);
 weft_attention weft_scene_args(const scene *s);
 // Rows of one request and head as stored, widened: (length, size).

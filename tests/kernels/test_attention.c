@@ -27,6 +27,7 @@ static void run_shape(weft_walk *walk, const scene_shape *shape, const char *nam
         weft_walk_case(walk, "%s, type %d, block %d, %d of %d heads, sizes %d %d, %s", name, shape->type, shape->block,
                        shape->heads, shape->kv_heads, shape->k_size, shape->v_size, weft_values_name(shape->values));
         weft_walk_again(walk, out);
+        if (weft_walk_on_device(walk, way)) weft_scene_write(op, &s);
         op->table->attention.run[WEFT_ATTENTION_FMA](op, &args);
         weft_walk_same_floats(walk, way, "out", out, expected, floats);
         for (size_t i = 0; i < heads; i++)
@@ -137,7 +138,7 @@ static void test_long(weft_walk *walk)
 int main(void)
 {
     weft_walk *walk = weft_walk_begin();
-    weft_walk_scratch(walk, weft_attention_scratch(256, 256, 3));
+    weft_scene_scratch(walk);
     test_types_and_blocks(walk);
     test_sizes(walk);
     test_masks(walk);

@@ -155,8 +155,8 @@ static void check_family(weft_walk *walk, int way, weft_attention_family family,
     else
         weft_walk_same_floats(walk, way, "out by another team or level", t.out, first_out, floats);
     if (s->shape.values == WEFT_VALUES_PLAIN) check_close(&t);
-    const bool team_of_two = way % 4 == 2;
-    if (!first && !team_of_two) return;
+    const bool team_of_two = way % 4 == 2, device = weft_walk_on_device(walk, way);
+    if (!first && !team_of_two && !device) return;
     check_chunked(&t);
     for (int ranks = 1 + !first; ranks <= 8; ranks += 2) check_places(&t, ranks);
     check_places(&t, 32);
@@ -177,7 +177,9 @@ static void run_shape(weft_walk *walk, const scene_shape *shape, const char *nam
         bool first = true;
         for (int way = 0; way < weft_walk_ways(walk); way++) {
             if (!weft_walk_way(walk, way)->table->attention.run[family]) continue;
-            if (family == WEFT_ATTENTION_FMA && way < weft_walk_ways(walk) - 4) continue; // as test_attention
+            const bool device = weft_walk_on_device(walk, way);
+            if (family == WEFT_ATTENTION_FMA && !device && way < weft_walk_ways(walk) - 5) continue; // as test_attention
+            if (device) weft_scene_write(weft_walk_way(walk, way), &s);
             weft_walk_case(walk, "%s, family %d, type %d, block %d, %d of %d heads, sizes %d %d, window %d, %s", name,
                            family, shape->type, shape->block, shape->heads, shape->kv_heads, shape->k_size,
                            shape->v_size, (int)shape->window, weft_values_name(shape->values));
@@ -240,7 +242,7 @@ static void test_long(weft_walk *walk)
 int main(void)
 {
     weft_walk *walk = weft_walk_begin();
-    weft_walk_scratch(walk, weft_attention_scratch(256, 256, 3));
+    weft_scene_scratch(walk);
     test_shapes(walk);
     test_long(walk);
     weft_walk_end(walk);

@@ -119,8 +119,27 @@ static void check_in(weft_walk *walk, const weft_op *op, const scene *s, size_t 
     }
 }
 
+enum { HEADS = 2 };
+
+// A device has blocks of its own; what comes out of them is what comes out of the host's.
+static void check_device(weft_walk *walk, int way, const scene *s, const rows *expected)
+{
+    const size_t n = (size_t)s->shape.length[0], ks = (size_t)s->shape.k_size, vs = (size_t)s->shape.v_size;
+    const size_t e = s->shape.type == WEFT_CACHE_F32 ? 4 : s->shape.type == WEFT_CACHE_BF16 ? 2 : 1;
+    const rows r = rows_make(walk, s);
+    for (int head = 0; head < s->shape.kv_heads; head++) {
+        copy_rows(weft_walk_way(walk, way), &s->cache, s, head, &r, false);
+        weft_walk_same(walk, way, "rows of K", r.k, expected[head].k, n * ks * e);
+        weft_walk_same(walk, way, "rows of V", r.v, expected[head].v, n * vs * e);
+        if (s->shape.type != WEFT_CACHE_INT8) continue;
+        weft_walk_same(walk, way, "scales of K", r.k_scale, expected[head].k_scale, n * sizeof(float));
+        weft_walk_same(walk, way, "scales of V", r.v_scale, expected[head].v_scale, n * sizeof(float));
+    }
+}
+
 static void run_shape(weft_walk *walk, const scene_shape *shape)
 {
+    rows expected[HEADS];
     scene s;
     weft_scene_make(walk, shape, &s);
     size_t blocks = 1;
@@ -134,12 +153,22 @@ static void run_shape(weft_walk *walk, const scene_shape *shape)
         const weft_op *op = weft_walk_way(walk, way);
         memset(pool, 0xff, bytes);
         weft_scene_write(op, &s);
-        if (way == 0) {
-            memcpy(first, pool, bytes);
+        const bool device = weft_walk_on_device(walk, way);
+        if (way == 0 || device) {
             check_out(walk, op, &s);
             check_in(walk, op, &s, bytes);
         }
-        weft_walk_same(walk, way, "pool", pool, first, bytes);
+        if (way == 0) {
+            memcpy(first, pool, bytes);
+            for (int head = 0; head < shape->kv_heads; head++) {
+                expected[head] = rows_make(walk, &s);
+                copy_rows(op, &s.cache, &s, head, &expected[head], false);
+            }
+        }
+        if (device)
+            check_device(walk, way, &s, expected);
+        else
+            weft_walk_same(walk, way, "pool", pool, first, bytes);
         memset(pool, 0xff, bytes); // what is not here is not written
         s.tables[0][0] = -1;
         weft_scene_write(op, &s);
@@ -156,7 +185,7 @@ int main(void)
     for (int i = 0; i < 15 * WEFT_VALUES_COUNT; i++) {
         const scene_shape shape = {.type = (weft_cache_type)(i % 3),
                                    .block = 16 << i % 5,
-                                   .kv_heads = 1 + i % 2,
+                                   .kv_heads = 1 + i % HEADS,
                                    .heads = 2,
                                    .k_size = sizes[i / 3 % 5][0],
                                    .v_size = sizes[i / 3 % 5][1],

@@ -5,8 +5,8 @@
 
 static weft_cpu cpu;
 static weft_isa best;
-static const test_device *device; // NULL: none
-static int64_t against_source, against_ref, equal_bits, on_device;
+static const on_device *device; // NULL: none
+static int64_t against_source, against_ref, equal_bits, from_device;
 
 // What stands after the sums.
 typedef struct {
@@ -186,7 +186,7 @@ static matrix run_on_device(const gemm_case *c, const packed *p, const inputs *i
     args.out_stride = out.stride;
     run_weight(&device->table, NULL, p, &args);
     matrix_check(&out);
-    on_device += c->m * p->weight.columns;
+    from_device += c->m * p->weight.columns;
     return out;
 }
 
@@ -237,7 +237,7 @@ static void check_case(const gemm_case *c, weft_family family)
     }
     if (device && family == WEFT_FAMILY_FMA) {
         matrix out = run_on_device(c, &p, &in);
-        compare(c, device->name, &out, &expected, true);
+        compare(c, device->device->name, &out, &expected, true);
         matrix_free(&out);
     }
     matrix_free(&expected);
@@ -421,7 +421,7 @@ int main(int argc, char **argv)
             printf("not run here: %s at %s\n", weft_family_name((weft_family)family), weft_isa_name(best));
     printf("%lld results against the source, %lld against ref, %lld of them equal to the bit\n",
            (long long)against_source, (long long)against_ref, (long long)equal_bits);
-    if (device) printf("%lld results on %s\n", (long long)on_device, device->name);
+    if (device) printf("%lld results on %s\n", (long long)from_device, device->device->name);
     device_close();
     return 0;
 }

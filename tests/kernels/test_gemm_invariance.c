@@ -330,7 +330,7 @@ int main(void)
             }
             check_family(&w);
         }
-    const test_device *device = device_open();
+    const on_device *device = device_open();
     for (int family = 0; family < WEFT_FAMILY_COUNT && device; family++) {
         w.table = device->table;
         w.family = (weft_family)family;

@@ -97,7 +97,8 @@ static void test_convert_values(weft_walk *walk)
     weft_walk_release(walk);
 }
 
-static void test_convert_shapes(weft_walk *walk)
+// `odd` is 1 where memory and rows are not aligned, 0 where all lie at 16 bytes.
+static void test_convert_shapes(weft_walk *walk, size_t odd)
 {
     const size_t counts[] = {0, 1, 15, 16, 17, 4095, 100003};
     for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
@@ -105,9 +106,9 @@ static void test_convert_shapes(weft_walk *walk)
             for (weft_dtype to = WEFT_F32; to <= WEFT_BF16; to++) {
                 const size_t count = counts[c], in_size = from == WEFT_F32 ? 4 : 2, out_size = to == WEFT_F32 ? 4 : 2;
                 weft_walk_case(walk, "convert %zu from %s to %s", count, weft_dtype_name(from), weft_dtype_name(to));
-                void *in = weft_walk_memory(walk, count * in_size, 12);
+                void *in = weft_walk_memory(walk, count * in_size, 12 * odd);
                 void *expected = weft_walk_memory(walk, count * out_size, 0);
-                void *out = weft_walk_memory(walk, count * out_size, 4);
+                void *out = weft_walk_memory(walk, count * out_size, 4 * odd);
                 for (size_t i = 0; i < count * in_size / 2; i++)
                     ((uint16_t *)in)[i] = (uint16_t)weft_walk_random(count, i);
                 for (int way = 0; way < weft_walk_ways(walk); way++) {
@@ -198,11 +199,12 @@ static void test_embeds(weft_walk *walk, size_t width)
     }
 }
 
-static void test_move(weft_walk *walk, size_t rows, size_t bytes)
+static void test_move(weft_walk *walk, size_t rows, size_t bytes, size_t odd)
 {
     weft_walk_case(walk, "gather and scatter (%zu, %zu bytes)", rows, bytes);
-    const size_t stride = bytes + 5;
-    unsigned char *in = weft_walk_memory(walk, rows * stride, 3), *out = weft_walk_memory(walk, rows * bytes, 1);
+    const size_t stride = bytes + (odd ? 5 : 16);
+    unsigned char *in = weft_walk_memory(walk, rows * stride, 3 * odd),
+                  *out = weft_walk_memory(walk, rows * bytes, odd);
     unsigned char *expected = weft_walk_memory(walk, rows * bytes, 0), *back = weft_walk_memory(walk, rows * stride, 0);
     int32_t *index = weft_walk_memory(walk, rows * sizeof *index, 4);
     for (size_t i = 0; i < rows * stride; i++) in[i] = (unsigned char)weft_walk_random(1, i);
@@ -269,6 +271,7 @@ typedef struct {
     weft_values values;
     bool fused, one_plus, weight;
     weft_dtype before, after;
+    bool aligned;
 } norm_case;
 
 // The same rounded as GEMMs round.
@@ -276,10 +279,10 @@ static void same_halves(weft_walk *walk, int way, const weft_norm *args, const f
 {
     const weft_op *op = weft_walk_way(walk, way);
     const size_t head = args->heads > 1 ? args->head_stride : 0;
-    uint16_t *halves = malloc(args->rows * args->out_stride * sizeof *halves);
+    const size_t all = args->rows * args->out_stride;
+    uint16_t *halves = weft_walk_memory(walk, all * sizeof *halves, head % 2 * 2);
     weft_norm rounding = *args;
-    CHECK(halves);
-    memset(halves, 0x5b, args->rows * args->out_stride * sizeof *halves);
+    memset(halves, 0x5b, all * sizeof *halves);
     rounding.out = NULL;
     rounding.halves = halves;
     op->table->rows.norm(op, &rounding);
@@ -292,7 +295,6 @@ static void same_halves(weft_walk *walk, int way, const weft_norm *args, const f
             if (i == args->width ? halves[at] != 0x5b5b : value != whole && (value == value || whole == whole))
                 CHECK_FAIL("piece %zu [%zu] is %a in halves, %a in floats", p, i, (double)value, (double)expected[at]);
         }
-    free(halves);
 }
 
 static void test_norm(weft_walk *walk, const norm_case *c)
@@ -300,10 +302,13 @@ static void test_norm(weft_walk *walk, const norm_case *c)
     weft_walk_case(walk, "norm (%zu, %zu, %zu) %s%s%s %s %s", c->rows, c->heads, c->width, weft_values_name(c->values),
                    c->fused ? " add" : "", c->one_plus ? " 1+w" : "", weft_dtype_name(c->before),
                    weft_dtype_name(c->after));
-    const size_t head_stride = c->width + 1, stride = c->heads * head_stride + 2, all = c->rows * stride;
-    float *in = weft_walk_memory(walk, all * sizeof *in, 4), *add = weft_walk_memory(walk, all * sizeof *add, 8);
-    float *weight = weft_walk_memory(walk, c->width * sizeof *weight, 4);
-    float *out = weft_walk_memory(walk, all * sizeof *out, 12), *sum = weft_walk_memory(walk, all * sizeof *sum, 0);
+    const size_t odd = c->aligned ? 0 : 1, more = c->aligned ? 4 : 1;
+    const size_t head_stride = c->width + more, stride = c->heads * head_stride + 2 * more, all = c->rows * stride;
+    float *in = weft_walk_memory(walk, all * sizeof *in, 4 * odd),
+          *add = weft_walk_memory(walk, all * sizeof *add, 8 * odd);
+    float *weight = weft_walk_memory(walk, c->width * sizeof *weight, 4 * odd);
+    float *out = weft_walk_memory(walk, all * sizeof *out, 12 * odd),
+          *sum = weft_walk_memory(walk, all * sizeof *sum, 0);
     float *expected = weft_walk_memory(walk, all * sizeof *out, 0),
           *expected_sum = weft_walk_memory(walk, all * sizeof *sum, 0);
     weft_walk_fill(in, all, c->values, 1);
@@ -356,7 +361,7 @@ static void test_norm(weft_walk *walk, const norm_case *c)
 static void test_norms(weft_walk *walk)
 {
     const weft_dtype types[] = {WEFT_F32, WEFT_BF16, WEFT_F16};
-    const size_t widths[] = {1, 7, 16, 31, 64, 129, 2048};
+    const size_t widths[] = {1, 7, 16, 31, 64, 129, 260, 2048};
     for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
         for (int i = 0; i < 9 * 8; i++) {
             const norm_case c = {.rows = 1 + (size_t)i % 7,
@@ -367,27 +372,33 @@ static void test_norms(weft_walk *walk)
                                  .one_plus = i & 2,
                                  .weight = !(i % 16 == 4),
                                  .before = types[i / 8 % 3],
-                                 .after = types[i / 24]};
+                                 .after = types[i / 24],
+                                 .aligned = i % 5 == 0};
             test_norm(walk, &c);
         }
     }
     test_norm(walk,
               &(norm_case){
                   .rows = 33, .heads = 1, .width = 4096, .values = WEFT_VALUES_PLAIN, .fused = true, .weight = true});
+    test_norm(walk,
+              &(norm_case){.rows = 2, .heads = 1, .width = 17000, .fused = true, .weight = true, .aligned = true});
+    test_norm(walk, &(norm_case){.rows = 2, .heads = 1, .width = 8193, .weight = true});
     test_norm(walk, &(norm_case){.rows = 37, .heads = 8, .width = 128, .values = WEFT_VALUES_EXTREME, .weight = true});
 }
 
-static void test_rope(weft_walk *walk, size_t rows, size_t heads, size_t rotary, bool interleaved, weft_values values)
+static void test_rope(weft_walk *walk, size_t rows, size_t heads, size_t rotary, bool interleaved, weft_values values,
+                      size_t odd)
 {
     enum { POSITIONS = 11 };
     weft_walk_case(walk, "rope (%zu, %zu, %zu) %s %s", rows, heads, rotary, interleaved ? "interleaved" : "halves",
                    weft_values_name(values));
-    const size_t pairs = rotary / 2, head_stride = rotary + 5, stride = heads * head_stride + 1, all = rows * stride;
-    const size_t table_stride = pairs + 2;
-    float *in = weft_walk_memory(walk, all * sizeof *in, 0), *x = weft_walk_memory(walk, all * sizeof *x, 4);
+    const size_t pairs = rotary / 2, head_stride = rotary + (odd ? 5 : 4), stride = heads * head_stride + odd,
+                 all = rows * stride;
+    const size_t table_stride = pairs + (odd ? 2 : 4);
+    float *in = weft_walk_memory(walk, all * sizeof *in, 0), *x = weft_walk_memory(walk, all * sizeof *x, 4 * odd);
     float *expected = weft_walk_memory(walk, all * sizeof *x, 0);
-    float *cosines = weft_walk_memory(walk, (POSITIONS - 1) * table_stride * sizeof *x + pairs * sizeof *x, 4);
-    float *sines = weft_walk_memory(walk, (POSITIONS - 1) * table_stride * sizeof *x + pairs * sizeof *x, 8);
+    float *cosines = weft_walk_memory(walk, (POSITIONS - 1) * table_stride * sizeof *x + pairs * sizeof *x, 4 * odd);
+    float *sines = weft_walk_memory(walk, (POSITIONS - 1) * table_stride * sizeof *x + pairs * sizeof *x, 8 * odd);
     int32_t *positions = weft_walk_memory(walk, rows * sizeof *positions, 4);
     weft_walk_fill(in, all, values, 1);
     for (size_t i = 0; i < rows; i++) positions[i] = (int32_t)(weft_walk_random(2, i) % POSITIONS);
@@ -419,20 +430,23 @@ int main(void)
 {
     weft_walk *walk = weft_walk_begin();
     test_convert_values(walk);
-    test_convert_shapes(walk);
+    for (size_t odd = 0; odd < 2; odd++) test_convert_shapes(walk, odd);
     const size_t widths[] = {1, 15, 16, 17, 40, 2048};
     for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
         test_embeds(walk, widths[w]);
-        test_move(walk, 1, widths[w]);
-        test_move(walk, 70, widths[w]);
+        for (size_t odd = 0; odd < 2; odd++) {
+            test_move(walk, 1, widths[w], odd);
+            test_move(walk, 70, widths[w], odd);
+        }
     }
     test_norms(walk);
     const size_t rotaries[] = {2, 6, 16, 32, 34, 64, 96, 128, 256};
     for (size_t i = 0; i < sizeof rotaries / sizeof *rotaries; i++) {
         for (int interleaved = 0; interleaved < 2; interleaved++) {
-            test_rope(walk, 1, 3, rotaries[i], interleaved, WEFT_VALUES_PLAIN);
-            test_rope(walk, 5, 1, rotaries[i], interleaved, WEFT_VALUES_EXTREME);
-            test_rope(walk, 67, 9, rotaries[i], interleaved, WEFT_VALUES_WIDE);
+            test_rope(walk, 1, 3, rotaries[i], interleaved, WEFT_VALUES_PLAIN, 1);
+            test_rope(walk, 5, 1, rotaries[i], interleaved, WEFT_VALUES_EXTREME, 1);
+            test_rope(walk, 67, 9, rotaries[i], interleaved, WEFT_VALUES_WIDE, 1);
+            test_rope(walk, 3, 5, rotaries[i], interleaved, WEFT_VALUES_PLAIN, 0);
         }
     }
     weft_walk_end(walk);

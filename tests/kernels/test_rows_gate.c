@@ -37,13 +37,16 @@ static double true_act(double x, weft_act act)
     }
 }
 
-static void test_gate(weft_walk *walk, size_t rows, size_t width, weft_act act, bool with_up, weft_values values)
+// Rows lie at 16 bytes where `odd` is 0, else nowhere.
+static void test_gate(weft_walk *walk, size_t rows, size_t width, weft_act act, bool with_up, weft_values values,
+                      size_t odd)
 {
     weft_walk_case(walk, "gate (%zu, %zu) act %d%s %s", rows, width, act, with_up ? " up" : "",
                    weft_values_name(values));
-    const size_t stride = width + 3, all = rows * stride;
-    float *in = weft_walk_memory(walk, all * sizeof *in, 4), *up = weft_walk_memory(walk, all * sizeof *up, 8);
-    float *out = weft_walk_memory(walk, all * sizeof *out, 12),
+    const size_t stride = width + 4 - odd, all = rows * stride;
+    float *in = weft_walk_memory(walk, all * sizeof *in, 4 * odd),
+          *up = weft_walk_memory(walk, all * sizeof *up, 8 * odd);
+    float *out = weft_walk_memory(walk, all * sizeof *out, 12 * odd),
           *expected = weft_walk_memory(walk, all * sizeof *out, 0);
     weft_walk_fill(in, all, values, width);
     weft_walk_fill(up, all, values, width + 1);
@@ -69,13 +72,13 @@ static void test_gate(weft_walk *walk, size_t rows, size_t width, weft_act act, 
     weft_walk_release(walk);
 }
 
-static void test_clamped(weft_walk *walk, size_t width, weft_values values)
+static void test_clamped(weft_walk *walk, size_t width, weft_values values, size_t odd)
 {
     weft_walk_case(walk, "clamped gate (3, %zu) %s", width, weft_values_name(values));
     const float alpha = 1.702F, limit = 0.75F;
-    float *in = weft_walk_memory(walk, 3 * width * sizeof *in, 4),
-          *up = weft_walk_memory(walk, 3 * width * sizeof *up, 8);
-    float *out = weft_walk_memory(walk, 3 * width * sizeof *out, 12);
+    float *in = weft_walk_memory(walk, 3 * width * sizeof *in, 4 * odd),
+          *up = weft_walk_memory(walk, 3 * width * sizeof *up, 8 * odd);
+    float *out = weft_walk_memory(walk, 3 * width * sizeof *out, 12 * odd);
     float *expected = weft_walk_memory(walk, 3 * width * sizeof *out, 0);
     weft_walk_fill(in, 3 * width, values, width);
     weft_walk_fill(up, 3 * width, values, width + 1);
@@ -95,11 +98,12 @@ static void test_clamped(weft_walk *walk, size_t width, weft_values values)
     weft_walk_release(walk);
 }
 
-static void test_flat(weft_walk *walk, size_t count, weft_values values)
+static void test_flat(weft_walk *walk, size_t count, weft_values values, size_t odd)
 {
     weft_walk_case(walk, "add, scale, softcap of %zu %s", count, weft_values_name(values));
-    float *x = weft_walk_memory(walk, count * sizeof *x, 4), *y = weft_walk_memory(walk, count * sizeof *y, 8);
-    float *out = weft_walk_memory(walk, count * sizeof *out, 12),
+    float *x = weft_walk_memory(walk, count * sizeof *x, 4 * odd),
+          *y = weft_walk_memory(walk, count * sizeof *y, 8 * odd);
+    float *out = weft_walk_memory(walk, count * sizeof *out, 12 * odd),
           *expected = weft_walk_memory(walk, count * sizeof *x, 0);
     weft_walk_fill(x, count, values, 1);
     weft_walk_fill(y, count, values, 2);
@@ -210,11 +214,13 @@ int main(void)
     for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
         for (weft_values values = 0; values < WEFT_VALUES_COUNT; values++) {
             for (weft_act act = WEFT_ACT_NONE; act <= WEFT_ACT_GELU_ERF; act++) {
-                test_gate(walk, 3, widths[w], act, true, values);
-                test_gate(walk, 3, widths[w], act, false, values);
+                test_gate(walk, 3, widths[w], act, true, values, 1);
+                test_gate(walk, 3, widths[w], act, false, values, 1);
+                test_gate(walk, 2, 4 * widths[w], act, act != WEFT_ACT_GELU_ERF, values, 0);
             }
-            test_flat(walk, widths[w], values);
-            test_clamped(walk, widths[w], values);
+            for (size_t odd = 0; odd < 2; odd++) test_flat(walk, widths[w], values, odd);
+            test_clamped(walk, widths[w], values, 1);
+            test_clamped(walk, 4 * widths[w], values, 0);
             test_quantize(walk, 4, widths[w], 0, WEFT_I8, false, values);
             test_quantize(walk, 4, widths[w], 0, WEFT_I8, true, values);
             test_quantize(walk, 4, widths[w] + 70, 32, WEFT_I8, true, values);
@@ -227,10 +233,11 @@ int main(void)
             test_quantize(walk, 3, 256 + 2 * g, groups[g], WEFT_I4, true, values);
             test_quantize(walk, 2, 512, groups[g], WEFT_I8, false, values);
         }
-    test_gate(walk, 67, 1003, WEFT_ACT_SILU, true, WEFT_VALUES_PLAIN);
-    test_gate(walk, 67, 1003, WEFT_ACT_GELU_TANH, true, WEFT_VALUES_EXTREME);
-    test_flat(walk, 70001, WEFT_VALUES_EXTREME);
+    test_gate(walk, 67, 1003, WEFT_ACT_SILU, true, WEFT_VALUES_PLAIN, 1);
+    test_gate(walk, 67, 1003, WEFT_ACT_GELU_TANH, true, WEFT_VALUES_EXTREME, 1);
+    test_flat(walk, 70001, WEFT_VALUES_EXTREME, 1);
     test_quantize(walk, 67, 1000, 128, WEFT_I4, true, WEFT_VALUES_PLAIN);
+    test_quantize(walk, 3, 3001, 0, WEFT_I8, true, WEFT_VALUES_PLAIN);
     weft_walk_end(walk);
     return 0;
 }

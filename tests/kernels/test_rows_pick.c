@@ -10,11 +10,12 @@
 
 static float sane(float x) { return isnan(x) ? -INFINITY : x; }
 
-static void test_softmax(weft_walk *walk, size_t rows, size_t width, weft_values values)
+// Rows lie at 16 bytes where `odd` is 0, else nowhere.
+static void test_softmax(weft_walk *walk, size_t rows, size_t width, weft_values values, size_t odd)
 {
     weft_walk_case(walk, "softmax and argmax (%zu, %zu) %s", rows, width, weft_values_name(values));
-    const size_t stride = width + 3, all = rows * stride;
-    float *in = weft_walk_memory(walk, all * sizeof *in, 4), *out = weft_walk_memory(walk, all * sizeof *out, 8);
+    const size_t stride = width + 4 - odd, all = rows * stride;
+    float *in = weft_walk_memory(walk, all * sizeof *in, 4 * odd), *out = weft_walk_memory(walk, all * sizeof *out, 8);
     float *expected = weft_walk_memory(walk, all * sizeof *out, 0);
     weft_choice *choice = weft_walk_memory(walk, rows * sizeof *choice, 4);
     weft_walk_fill(in, all, values, width);
@@ -68,6 +69,8 @@ static void test_lse(weft_walk *walk, size_t rows, size_t width, weft_values val
     weft_walk_fill(in, rows * stride, values, width);
     for (size_t i = 0; i < width && rows > 1; i++)
         in[stride + i] = i < width / 3 ? -INFINITY : in[stride + i]; // whole leaves of nothing
+    for (size_t i = 0; i < rows * stride && values == WEFT_VALUES_ZERO; i++) // of both signs, and nothing above
+        in[i] = weft_walk_random(7, i) % 3 == 0 ? -0.0F : weft_walk_random(8, i) % 3 == 0 ? 0.0F : -1.0F;
     size_t begin[LEAVES + 1];
     for (size_t i = 0; i <= LEAVES; i++) begin[i] = width * i / LEAVES;
     for (size_t i = 0; i < rows * EACH; i++)
@@ -314,25 +317,28 @@ static void test_frequencies(weft_walk *walk)
 // Leaves without a partner are copied, and the pairs are those of the tree over eight.
 static void test_few_leaves(weft_walk *walk)
 {
-    const weft_lse in[5] = {{1, 2}, {3, 1}, {-INFINITY, 0}, {2, 7}, {0.5F, 3}};
+    const weft_lse given[5] = {{1, 2}, {3, 1}, {-INFINITY, 0}, {2, 7}, {0.5F, 3}};
+    weft_lse *in = weft_walk_memory(walk, sizeof given, 0), *pairs = weft_walk_memory(walk, 3 * sizeof *pairs, 0);
+    weft_lse *halves = weft_walk_memory(walk, 2 * sizeof *halves, 0), *out = weft_walk_memory(walk, 2 * sizeof *out, 0);
+    memcpy(in, given, sizeof given);
     for (int way = 0; way < weft_walk_ways(walk); way++) {
         const weft_op *op = weft_walk_way(walk, way);
-        weft_lse pairs[3], one, all;
         for (size_t i = 0; i < 2; i++) op->table->pick.lse_tree(op, in + 2 * i, 2, 1, pairs + i);
-        pairs[2] = in[4];
-        weft_walk_same(walk, way, "a pair with nothing", &pairs[1], &in[3], sizeof one);
-        op->table->pick.lse_tree(op, pairs, 2, 1, &one);
-        const weft_lse halves[2] = {one, pairs[2]};
-        op->table->pick.lse_tree(op, halves, 2, 1, &one);
-        op->table->pick.lse_tree(op, in, 5, 1, &all);
-        weft_walk_same(walk, way, "five leaves", &all, &one, sizeof one);
+        weft_walk_same(walk, way, "a pair with nothing", &pairs[1], &in[3], sizeof *pairs);
+        op->table->pick.lse_tree(op, pairs, 2, 1, halves);
+        halves[1] = in[4];
+        op->table->pick.lse_tree(op, halves, 2, 1, out);
+        op->table->pick.lse_tree(op, in, 5, 1, out + 1);
+        weft_walk_same(walk, way, "five leaves", out + 1, out, sizeof *out);
     }
+    weft_walk_release(walk);
 }
 
 static void test_edits(weft_walk *walk)
 {
     const weft_op *op = weft_walk_way(walk, weft_walk_ways(walk) - 1);
-    float x[] = {2, -2, 1, 5};
+    float *x = weft_walk_memory(walk, 4 * sizeof *x, 0);
+    memcpy(x, (const float[]){2, -2, 1, 5}, 4 * sizeof *x);
     const weft_seen seen[] = {{10, 0}, {11, 3}, {13, 1}, {9, 1}, {14, 1}};
     op->table->pick.penalize(op, &(weft_penalty){x, 4, 10, seen, 5, 2, 0.5F, 0.25F});
     CHECK_REAL(x[0], 1);                   // in the prompt alone: only the repetition
@@ -343,6 +349,7 @@ static void test_edits(weft_walk *walk)
     op->table->pick.bias(op, x, 4, 10, biases, 5);
     CHECK_REAL(x[2], -INFINITY);
     CHECK_REAL(x[3], 4.75);
+    weft_walk_release(walk);
 }
 
 int main(void)
@@ -351,7 +358,8 @@ int main(void)
     const size_t widths[] = {1, 2, 15, 16, 17, 63, 64, 65, 1000, 5003};
     for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
         for (weft_values values = 0; values < WEFT_VALUES_COUNT; values++) {
-            test_softmax(walk, 5, widths[w], values);
+            test_softmax(walk, 5, widths[w], values, 1);
+            if (widths[w] < 2000) test_softmax(walk, 3, 4 * widths[w], values, 0);
             test_lse(walk, 3, widths[w], values);
             test_top(walk, 3, widths[w], 1, values);
             test_top(walk, 2, widths[w], 20, values);
@@ -359,7 +367,7 @@ int main(void)
             test_sample(walk, 96, widths[w], 5, values);
         }
     }
-    test_softmax(walk, 40, 777, WEFT_VALUES_PLAIN);
+    test_softmax(walk, 40, 777, WEFT_VALUES_PLAIN, 1);
     const weft_values kinds[] = {WEFT_VALUES_PLAIN, WEFT_VALUES_EXTREME, WEFT_VALUES_TIES};
     for (size_t i = 0; i < 3; i++) {
         test_lse(walk, 2, 128256, kinds[i]);

@@ -118,9 +118,11 @@ static void test_route(weft_walk *walk, const route_case *c)
 static void test_by_hand(weft_walk *walk)
 {
     const weft_op *op = weft_walk_way(walk, weft_walk_ways(walk) - 1);
-    int32_t ids[2];
-    float weights[2];
-    const float scores[] = {1, 1, 1, 0}, bias[] = {0, 0, 0, 5};
+    int32_t *ids = weft_walk_memory(walk, 2 * sizeof *ids, 0);
+    float *weights = weft_walk_memory(walk, 2 * sizeof *weights, 0), *scores = weft_walk_memory(walk, 16, 0),
+          *bias = weft_walk_memory(walk, 16, 0);
+    memcpy(scores, (const float[]){1, 1, 1, 0}, 16);
+    memcpy(bias, (const float[]){0, 0, 0, 5}, 16);
     weft_route args = {scores, 4, 1, 4, 2, WEFT_ROUTE_SELECTED, false, 1, NULL, 0, 0, ids, weights};
     op->table->pick.route(op, &args);
     CHECK_INT(ids[0], 0);
@@ -132,11 +134,12 @@ static void test_by_hand(weft_walk *walk)
     CHECK_INT(ids[0], 0);
     CHECK_INT(ids[1], 3);
     CHECK_REAL(weights[1], 0.5); // sigmoid of 0: the bias is not in it
-    const float alone[] = {9, 0, 5, 5};
-    args = (weft_route){alone, 4, 1, 4, 2, WEFT_ROUTE_SELECTED, false, 1, NULL, 2, 1, ids, weights};
+    memcpy(scores, (const float[]){9, 0, 5, 5}, 16);
+    args = (weft_route){scores, 4, 1, 4, 2, WEFT_ROUTE_SELECTED, false, 1, NULL, 2, 1, ids, weights};
     op->table->pick.route(op, &args);
     CHECK_INT(ids[0], 2); // 5 + 5 beats 9 + 0
     CHECK_INT(ids[1], 3);
+    weft_walk_release(walk);
 }
 
 static void test_mixture(weft_walk *walk, size_t rows, size_t experts, size_t k, size_t width, int32_t low, size_t held)
@@ -150,7 +153,7 @@ static void test_mixture(weft_walk *walk, size_t rows, size_t experts, size_t k,
             *row_of = weft_walk_memory(walk, rows * k * sizeof *row_of, 0);
     float *weights = weft_walk_memory(walk, rows * k * sizeof *weights, 0),
           *moved = weft_walk_memory(walk, rows * k * width * sizeof *moved, 0);
-    float *out = weft_walk_memory(walk, rows * width * sizeof *out, 4),
+    float *out = weft_walk_memory(walk, rows * width * sizeof *out, width % 16 == 0 ? 0 : 4),
           *expected = weft_walk_memory(walk, rows * width * sizeof *out, 0);
     weft_walk_fill(scores, rows * experts, WEFT_VALUES_PLAIN, 1);
     weft_walk_fill(x, rows * width, WEFT_VALUES_PLAIN, 2);
@@ -205,6 +208,7 @@ int main(void)
     test_mixture(walk, 37, 16, 4, 203, 0, 16);
     test_mixture(walk, 37, 16, 4, 80, 5, 6);
     test_mixture(walk, 70, 128, 8, 300, 0, 128);
+    test_mixture(walk, 700, 6, 3, 16, 1, 4);
     weft_walk_end(walk);
     return 0;
 }

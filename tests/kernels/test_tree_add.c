@@ -1,7 +1,8 @@
-// test_tree_add LEVEL: tree_add of one level of the op table against the definition, bit for bit.
+// test_tree_add LEVEL: tree_add of one level of the op table, or of a kind of device, against the definition, bit for
+// bit.
 #include <math.h>
 
-#include "kernels/kernels.h"
+#include "kernels/device.h"
 #include "tests/check.h"
 
 enum { N_MAX = 40, COUNT_MAX = 5003, SHIFT = 7, GUARD = 32 };
@@ -9,7 +10,9 @@ enum { N_MAX = 40, COUNT_MAX = 5003, SHIFT = 7, GUARD = 32 };
 typedef struct {
     float *raw[N_MAX + 1]; // guards, then up to SHIFT floats, then COUNT_MAX, then guards; the last one for the output
     float *expected;
-    const weft_kernels *kernels;
+    weft_op op;
+    const weft_device_kind *kind; // NULL: the host
+    weft_device *device;
     uint64_t random;
 } trial;
 
@@ -78,6 +81,11 @@ static bool same(float a, float b)
     return isnan(a) ? isnan(b) : to_bits(a) == to_bits(b);
 }
 
+static void settle(const trial *t)
+{
+    if (t->device) CHECK_OK(t->device->ops->sync(t->device));
+}
+
 // `alias`: which input is the output too, -1 for none.
 static void check(trial *t, int n, size_t count, bool shifted, int alias, bool special)
 {
@@ -96,7 +104,8 @@ static void check(trial *t, int n, size_t count, bool shifted, int alias, bool s
         if (i != kept && draw(t) % 8 < absent) in[i] = NULL;
     }
     for (size_t k = 0; k < count; k++) t->expected[k] = tree(in, n, k);
-    t->kernels->tree_add(&(weft_op){.table = t->kernels}, out, in, n, count);
+    t->op.table->tree_add(&t->op, out, in, n, count);
+    settle(t);
     for (size_t k = 0; k < count; k++)
         if (!same(t->expected[k], out[k]))
             CHECK_FAIL("n %d, count %zu, shifted %d, alias %d: [%zu] is %08x, expected %08x", n, count, shifted, alias,
@@ -117,7 +126,8 @@ static void check_zeros(trial *t)
             in[i] = begin_of(t, i, 0);
             for (int k = 0; k < 33; k++) t->raw[i][GUARD + k] = -0.0f;
         }
-        t->kernels->tree_add(&(weft_op){.table = t->kernels}, out, in, n, 33);
+        t->op.table->tree_add(&t->op, out, in, n, 33);
+        settle(t);
         for (int k = 0; k < 33; k++) CHECK_INT(to_bits(out[k]), 0x80000000);
     }
 }
@@ -139,24 +149,59 @@ static void run(trial *t)
     check_zeros(t);
 }
 
-int main(int argc, char **argv)
+static float *take(trial *t)
+{
+    const size_t bytes = ((size_t)COUNT_MAX + SHIFT + 2 * (size_t)GUARD) * sizeof(float);
+    void *memory = NULL;
+    if (t->device)
+        CHECK_OK(t->kind->alloc_shared(t->device, bytes, &memory));
+    else
+        memory = malloc(bytes);
+    CHECK(memory);
+    return memory;
+}
+
+static void give(trial *t, float *memory)
+{
+    if (t->device)
+        t->kind->free_shared(t->device, memory);
+    else
+        free(memory);
+}
+
+static void open_host(const char *name, weft_kernels *table)
 {
     weft_cpu cpu = weft_cpu_detect();
     weft_isa isa;
-    const char *name = argc > 1 ? argv[1] : "ref";
     CHECK(weft_isa_from_name(name, &isa));
     if (isa > cpu.isa) SKIP("this processor has no %s", name);
-    weft_kernels kernels = weft_kernels_for(isa);
-    CHECK(kernels.isa <= isa); // a level that improves nothing has no part in the table
-    trial t = {.kernels = &kernels, .random = 2024};
-    for (int i = 0; i <= N_MAX; i++) {
-        t.raw[i] = malloc(((size_t)COUNT_MAX + SHIFT + 2 * (size_t)GUARD) * sizeof(float));
-        CHECK(t.raw[i] != NULL);
-    }
+    *table = weft_kernels_for(isa);
+    CHECK(table->isa <= isa); // a level that improves nothing has no part in the table
+}
+
+static void open_device(trial *t, const char *name, weft_kernels *table)
+{
+    int count = 0;
+    if (weft_device_kind_open(name, &t->kind) < 0 || t->kind->count(&count) < 0 || count == 0)
+        SKIP("no device of the kind %s: %s", name, weft_error_text());
+    CHECK_OK(t->kind->open(0, &t->device, table, &t->op.stream));
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "ref";
+    weft_kernels table;
+    trial t = {.op.table = &table, .random = 2024};
+    if (strcmp(name, "cuda") == 0 || strcmp(name, "emulated") == 0)
+        open_device(&t, name, &table);
+    else
+        open_host(name, &table);
+    for (int i = 0; i <= N_MAX; i++) t.raw[i] = take(&t);
     t.expected = malloc(COUNT_MAX * sizeof(float));
     CHECK(t.expected != NULL);
     run(&t);
-    for (int i = 0; i <= N_MAX; i++) free(t.raw[i]);
+    for (int i = 0; i <= N_MAX; i++) give(&t, t.raw[i]);
     free(t.expected);
+    weft_device_destroy(t.device);
     return 0;
 }

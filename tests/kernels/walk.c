@@ -6,6 +6,7 @@
 #include "core/philox.h"
 #include "core/status.h"
 #include "tests/check.h"
+#include "tests/kernels/on_device.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -24,10 +25,9 @@ typedef struct block {
 } block;
 
 struct weft_walk {
-    weft_kernels tables[WEFT_ISA_COUNT], device_table;
+    weft_kernels tables[WEFT_ISA_COUNT];
     int levels, ways;
-    const weft_device_kind *kind; // NULL: no device
-    weft_device *device;
+    on_device on;            // zeros: none
     weft_team *teams[TEAMS]; // the first is NULL: the caller alone
     weft_op ops[WAYS_MAX];
     char names[WAYS_MAX][48];
@@ -38,28 +38,19 @@ struct weft_walk {
     uint64_t compared;
 };
 
-// The GPU of this machine, or the emulated one. Each launch is waited for, so that a test may look at what an op wrote.
 static void open_device(weft_walk *walk)
 {
-    static const char *const kinds[] = {"cuda", "emulated"};
-    const char *wanted = getenv("WEFT_WALK_DEVICE"); // a kind, or none
-    void *stream;
-    setenv("CUDA_LAUNCH_BLOCKING", "1", 0);
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds && !walk->device; i++) {
-        int count = 0;
-        if (wanted && strcmp(wanted, kinds[i]) != 0) continue;
-        if (weft_device_kind_open(kinds[i], &walk->kind) < 0 || walk->kind->count(&count) < 0 || count == 0) continue;
-        CHECK_OK(walk->kind->open(0, &walk->device, &walk->device_table, &stream));
-        snprintf(walk->names[walk->ways], sizeof *walk->names, "%s", walk->device->name);
-        walk->ops[walk->ways++] = (weft_op){.table = &walk->device_table, .stream = stream};
-    }
+    if (!on_device_open(&walk->on)) return;
+    walk->ways = walk->levels = 1; // beside ref alone
+    snprintf(walk->names[walk->ways], sizeof *walk->names, "%s", walk->on.device->name);
+    walk->ops[walk->ways++] = (weft_op){.table = &walk->on.table, .stream = walk->on.stream};
 }
 
 static void *take(weft_walk *walk, size_t bytes)
 {
     void *memory;
-    if (walk->device)
-        CHECK_OK(walk->kind->alloc_shared(walk->device, bytes, &memory));
+    if (walk->on.device)
+        CHECK_OK(walk->on.kind->alloc_shared(walk->on.device, bytes, &memory));
     else
         CHECK(posix_memalign(&memory, 64, bytes ? bytes : 1) == 0);
     return memory;
@@ -67,8 +58,8 @@ static void *take(weft_walk *walk, size_t bytes)
 
 static void give(weft_walk *walk, void *memory)
 {
-    if (walk->device)
-        walk->kind->free_shared(walk->device, memory);
+    if (walk->on.device)
+        walk->on.kind->free_shared(walk->on.device, memory);
     else
         free(memory);
 }
@@ -102,10 +93,10 @@ void weft_walk_end(weft_walk *walk)
 {
     weft_walk_release(walk);
     printf("%" PRIu64 " comparisons; levels ref to %s, teams of 1 to %d, device: %s\n", walk->compared,
-           weft_isa_name((weft_isa)(walk->levels - 1)), TEAMS - 1, walk->device ? walk->device->name : "none");
+           weft_isa_name((weft_isa)(walk->levels - 1)), TEAMS - 1, walk->on.device ? walk->on.device->name : "none");
     for (int t = 1; t < TEAMS; t++) weft_team_destroy(walk->teams[t]);
     give(walk, walk->scratch);
-    weft_device_destroy(walk->device);
+    weft_device_destroy(walk->on.device);
     free(walk);
 }
 
@@ -253,7 +244,7 @@ void weft_walk_fill(float *p, size_t count, weft_values values, uint64_t seed)
 // What an op of a device met with is told before what it did not write.
 static void settle(const weft_walk *walk, int way)
 {
-    if (weft_walk_on_device(walk, way)) CHECK_OK(walk->device->ops->sync(walk->device));
+    if (weft_walk_on_device(walk, way)) CHECK_OK(walk->on.device->ops->sync(walk->on.device));
 }
 
 void weft_walk_same(weft_walk *walk, int way, const char *what, const void *actual, const void *expected, size_t bytes)
