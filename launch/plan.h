@@ -26,6 +26,14 @@ typedef struct {
 // `device`: "cpu" or a name of the table; `file`: what weft doctor --json wrote, or NULL. Local.
 weft_status wi_machine_find(const char *device, const char *file, int node_ranks, int threads, wi_machine *out);
 
+// What was measured in a job, of one rank beside the others at work. 0: a link that it does not have.
+typedef struct {
+    double bandwidth, operations; // bytes and operations a second
+    double near, far;             // bytes a second that it sends
+    double near_s, far_s;         // of an exchange
+} wi_measured;
+weft_status wi_machine_measured(const wi_measured *measured, int node_ranks, wi_machine *out);
+
 typedef struct {
     const weft_model_config *config;
     weft_sizes_options sizes; // rows and logit rows by chunk and batch
@@ -60,11 +68,12 @@ typedef struct {
     int fullest;         // rank
     wi_rank_bytes bytes; // of that rank
     bool fits;
-    int64_t context;                  // the longest that fits, at the batch asked for; 0: none
-    int batch;                        // the largest that fits, at the context asked for; 0: none
-    double prefill_sent, decode_sent; // bytes that the fullest rank sends, a token
-    double prefill_s, decode_s;       // of all prompts; of a step
-    double seconds;                   // of load, prompts and tokens: what meshes are ordered by
+    int64_t context;                              // the longest that fits, at the batch asked for; 0: none
+    int batch;                                    // the largest that fits, at the context asked for; 0: none
+    double prefill_sent, decode_sent;             // bytes that the fullest rank sends, a token
+    double prefill_s, decode_s;                   // of all prompts; of a step
+    double prefill_operations, decode_operations; // of the fullest rank, likewise
+    double seconds;                               // of load, prompts and tokens: what meshes are ordered by
 } wi_mesh_plan;
 
 // Every mesh, the best first; freed by the caller. USAGE where flags allow none. Local.

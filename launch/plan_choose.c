@@ -156,6 +156,7 @@ static void price_prefill(const wi_plan_case *plan, const weft_layout *layout, w
     step.logits = plan->batch / steps * own / all;
     const weft_step_price price = weft_price_step(plan->config, layout, &step, plan->sizes.node_ranks);
     out->prefill_s = seconds_of(&plan->machine, &price) * steps;
+    out->prefill_operations = (price.operations + price.attention_operations) * steps;
     out->prefill_sent = (price.near.bytes + price.far.bytes) * steps / all;
 }
 
@@ -172,6 +173,7 @@ static void price_decode(const wi_plan_case *plan, const weft_layout *layout, wi
     step.logits = step.rows;
     const weft_step_price price = weft_price_step(plan->config, layout, &step, plan->sizes.node_ranks);
     out->decode_s = seconds_of(&plan->machine, &price);
+    out->decode_operations = price.operations + price.attention_operations;
     out->decode_sent = (price.near.bytes + price.far.bytes) / plan->batch;
 }
 
