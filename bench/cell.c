@@ -176,9 +176,13 @@ static weft_status warm_up(cell *c)
 
 static void write_link(weft_json_writer *w, const char *key, const weft_link *link)
 {
-    weft_json_write_object(w, key);
-    weft_json_write_real(w, "exchange_s", link->exchange_s);
-    weft_json_write_real(w, "bytes_per_s", link->bytes_per_s);
+    weft_json_write_array(w, key);
+    for (int i = 0; i < WEFT_LINK_POINTS && link->bytes[0] > 0; i++) {
+        weft_json_write_array(w, NULL);
+        weft_json_write_real(w, NULL, link->bytes[i]);
+        weft_json_write_real(w, NULL, link->seconds[i]);
+        weft_json_write_end(w);
+    }
     weft_json_write_end(w);
 }
 

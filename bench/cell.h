@@ -4,6 +4,7 @@
 #define WEFT_BENCH_CELL_H
 
 #include "bench/generate.h"
+#include "bench/scale.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -15,13 +16,8 @@ typedef struct {
     int64_t rounds;
 } weft_bench_cell_options;
 
-// How fast a sum over the ranks is where it is small, and how many bytes a second a rank sends where it is large; 0 for
-// one rank.
-typedef struct {
-    double exchange_s, bytes_per_s;
-} weft_link;
-
-// Collective over `comm`, blocking: about so many seconds. Of all ranks the slowest.
+// What exchanges take over the group's links; all 0 for one rank. Collective over `comm`, blocking: about so many
+// seconds where messages are fast. Of all ranks the slowest.
 weft_status weft_link_measure(weft_comm *comm, const weft_kernels *kernels, double seconds, weft_link *out);
 
 // Collective over the job, blocking; rank 0 writes one line of JSON to `out` (weft.cell/1, docs/formats.md). INTERNAL

@@ -1,4 +1,4 @@
-// What a link gives to the exchange that layers make: the canonical sum, small and large.
+// What exchanges take over a group's links, as layers see them: the canonical sum in one shot, of some sizes.
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,11 +7,11 @@
 #include "core/clock.h"
 #include "parallel/sum.h"
 
-enum { SMALL = 64, LARGE = 1 << 18, CALLS_MAX = 200 }; // floats; calls
+enum { CALLS_MAX = 200, CALLS_MIN = 3 };
+static const size_t sizes[WEFT_LINK_POINTS] = {256, 16 << 10, 128 << 10, 1 << 20}; // bytes of a rank's array
 
 // The median over calls of the slowest rank's time, in as many calls as fit the time of rank 0.
-static weft_status time_of(weft_comm *comm, const weft_kernels *kernels, weft_sum_kind kind, size_t count,
-                           double seconds, double *out)
+static weft_status time_of(weft_comm *comm, const weft_kernels *kernels, size_t count, double seconds, double *out)
 {
     double took[CALLS_MAX];
     int64_t calls = 0, more = 1;
@@ -19,7 +19,8 @@ static weft_status time_of(weft_comm *comm, const weft_kernels *kernels, weft_su
     weft_sum_result result;
     weft_status status;
     float *mine;
-    WEFT_TRY(weft_sum_create(comm, kernels, &(weft_sum_spec){.name = "link", .count = count, .kind = kind}, &sum));
+    WEFT_TRY(weft_sum_create(comm, kernels, &(weft_sum_spec){.name = "link", .count = count, .kind = WEFT_SUM_ONE_SHOT},
+                             &sum));
     const int64_t until = weft_clock_ns() + (int64_t)(seconds * 1e9);
     for (int call = -1; more; call++) { // the first is not counted
         WEFT_TRY_GOTO(weft_comm_barrier(comm));
@@ -32,7 +33,7 @@ static weft_status time_of(weft_comm *comm, const weft_kernels *kernels, weft_su
         int64_t told[2] = {ns, weft_comm_rank(comm) == 0 && weft_clock_ns() < until};
         WEFT_TRY_GOTO(weft_comm_max(comm, told, 2));
         if (call >= 0) took[calls++] = (double)told[0] * 1e-9;
-        more = calls < 3 || (told[1] && calls < CALLS_MAX);
+        more = calls < CALLS_MIN || (told[1] && calls < CALLS_MAX);
     }
     weft_sort(took, (size_t)calls);
     *out = weft_quantile(took, (size_t)calls, 0.5);
@@ -44,14 +45,22 @@ fail:
 
 weft_status weft_link_measure(weft_comm *comm, const weft_kernels *kernels, double seconds, weft_link *out)
 {
-    const double ranks = weft_comm_size(comm);
-    double small = 0, large = 0;
-    *out = (weft_link){0};
-    if (ranks < 2) return WEFT_OK;
-    WEFT_TRY(time_of(comm, kernels, WEFT_SUM_ONE_SHOT, SMALL, seconds / 2, &small));
-    WEFT_TRY(time_of(comm, kernels, WEFT_SUM_TWO_SHOT, LARGE, seconds / 2, &large));
-    // Two exchanges: slices to who adds them, sums back.
-    const double sent = 2 * (ranks - 1) / ranks * LARGE * sizeof(float), rest = large - 2 * small;
-    *out = (weft_link){.exchange_s = small, .bytes_per_s = sent / (rest > large / 10 ? rest : large / 10)};
+    weft_link link = {0};
+    *out = link;
+    if (weft_comm_size(comm) < 2) return WEFT_OK;
+    for (int i = 0; i < WEFT_LINK_POINTS; i++) {
+        link.bytes[i] = (double)sizes[i] * (weft_comm_size(comm) - 1); // to each of the others
+        WEFT_TRY(time_of(comm, kernels, sizes[i] / sizeof(float), seconds / WEFT_LINK_POINTS, &link.seconds[i]));
+    }
+    *out = link;
     return WEFT_OK;
+}
+
+double weft_link_seconds(const weft_link *link, double bytes)
+{
+    int i = 0;
+    while (i < WEFT_LINK_POINTS - 2 && bytes > link->bytes[i + 1]) i++;
+    if (bytes <= link->bytes[0]) return link->seconds[0];
+    const double slope = (link->seconds[i + 1] - link->seconds[i]) / (link->bytes[i + 1] - link->bytes[i]);
+    return link->seconds[i] + (bytes - link->bytes[i]) * (slope > 0 ? slope : 0);
 }

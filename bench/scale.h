@@ -81,6 +81,15 @@ typedef struct {
     double seconds, busiest, mean;
 } weft_scale_part;
 
+// Exchanges as they were measured: where each rank sends so many bytes, ascending, they take so long. Zeroed: there are
+// none.
+enum { WEFT_LINK_POINTS = 4 };
+typedef struct {
+    double bytes[WEFT_LINK_POINTS], seconds[WEFT_LINK_POINTS];
+} weft_link;
+// What one of other sizes takes: by lines between the points and beyond the last.
+double weft_link_seconds(const weft_link *link, double bytes);
+
 typedef struct {
     int cell, turn;
     int rounds;
@@ -90,9 +99,8 @@ typedef struct {
     int tp, cp, dense;  // the mesh that it ran on; dense 1: tp, 2: mesh
     char transport[16], family[16], weights[16];
     double load_s;
-    double read, operations;   // bytes and operations a second of a rank
-    double near_s, near_bytes; // an exchange inside a node; bytes a second
-    double far_s, far_bytes;   // between nodes
+    double read, operations; // bytes and operations a second of a rank
+    weft_link near, far;     // exchanges inside a node, and between nodes
 } weft_scale_sample;
 
 // The line that weft bench cell writes. MISMATCH where it is not of this cell. Local.

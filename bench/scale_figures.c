@@ -174,10 +174,10 @@ static void describe(work *w, int cell)
     f->machine = *f->first;
     f->machine.read = median_at(w, cell, offsetof(weft_scale_sample, read));
     f->machine.operations = median_at(w, cell, offsetof(weft_scale_sample, operations));
-    f->machine.near_s = median_at(w, cell, offsetof(weft_scale_sample, near_s));
-    f->machine.near_bytes = median_at(w, cell, offsetof(weft_scale_sample, near_bytes));
-    f->machine.far_s = median_at(w, cell, offsetof(weft_scale_sample, far_s));
-    f->machine.far_bytes = median_at(w, cell, offsetof(weft_scale_sample, far_bytes));
+    for (int i = 0; i < WEFT_LINK_POINTS; i++) {
+        f->machine.near.seconds[i] = median_at(w, cell, offsetof(weft_scale_sample, near.seconds[i]));
+        f->machine.far.seconds[i] = median_at(w, cell, offsetof(weft_scale_sample, far.seconds[i]));
+    }
     f->machine.load_s = median_at(w, cell, offsetof(weft_scale_sample, load_s));
 }
 

@@ -116,6 +116,19 @@ static void write_ratio(weft_json_writer *w, const char *key, const weft_ratio *
     weft_json_write_end(w);
 }
 
+// Pairs of bytes that a rank sends in an exchange and seconds that it takes.
+static void write_link(weft_json_writer *w, const char *key, const weft_link *link)
+{
+    weft_json_write_array(w, key);
+    for (int i = 0; i < WEFT_LINK_POINTS && link->bytes[0] > 0; i++) {
+        weft_json_write_array(w, NULL);
+        weft_json_write_real(w, NULL, link->bytes[i]);
+        weft_json_write_real(w, NULL, link->seconds[i]);
+        weft_json_write_end(w);
+    }
+    weft_json_write_end(w);
+}
+
 static void write_figures(weft_json_writer *w, const weft_scale_figures *f)
 {
     static const char *const keys[] = {"total", "prompts", "step"};
@@ -140,10 +153,8 @@ static void write_figures(weft_json_writer *w, const weft_scale_figures *f)
     weft_json_write_object(w, "machine");
     weft_json_write_real(w, "rank_bytes_per_s", f->machine.read);
     weft_json_write_real(w, "rank_operations_per_s", f->machine.operations);
-    weft_json_write_real(w, "near_exchange_s", f->machine.near_s);
-    weft_json_write_real(w, "near_bytes_per_s", f->machine.near_bytes);
-    weft_json_write_real(w, "far_exchange_s", f->machine.far_s);
-    weft_json_write_real(w, "far_bytes_per_s", f->machine.far_bytes);
+    write_link(w, "near", &f->machine.near);
+    write_link(w, "far", &f->machine.far);
     weft_json_write_end(w);
 }
 

@@ -85,15 +85,27 @@ static weft_status read_digests(const weft_json *root, const weft_scale_cell *ce
     return WEFT_OK;
 }
 
+// Points of bytes and seconds, ascending; whatever else it is counts as not there.
+static weft_link read_link(const weft_json *points)
+{
+    weft_link link = {0};
+    if (weft_json_size(points) != WEFT_LINK_POINTS) return link;
+    for (size_t i = 0; i < WEFT_LINK_POINTS; i++) {
+        const weft_json *point = weft_json_at(points, i);
+        link.bytes[i] = weft_json_real_value(weft_json_at(point, 0));
+        link.seconds[i] = weft_json_real_value(weft_json_at(point, 1));
+        if (link.seconds[i] <= 0 || link.bytes[i] <= (i > 0 ? link.bytes[i - 1] : 0)) return (weft_link){0};
+    }
+    return link;
+}
+
 static void read_machine(const weft_json *root, weft_scale_sample *out)
 {
     const weft_json *machine = weft_json_get(root, "machine");
     out->read = real_at(machine, "rank_bytes_per_s");
     out->operations = real_at(machine, "rank_operations_per_s");
-    out->near_s = real_at(weft_json_get(machine, "near"), "exchange_s");
-    out->near_bytes = real_at(weft_json_get(machine, "near"), "bytes_per_s");
-    out->far_s = real_at(weft_json_get(machine, "far"), "exchange_s");
-    out->far_bytes = real_at(weft_json_get(machine, "far"), "bytes_per_s");
+    out->near = read_link(weft_json_get(machine, "near"));
+    out->far = read_link(weft_json_get(machine, "far"));
 }
 
 static weft_status read_sample(const weft_json *root, const weft_scale_cell *cell, weft_scale_sample *out)

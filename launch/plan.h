@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "bench/scale.h"
 #include "engine/engine.h"
 #include "launch/model_flags.h"
 #include "model/price.h"
@@ -11,15 +12,16 @@
 
 // Of one rank.
 typedef struct {
-    char name[72];        // "h100", "this machine"
-    char source[72];      // where the figures come from
-    double memory;        // bytes
-    double operations;    // multiplications and additions a second, of linear layers
-    double attention;     // likewise, of attention
-    double bandwidth;     // bytes a second that it reads
-    double near, far;     // bytes a second that it sends within a node, to other nodes
-    double near_s, far_s; // that an exchange takes, however small
-    double load;          // bytes of weights a second that it reads and packs
+    char name[72];                 // "h100", "this machine"
+    char source[72];               // where the figures come from
+    double memory;                 // bytes
+    double operations;             // multiplications and additions a second, of linear layers
+    double attention;              // likewise, of attention
+    double bandwidth;              // bytes a second that it reads
+    double near, far;              // bytes a second that it sends within a node, to other nodes
+    double near_s, far_s;          // that an exchange takes, however small
+    weft_link near_link, far_link; // instead of these four, where exchanges were measured
+    double load;                   // bytes of weights a second that it reads and packs
     bool is_host;
 } wi_machine;
 
@@ -29,8 +31,7 @@ weft_status wi_machine_find(const char *device, const char *file, int node_ranks
 // What was measured in a job, of one rank beside the others at work. 0: a link that it does not have.
 typedef struct {
     double bandwidth, operations; // bytes and operations a second
-    double near, far;             // bytes a second that it sends
-    double near_s, far_s;         // of an exchange
+    weft_link near, far;
 } wi_measured;
 weft_status wi_machine_measured(const wi_measured *measured, int node_ranks, wi_machine *out);
 

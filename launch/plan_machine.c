@@ -124,10 +124,8 @@ weft_status wi_machine_measured(const wi_measured *measured, int node_ranks, wi_
                     .bandwidth = measured->bandwidth * node_ranks,
                     .operations = measured->operations * node_ranks};
     share(&m, node_ranks);
-    if (measured->near > 0) m.near = measured->near;
-    if (measured->near_s > 0) m.near_s = measured->near_s;
-    if (measured->far > 0) m.far = measured->far;
-    if (measured->far_s > 0) m.far_s = measured->far_s;
+    m.near_link = measured->near;
+    m.far_link = measured->far;
     snprintf(m.name, sizeof m.name, "a rank of the job");
     snprintf(m.source, sizeof m.source, "measured in it");
     *out = m;
