@@ -9,11 +9,12 @@
 #include "core/plugin.h"
 #include "core/sha256.h"
 
-enum { WARM_TOKENS = 512, WARM_DRAWN = 3 };
+enum { WARM_TOKENS = 512, WARM_DRAWN = 3, CHUNK = 512 };
 #define CEILING_SECONDS 0.1
 #define LINK_SECONDS 0.2
 
 enum { PROMPTS, STEPS, PHASES };
+enum { READ, PEAK, LINEAR, STREAM, RATES };
 
 // Of one rank and one phase of a round.
 typedef struct {
@@ -34,8 +35,8 @@ typedef struct {
     stream *streams; // [batch]
     int32_t *tokens; // (batch, generate)
     char (*digests)[65];
-    part *parts;     // [rounds][ranks][PHASES], of rank 0 alone of interest
-    double rates[2]; // the means over ranks and rounds: bytes read and operations a second, of one rank
+    part *parts;         // [rounds][ranks][PHASES], of rank 0 alone of interest
+    double rates[RATES]; // the means over ranks and rounds, of one rank
     weft_link near, far;
 } cell;
 
@@ -113,16 +114,36 @@ static weft_status check_digests(cell *c, int64_t round)
     return WEFT_OK;
 }
 
+// Rows that a rank computes in a step, where all ranks of a mesh share them or, dealt, each has its part.
+static int64_t rows_of(const cell *c, int64_t all, int64_t most)
+{
+    const weft_mesh_shape *shape = &weft_model_layout_of(c->s->model)->mesh.shape;
+    const int64_t own = shape->dense == WEFT_DENSE_TP ? (all + shape->cp - 1) / shape->cp : all;
+    return own < most ? own : most;
+}
+
+// Each by all ranks at once, so that they disturb each other as they do at work.
 static weft_status measure_ceilings(cell *c)
 {
+    const weft_kernels kernels = weft_kernels_for(c->s->isa);
     const int threads = weft_team_threads(c->s->team);
+    weft_multiply_rates prompt = {0}, step = {0};
     weft_ceiling which;
+    int64_t rates[RATES];
     WEFT_TRY(weft_comm_barrier(c->world));
-    int64_t rates[2] = {(int64_t)weft_ceiling_measure(c->ceilings, WEFT_CEILING_READ_DRAM, threads, CEILING_SECONDS)};
+    rates[READ] = (int64_t)weft_ceiling_measure(c->ceilings, WEFT_CEILING_READ_DRAM, threads, CEILING_SECONDS);
     WEFT_TRY(weft_comm_barrier(c->world));
-    rates[1] = (int64_t)weft_arithmetic_measure(c->s->team, c->s->cpu, c->s->isa, CEILING_SECONDS, &which);
-    WEFT_TRY(weft_comm_sum(c->world, rates, 2));
-    for (int i = 0; i < 2; i++) c->rates[i] += (double)rates[i] / weft_comm_size(c->world) / (double)c->o->rounds;
+    rates[PEAK] = (int64_t)weft_arithmetic_measure(c->s->team, c->s->cpu, c->s->isa, CEILING_SECONDS, &which);
+    WEFT_TRY(weft_comm_barrier(c->world));
+    weft_status status =
+        weft_multiply_measure(c->s, &kernels, rows_of(c, c->o->prompt * c->o->batch, CHUNK), CEILING_SECONDS, &prompt);
+    if (status == WEFT_OK)
+        status = weft_multiply_measure(c->s, &kernels, rows_of(c, c->o->batch, CHUNK), CEILING_SECONDS, &step);
+    WEFT_TRY(weft_comm_agree(c->world, status, NULL));
+    rates[LINEAR] = (int64_t)prompt.operations;
+    rates[STREAM] = (int64_t)step.bytes;
+    WEFT_TRY(weft_comm_sum(c->world, rates, RATES));
+    for (int i = 0; i < RATES; i++) c->rates[i] += (double)rates[i] / weft_comm_size(c->world) / (double)c->o->rounds;
     return WEFT_OK;
 }
 
@@ -235,8 +256,10 @@ static weft_status tell(const cell *c, double load_s, FILE *out)
     for (int64_t r = 0; r < c->o->rounds; r++) write_round(c, c->parts + r * weft_comm_size(c->world) * PHASES, &w);
     weft_json_write_end(&w);
     weft_json_write_object(&w, "machine");
-    weft_json_write_real(&w, "rank_bytes_per_s", c->rates[0]);
-    weft_json_write_real(&w, "rank_operations_per_s", c->rates[1]);
+    weft_json_write_real(&w, "rank_bytes_per_s", c->rates[READ]);
+    weft_json_write_real(&w, "rank_operations_per_s", c->rates[PEAK]);
+    weft_json_write_real(&w, "linear_operations_per_s", c->rates[LINEAR]);
+    weft_json_write_real(&w, "linear_bytes_per_s", c->rates[STREAM]);
     write_link(&w, "near", &c->near);
     write_link(&w, "far", &c->far);
     weft_json_write_end(&w);

@@ -20,6 +20,13 @@ typedef struct {
 // seconds where messages are fast. Of all ranks the slowest.
 weft_status weft_link_measure(weft_comm *comm, const weft_kernels *kernels, double seconds, weft_link *out);
 
+// Of this rank, with so many rows: operations and bytes of weights a second. Local, blocking.
+typedef struct {
+    double operations, bytes;
+} weft_multiply_rates;
+weft_status weft_multiply_measure(const weft_bench_subject *subject, const weft_kernels *kernels, int64_t rows,
+                                  double seconds, weft_multiply_rates *out);
+
 // Collective over the job, blocking; rank 0 writes one line of JSON to `out` (weft.cell/1, docs/formats.md). INTERNAL
 // where a round draws other tokens than the one before.
 weft_status weft_bench_cell(weft_job *job, const weft_bench_cell_options *options, const weft_bench_subject *subject,

@@ -99,7 +99,8 @@ typedef struct {
     int tp, cp, dense;  // the mesh that it ran on; dense 1: tp, 2: mesh
     char transport[16], family[16], weights[16];
     double load_s;
-    double read, operations; // bytes and operations a second of a rank
+    double read, operations; // bytes and operations a second of a rank, as its ceilings
+    double linear, stream;   // operations a second of linear layers over a prompt; bytes a second of them in a step
     weft_link near, far;     // exchanges inside a node, and between nodes
 } weft_scale_sample;
 

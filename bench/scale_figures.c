@@ -174,6 +174,8 @@ static void describe(work *w, int cell)
     f->machine = *f->first;
     f->machine.read = median_at(w, cell, offsetof(weft_scale_sample, read));
     f->machine.operations = median_at(w, cell, offsetof(weft_scale_sample, operations));
+    f->machine.linear = median_at(w, cell, offsetof(weft_scale_sample, linear));
+    f->machine.stream = median_at(w, cell, offsetof(weft_scale_sample, stream));
     for (int i = 0; i < WEFT_LINK_POINTS; i++) {
         f->machine.near.seconds[i] = median_at(w, cell, offsetof(weft_scale_sample, near.seconds[i]));
         f->machine.far.seconds[i] = median_at(w, cell, offsetof(weft_scale_sample, far.seconds[i]));

@@ -153,6 +153,8 @@ static void write_figures(weft_json_writer *w, const weft_scale_figures *f)
     weft_json_write_object(w, "machine");
     weft_json_write_real(w, "rank_bytes_per_s", f->machine.read);
     weft_json_write_real(w, "rank_operations_per_s", f->machine.operations);
+    weft_json_write_real(w, "linear_operations_per_s", f->machine.linear);
+    weft_json_write_real(w, "linear_bytes_per_s", f->machine.stream);
     write_link(w, "near", &f->machine.near);
     write_link(w, "far", &f->machine.far);
     weft_json_write_end(w);

@@ -104,6 +104,8 @@ static void read_machine(const weft_json *root, weft_scale_sample *out)
     const weft_json *machine = weft_json_get(root, "machine");
     out->read = real_at(machine, "rank_bytes_per_s");
     out->operations = real_at(machine, "rank_operations_per_s");
+    out->linear = real_at(machine, "linear_operations_per_s");
+    out->stream = real_at(machine, "linear_bytes_per_s");
     out->near = read_link(weft_json_get(machine, "near"));
     out->far = read_link(weft_json_get(machine, "far"));
 }

@@ -30,7 +30,8 @@ weft_status wi_machine_find(const char *device, const char *file, int node_ranks
 
 // What was measured in a job, of one rank beside the others at work. 0: a link that it does not have.
 typedef struct {
-    double bandwidth, operations; // bytes and operations a second
+    double bandwidth, operations; // bytes and operations a second, as its ceilings
+    double linear, stream;        // what linear layers reach of them: operations a second, bytes a second
     weft_link near, far;
 } wi_measured;
 weft_status wi_machine_measured(const wi_measured *measured, int node_ranks, wi_machine *out);

@@ -124,6 +124,8 @@ weft_status wi_machine_measured(const wi_measured *measured, int node_ranks, wi_
                     .bandwidth = measured->bandwidth * node_ranks,
                     .operations = measured->operations * node_ranks};
     share(&m, node_ranks);
+    if (measured->linear > 0) m.operations = measured->linear;
+    if (measured->stream > 0) m.bandwidth = measured->stream;
     m.near_link = measured->near;
     m.far_link = measured->far;
     snprintf(m.name, sizeof m.name, "a rank of the job");

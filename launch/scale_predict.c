@@ -8,7 +8,12 @@ static weft_status machine_of(const weft_scale_spec *spec, const weft_scale_cell
                               wi_machine *out)
 {
     if (spec->machine) return wi_machine_find(NULL, spec->machine, cell->node_ranks, (int)spec->threads, out);
-    const wi_measured measured = {.bandwidth = m->read, .operations = m->operations, .near = m->near, .far = m->far};
+    const wi_measured measured = {.bandwidth = m->read,
+                                  .operations = m->operations,
+                                  .linear = m->linear,
+                                  .stream = m->stream,
+                                  .near = m->near,
+                                  .far = m->far};
     return wi_machine_measured(&measured, cell->node_ranks, out);
 }
 
