@@ -7,7 +7,7 @@
 #include "core/clock.h"
 #include "parallel/sum.h"
 
-enum { CALLS_MAX = 200, CALLS_MIN = 3 };
+enum { CALLS_MAX = 200 };
 static const size_t sizes[WEFT_LINK_POINTS] = {256, 16 << 10, 128 << 10, 1 << 20}; // bytes of a rank's array
 
 // The median over calls of the slowest rank's time, in as many calls as fit the time of rank 0.
@@ -22,18 +22,18 @@ static weft_status time_of(weft_comm *comm, const weft_kernels *kernels, size_t 
     WEFT_TRY(weft_sum_create(comm, kernels, &(weft_sum_spec){.name = "link", .count = count, .kind = WEFT_SUM_ONE_SHOT},
                              &sum));
     const int64_t until = weft_clock_ns() + (int64_t)(seconds * 1e9);
-    for (int call = -1; more; call++) { // the first is not counted
+    for (bool first = true; more; first = false) { // the first is not counted, unless it took all of the time
         WEFT_TRY_GOTO(weft_comm_barrier(comm));
         const int64_t began = weft_clock_ns();
         WEFT_TRY_GOTO(weft_sum_acquire(sum, count, &mine));
         memset(mine, 0, count * sizeof *mine);
         WEFT_TRY_GOTO(weft_sum_run(sum, NULL, &result));
         weft_sum_release(sum);
-        int64_t ns = weft_clock_ns() - began;
-        int64_t told[2] = {ns, weft_comm_rank(comm) == 0 && weft_clock_ns() < until};
+        const int64_t now = weft_clock_ns();
+        int64_t told[2] = {now - began, weft_comm_rank(comm) == 0 && now < until};
         WEFT_TRY_GOTO(weft_comm_max(comm, told, 2));
-        if (call >= 0) took[calls++] = (double)told[0] * 1e-9;
-        more = calls < CALLS_MIN || (told[1] && calls < CALLS_MAX);
+        if (!first || !told[1]) took[calls++] = (double)told[0] * 1e-9;
+        more = told[1] && calls < CALLS_MAX;
     }
     weft_sort(took, (size_t)calls);
     *out = weft_quantile(took, (size_t)calls, 0.5);

@@ -100,7 +100,7 @@ static weft_status gate(work *w)
 {
     truths t = {0};
     weft_status status = WEFT_OK;
-    int *order = malloc((size_t)(w->spec->cells + 1) * sizeof *order);
+    int *order = calloc((size_t)w->spec->cells + 1, sizeof *order);
     WEFT_TRY_GOTO(order ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory for %d cells", w->spec->cells));
     for (int i = 0; i < w->spec->cells; i++) {
         int at = i;
@@ -155,7 +155,8 @@ static double median_at(const work *w, int cell, size_t offset)
 {
     int count = 0;
     for (int i = 0; i < w->count; i++)
-        if (w->samples[i].cell == cell) w->room[0][count++] = *(const double *)((const char *)&w->samples[i] + offset);
+        if (w->samples[i].cell == cell)
+            memcpy(&w->room[0][count++], (const char *)&w->samples[i] + offset, sizeof(double));
     return median_of(w->room[0], count);
 }
 

@@ -156,8 +156,7 @@ static void write_experiment(FILE *out, const weft_scale_spec *spec, const weft_
 {
     static const char *const texts[] = {"the same work on more ranks",
                                         "as many requests for each rank, whatever the ranks",
-                                        "as many tokens of the prompt for each rank, whatever the ranks; attention's "
-                                        "work grows faster than the prompt"};
+                                        "as many tokens of the prompt for each rank: attention's work grows faster"};
     const weft_scale_experiment *e = &spec->experiment[experiment];
     fputs("<h2>", out);
     wi_html_text(out, e->name);

@@ -69,13 +69,15 @@ static void draw_axes(const curves *c)
 {
     const double step = c->top > 1.6 ? 0.5 : 0.25;
     bool told[4097] = {false};
-    for (double v = 0; v <= c->top + 1e-9; v += step)
+    for (int i = 0; i * step <= c->top + 1e-9; i++) {
+        const double v = i * step;
         fprintf(
             c->out,
             "<line class=\"%s\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text class=\"tick\" x=\"%d\" y=\"%.1f\" "
             "text-anchor=\"end\">%.0f %%</text>\n",
             fabs(v - 1) < 1e-9 ? "ideal" : "grid", LEFT, WIDTH - RIGHT, y_of(c, v), y_of(c, v), LEFT - 6,
             y_of(c, v) + 3.5, 100 * v);
+    }
     for (int i = 0; i < c->spec->cells; i++) {
         const weft_scale_cell *cell = &c->spec->cell[i];
         if (cell->experiment != c->experiment || cell->reference || told[cell->ranks]) continue;
@@ -245,7 +247,8 @@ void wi_plot_prediction(FILE *out, const weft_scale_spec *spec, const weft_scale
             ALL, height + 24);
     fprintf(out, "<rect class=\"band\" x=\"%.1f\" y=\"0\" width=\"%.1f\" height=\"%d\"/>\n", error_x(-0.15),
             error_x(0.15) - error_x(-0.15), height);
-    for (double v = -1; v <= 1.01; v += 0.5)
+    for (int i = -2; i <= 2; i++) {
+        const double v = i / 2.0;
         fprintf(
             out,
             "<line class=\"%s\" x1=\"%.1f\" x2=\"%.1f\" y1=\"0\" y2=\"%d\"/><text class=\"tick\" x=\"%.1f\" y=\"%d\" "
@@ -255,6 +258,7 @@ void wi_plot_prediction(FILE *out, const weft_scale_spec *spec, const weft_scale
             : v > 0  ? "+"
                      : "",
             100 * v);
+    }
     for (int i = 0; i < spec->cells; i++) {
         if (!has_figures(&figures[i]) || spec->cell[i].reference) continue;
         name_row(out, spec, i, &figures[i], row * ROW);

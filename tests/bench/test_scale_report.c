@@ -50,7 +50,7 @@ static size_t line_of(const weft_scale_cell *c, double prompts, double steps, ch
         snprintf(one, sizeof one,
                  "%s{\"prompts_s\":%g,\"prompts_compute_s\":[%g%s],\"steps_s\":%g,\"steps_compute_s\":[%g%s]}",
                  i ? "," : "", prompts, prompts * share, tail[0], steps, steps * share, tail[1]);
-        strcat(rounds, one);
+        snprintf(rounds + strlen(rounds), sizeof rounds - strlen(rounds), "%s", one);
     }
     return (size_t)snprintf(
         out, room,
