@@ -244,7 +244,7 @@ static __device__ __forceinline__ void run_idle(const wi_attention &w, const mma
 }
 
 // The weights of a chunk, and its O, at the end of the chain.
-template <int N, bool SCALED, bool SHAPED>
+template <int N, bool SCALED, bool SHAPED, bool WHOLE>
 static __device__ __forceinline__ void run_chunk(const wi_attention &w, const mma_layout &l, wi_work_now *n,
                                                  const mma_shared &s, const wi_two_rows &r, bool first,
                                                  wi_chain<N> *chain)
@@ -258,7 +258,7 @@ static __device__ __forceinline__ void run_chunk(const wi_attention &w, const mm
             enter_step<SCALED>(w, l, n, s, step);
             scores(l, s, step, x);
         }
-        wi_soften<SCALED, SHAPED>(w, r, n->chunk, s.scales, x, p, m, sum);
+        wi_soften<SCALED, SHAPED, WHOLE>(w, r, n->chunk, s.scales, x, p, m, sum);
     }
 #pragma unroll
     for (int i = 0; i < N; i++) o[i] = 0;
@@ -267,7 +267,7 @@ static __device__ __forceinline__ void run_chunk(const wi_attention &w, const mm
         enter_step<SCALED>(w, l, n, s, step);
         values(l, s, step, p, o);
     }
-    if (!SCALED && !n->whole && *(volatile int *)s.wild) wi_poison(w, n->t, n->chunk, r, o);
+    if (!SCALED && !WHOLE && *(volatile int *)s.wild) wi_poison(w, n->t, n->chunk, r, o);
     wi_chain_add(chain, first, o, m, sum);
 }
 
@@ -279,13 +279,16 @@ static __device__ __forceinline__ void run_item(const wi_attention &w, const mma
     uint32_t waiting = 0;
     wi_chain<N> chain;
     wi_two_rows r;
-    wi_rows_begin(w, n->t, first, &r);
     wi_chain_begin(&chain);
     for (int step = 0; step < 3; step++) load_step<SCALED>(w, l, n->t, s, n->next_chunk, -1, step);
     bool fresh = true;
     while (n->next_chunk >= 0) {
         enter_chunk(w, n);
-        run_chunk<N, SCALED, SHAPED>(w, l, n, s, r, fresh, &chain);
+        wi_rows_begin(w, n->t, first, &r);
+        if (n->whole)
+            run_chunk<N, SCALED, SHAPED, true>(w, l, n, s, r, fresh, &chain);
+        else
+            run_chunk<N, SCALED, SHAPED, false>(w, l, n, s, r, fresh, &chain);
         fresh = n->next_place != n->place;
         if (fresh) wi_climb(wi_waiting(w), THREADS, n->place, n->next_place, n->next_place >= 0, &waiting, &chain);
     }
@@ -299,8 +302,7 @@ static __global__ void __launch_bounds__(THREADS, 2)
 {
     __shared__ wi_work_now n;
     const mma_shared s = shared_of(l);
-    const int64_t count = wi_item_count(w);
-    for (int64_t i = blockIdx.x; i < count; i += gridDim.x) {
+    for (int i = (int)blockIdx.x; i < wi_item_count(w); i += (int)gridDim.x) {
         __syncthreads();
         if (threadIdx.x == 0) wi_work_begin(w, i, &n);
         __syncthreads();

@@ -73,22 +73,30 @@ static __device__ __forceinline__ float wi_capped(const wi_attention &w, float s
     return w.softcap * fmaf(-2.0F, r, 1.0F);
 }
 
-// SHAPED: by the soft-cap or a scale that is not positive. `scales`: of the chunk's K, then of V, where SCALED.
-template <bool SCALED, bool SHAPED>
+// Volatile, so that they come one by one: there are no registers for all at once.
+static __device__ __forceinline__ float wi_scale_at(const float *scales, int i)
+{
+    return *(const volatile float *)(scales + i);
+}
+
+// SHAPED: by the soft-cap or a scale that is not positive. WHOLE: all rows of the tile see all positions of the chunk.
+// `scales`: of the chunk's K, then of V, where SCALED.
+template <bool SCALED, bool SHAPED, bool WHOLE>
 static __device__ __forceinline__ void wi_soften(const wi_attention &w, const wi_two_rows &r, int chunk,
                                                  const float *scales, float (&s)[128], uint32_t (&p)[64], float (&m)[2],
                                                  float (&l)[2])
 {
     const int at = 2 * (int)(threadIdx.x % 4);
-    int begin[2], end[2];
-#pragma unroll
-    for (int h = 0; h < 2; h++) begin[h] = wi_in_chunk(r.low[h], chunk) - at, end[h] = wi_in_chunk(r.high[h], chunk) - at;
 #pragma unroll
     for (int i = 0; i < 128 && (SCALED || SHAPED); i++) {
-        if (SCALED) s[i] = s[i] * scales[8 * (i / 4) + at + i % 2];
+        if (SCALED) s[i] = s[i] * wi_scale_at(scales + at, 8 * (i / 4) + i % 2);
         if (SHAPED) s[i] = w.softcap > 0 ? wi_capped(w, s[i]) : s[i] * w.scale;
     }
-    if (!__all_sync(0xffffffff, begin[0] <= -at && begin[1] <= -at && end[0] + at == WI_CHUNK && end[1] + at == WI_CHUNK)) {
+    if (!WHOLE) {
+        int begin[2], end[2];
+#pragma unroll
+        for (int h = 0; h < 2; h++)
+            begin[h] = wi_in_chunk(r.low[h], chunk) - at, end[h] = wi_in_chunk(r.high[h], chunk) - at;
 #pragma unroll
         for (int i = 0; i < 128; i++) {
             const int key = 8 * (i / 4) + i % 2;
@@ -115,7 +123,7 @@ static __device__ __forceinline__ void wi_soften(const wi_attention &w, const wi
             for (int x = 0; x < 2; x++) {
                 e[x] = wi_exp2(fmaf(s[4 * j + 2 * h + x], slope, less[h]));
                 sum[h][j % 2][x] = sum[h][j % 2][x] + e[x];
-                if (SCALED) e[x] = e[x] == 0 ? 0.0F : e[x] * scales[WI_CHUNK + 8 * j + at + x];
+                if (SCALED) e[x] = e[x] == 0 ? 0.0F : e[x] * wi_scale_at(scales + at, WI_CHUNK + 8 * j + x);
             }
             p[j / 2 * 4 + j % 2 * 2 + h] = wi_bf16_pair(e[0], e[1]);
         }

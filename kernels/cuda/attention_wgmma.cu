@@ -18,13 +18,15 @@ enum {
     ROWS = GROUPS * 64,
     COLUMNS_MAX = 128,
     HALF_BYTES = WI_CHUNK * 128, // of 64 columns
-    UNITS_MAX = 6,
+    UNITS_MAX = 5,
     ALL_GROUPS = 1, // named barriers: both warpgroups; then one of each
 };
 
 template <int HALVES> struct shapes {
-    static constexpr int units = UNITS_MAX / HALVES, unit_bytes = HALVES * HALF_BYTES, query_bytes = HALVES * 64 * 128,
-                         shared = units * unit_bytes + GROUPS * query_bytes, columns = HALVES * 64;
+    static constexpr int units = HALVES == 1 ? UNITS_MAX : 2, unit_bytes = HALVES * HALF_BYTES;
+    static constexpr int query_bytes = HALVES * 64 * 128, queries = units * unit_bytes;
+    static constexpr int chains = queries + GROUPS * query_bytes; // (HALVES * 8, CONSUMERS) pieces of 16 bytes
+    static constexpr int shared = chains + CONSUMERS * HALVES * 32 * (int)sizeof(float);
 };
 
 // What the roles of a block share beside the units.
@@ -54,7 +56,7 @@ template <int HALVES> static __device__ __forceinline__ unsigned char *unit_at(i
 
 template <int HALVES> static __device__ __forceinline__ unsigned char *queries_at(int group)
 {
-    return wi_shared() + shapes<HALVES>::units * shapes<HALVES>::unit_bytes + group * shapes<HALVES>::query_bytes;
+    return wi_shared() + shapes<HALVES>::queries + group * shapes<HALVES>::query_bytes;
 }
 
 // ---- the copying thread ---------------------------------------------------------------------------------------------
@@ -84,12 +86,11 @@ template <int HALVES>
 static __device__ __forceinline__ void run_copies(const wi_attention &w, const CUtensorMap *k_map,
                                                   const CUtensorMap *v_map, wgmma_shared *s)
 {
-    const int64_t count = wi_item_count(w);
     wi_work_now *n = &s->ahead;
     ring r = {0, 0};
     wi_tensor_prefetch(k_map);
     wi_tensor_prefetch(v_map);
-    for (int64_t i = blockIdx.x; i < count; i += gridDim.x) {
+    for (int i = (int)blockIdx.x; i < wi_item_count(w); i += (int)gridDim.x) {
         wi_work_begin(w, i, n);
         while (n->next_chunk >= 0) {
             wi_work_step(w, n);
@@ -188,43 +189,78 @@ static __device__ __forceinline__ void enter_chunk(const wi_attention &w, wi_wor
     group_together();
 }
 
-// Waits for V's unit, and cleans it in a chunk that some row does not see as a whole. Returns whether there was need.
-template <int HALVES>
-static __device__ __forceinline__ bool enter_values(const wi_work_now *n, wgmma_shared *s, const ring *r)
+// A thread's chain rests in shared memory: beside the scores of a chunk there are not enough registers for it.
+template <int HALVES> static __device__ __forceinline__ float4 *chain_at(void)
 {
+    return (float4 *)(wi_shared() + shapes<HALVES>::chains) + threadIdx.x;
+}
+
+template <int HALVES> static __device__ __forceinline__ void chain_load(wi_chain<HALVES * 32> *c)
+{
+    const float4 *at = chain_at<HALVES>();
+#pragma unroll
+    for (int i = 0; i < HALVES * 32; i += 4) {
+        const float4 four = at[i / 4 * CONSUMERS];
+        c->o[i] = four.x, c->o[i + 1] = four.y, c->o[i + 2] = four.z, c->o[i + 3] = four.w;
+    }
+}
+
+template <int HALVES> static __device__ __forceinline__ void chain_save(const wi_chain<HALVES * 32> &c)
+{
+    float4 *at = chain_at<HALVES>();
+#pragma unroll
+    for (int i = 0; i < HALVES * 32; i += 4)
+        at[i / 4 * CONSUMERS] = make_float4(c.o[i], c.o[i + 1], c.o[i + 2], c.o[i + 3]);
+}
+
+// The weights of a chunk, and its O, at the end of the chain.
+template <int HALVES, bool SHAPED, bool WHOLE>
+static __device__ __forceinline__ void run_chunk(const wi_attention &w, const wi_work_now *n, wgmma_shared *s, ring *r,
+                                                 const wi_two_rows &rows, bool first, wi_chain<HALVES * 32> *chain)
+{
+    float m[2], sum[2], o[HALVES * 32];
+    uint32_t p[64];
+    {
+        float x[128];
+        scores<HALVES>(s, r, x);
+        wi_soften<false, SHAPED, WHOLE>(w, rows, n->chunk, NULL, x, p, m, sum);
+    }
     wi_mbar_wait(&s->full[r->unit], r->parity);
-    return !n->whole && tame_unit<HALVES>(s, r->unit);
+    bool wild = false;
+    if (!WHOLE) wild = tame_unit<HALVES>(s, r->unit);
+    values<HALVES>(s, r->unit, p, o);
+    release(s, r->unit);
+    ring_next<HALVES>(r);
+    if (!WHOLE && wild) wi_poison(w, n->t, n->chunk, rows, o);
+    chain_load<HALVES>(chain);
+    wi_chain_add(chain, first, o, m, sum);
+    chain_save<HALVES>(*chain);
 }
 
 template <int HALVES, bool SHAPED>
 static __device__ __forceinline__ void run_rows(const wi_attention &w, wi_work_now *n, wgmma_shared *s, ring *r)
 {
-    constexpr int N = HALVES * 32;
     const int first = (int)(threadIdx.x / WI_WARP) * 16;
     uint32_t waiting = 0;
-    wi_chain<N> chain;
+    wi_chain<HALVES * 32> chain = {};
     wi_two_rows rows;
-    wi_rows_begin(w, n->t, first, &rows);
     wi_chain_begin(&chain);
+    chain_save<HALVES>(chain);
     bool fresh = true;
     while (n->next_chunk >= 0) {
-        float m[2], sum[2], o[N];
-        uint32_t p[64];
         enter_chunk(w, n);
-        {
-            float x[128];
-            scores<HALVES>(s, r, x);
-            wi_soften<false, SHAPED>(w, rows, n->chunk, NULL, x, p, m, sum);
-        }
-        const bool wild = enter_values<HALVES>(n, s, r);
-        values<HALVES>(s, r->unit, p, o);
-        release(s, r->unit);
-        ring_next<HALVES>(r);
-        if (wild) wi_poison(w, n->t, n->chunk, rows, o);
-        wi_chain_add(&chain, fresh, o, m, sum);
+        wi_rows_begin(w, n->t, first, &rows);
+        if (n->whole)
+            run_chunk<HALVES, SHAPED, true>(w, n, s, r, rows, fresh, &chain);
+        else
+            run_chunk<HALVES, SHAPED, false>(w, n, s, r, rows, fresh, &chain);
         fresh = n->next_place != n->place;
-        if (fresh) wi_climb(wi_waiting(w), CONSUMERS, n->place, n->next_place, n->next_place >= 0, &waiting, &chain);
+        if (!fresh) continue;
+        chain_load<HALVES>(&chain);
+        wi_climb(wi_waiting(w), CONSUMERS, n->place, n->next_place, n->next_place >= 0, &waiting, &chain);
+        chain_save<HALVES>(chain);
     }
+    chain_load<HALVES>(&chain);
     wi_tile_store(w, n->t, first, chain);
 }
 
@@ -237,7 +273,8 @@ static __device__ __forceinline__ void run_idle(const wi_attention &w, wi_work_n
         wi_mbar_wait(&s->full[r->unit], r->parity);
         release(s, r->unit);
         ring_next<HALVES>(r);
-        enter_values<HALVES>(n, s, r);
+        wi_mbar_wait(&s->full[r->unit], r->parity);
+        if (!n->whole) tame_unit<HALVES>(s, r->unit);
         release(s, r->unit);
         ring_next<HALVES>(r);
     }
@@ -246,10 +283,9 @@ static __device__ __forceinline__ void run_idle(const wi_attention &w, wi_work_n
 template <int HALVES, bool SHAPED>
 static __device__ __forceinline__ void run_products(const wi_attention &w, wgmma_shared *s)
 {
-    const int64_t count = wi_item_count(w);
     wi_work_now *n = &s->now[own_group()];
     ring r = {0, 0};
-    for (int64_t i = blockIdx.x; i < count; i += gridDim.x) {
+    for (int i = (int)blockIdx.x; i < wi_item_count(w); i += (int)gridDim.x) {
         group_together();
         if (threadIdx.x % 128 == 0) wi_work_begin(w, i, n);
         group_together();
