@@ -61,6 +61,8 @@ const wi_entry *const wi_entries[] = {
     &wi_bench_decode_entry,
     &wi_bench_batch_entry,
     &wi_bench_compare_entry,
+    &wi_bench_scale_entry,
+    &wi_bench_cell_entry,
     NULL,
 };
 // clang-format on

@@ -46,7 +46,7 @@ typedef struct {
 extern const wi_entry wi_run_entry, wi_batch_entry, wi_score_entry, wi_plan_entry;
 extern const wi_entry wi_synth_entry, wi_tokenize_entry, wi_info_entry, wi_doctor_entry;
 extern const wi_entry wi_bench_comm_entry, wi_bench_kernels_entry, wi_bench_prefill_entry, wi_bench_decode_entry;
-extern const wi_entry wi_bench_batch_entry, wi_bench_compare_entry;
+extern const wi_entry wi_bench_batch_entry, wi_bench_compare_entry, wi_bench_cell_entry, wi_bench_scale_entry;
 
 extern const wi_entry *const wi_entries[]; // ends with NULL
 

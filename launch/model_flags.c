@@ -10,7 +10,8 @@ weft_status wi_weights_of(const wi_model_flags *flags, const weft_cpu *cpu, weft
         return weft_fail(WEFT_USAGE, "--group %d: must be 32, 64 or 128", (int)flags->group);
     w.has_family = flags->family != NULL;
     if (w.has_family && !weft_family_from_name(flags->family, &w.family))
-        return weft_fail(WEFT_USAGE, "--family %.40s: must be fma, bf16dot or amx, on a GPU fma, mma or wgmma", flags->family);
+        return weft_fail(WEFT_USAGE, "--family %.40s: must be fma, bf16dot or amx, on a GPU fma, mma or wgmma",
+                         flags->family);
     *out = w;
     return WEFT_OK;
 }

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "bench/scale.h"
 #include "engine/engine.h"
 #include "launch/model_flags.h"
 #include "model/price.h"
@@ -11,20 +12,29 @@
 
 // Of one rank.
 typedef struct {
-    char name[72];        // "h100", "this machine"
-    char source[72];      // where the figures come from
-    double memory;        // bytes
-    double operations;    // multiplications and additions a second, of linear layers
-    double attention;     // likewise, of attention
-    double bandwidth;     // bytes a second that it reads
-    double near, far;     // bytes a second that it sends within a node, to other nodes
-    double near_s, far_s; // that an exchange takes, however small
-    double load;          // bytes of weights a second that it reads and packs
+    char name[72];                 // "h100", "this machine"
+    char source[72];               // where the figures come from
+    double memory;                 // bytes
+    double operations;             // multiplications and additions a second, of linear layers
+    double attention;              // likewise, of attention
+    double bandwidth;              // bytes a second that it reads
+    double near, far;              // bytes a second that it sends within a node, to other nodes
+    double near_s, far_s;          // that an exchange takes, however small
+    weft_link near_link, far_link; // instead of these four, where exchanges were measured
+    double load;                   // bytes of weights a second that it reads and packs
     bool is_host;
 } wi_machine;
 
 // `device`: "cpu" or a name of the table; `file`: what weft doctor --json wrote, or NULL. Local.
 weft_status wi_machine_find(const char *device, const char *file, int node_ranks, int threads, wi_machine *out);
+
+// What was measured in a job, of one rank beside the others at work. 0: a link that it does not have.
+typedef struct {
+    double bandwidth, operations; // bytes and operations a second, as its ceilings
+    double linear, stream;        // what linear layers reach of them: operations a second, bytes a second
+    weft_link near, far;
+} wi_measured;
+weft_status wi_machine_measured(const wi_measured *measured, int node_ranks, wi_machine *out);
 
 typedef struct {
     const weft_model_config *config;
@@ -60,11 +70,12 @@ typedef struct {
     int fullest;         // rank
     wi_rank_bytes bytes; // of that rank
     bool fits;
-    int64_t context;                  // the longest that fits, at the batch asked for; 0: none
-    int batch;                        // the largest that fits, at the context asked for; 0: none
-    double prefill_sent, decode_sent; // bytes that the fullest rank sends, a token
-    double prefill_s, decode_s;       // of all prompts; of a step
-    double seconds;                   // of load, prompts and tokens: what meshes are ordered by
+    int64_t context;                              // the longest that fits, at the batch asked for; 0: none
+    int batch;                                    // the largest that fits, at the context asked for; 0: none
+    double prefill_sent, decode_sent;             // bytes that the fullest rank sends, a token
+    double prefill_s, decode_s;                   // of all prompts; of a step
+    double prefill_operations, decode_operations; // of the fullest rank, likewise
+    double seconds;                               // of load, prompts and tokens: what meshes are ordered by
 } wi_mesh_plan;
 
 // Every mesh, the best first; freed by the caller. USAGE where flags allow none. Local.

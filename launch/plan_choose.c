@@ -98,12 +98,25 @@ static int64_t largest(const wi_plan_case *plan, const weft_layout *layout, bool
 
 static double larger(double a, double b) { return a > b ? a : b; }
 
+static double over(const weft_link *link, double bytes_per_s, double each_s, const weft_sent *sent)
+{
+    if (link->bytes[0] > 0 && sent->exchanges > 0)
+        return sent->exchanges * weft_link_seconds(link, sent->bytes / sent->exchanges);
+    return sent->bytes / bytes_per_s + sent->exchanges * each_s;
+}
+
+// What goes to peers of this node in an exchange with others too is there before theirs.
+static double exchange_s(const wi_machine *m, const weft_step_price *p)
+{
+    const double near = over(&m->near_link, m->near, m->near_s, &p->near);
+    const double far = over(&m->far_link, m->far, m->far_s, &p->far);
+    return p->near.exchanges > 0 ? near + far : larger(near, far);
+}
+
 static double seconds_of(const wi_machine *m, const weft_step_price *p)
 {
     return larger(p->operations / m->operations, p->bytes / m->bandwidth) +
-           larger(p->attention_operations / m->attention, p->attention_bytes / m->bandwidth) +
-           larger(p->near.bytes / m->near, p->far.bytes / m->far) + p->near.exchanges * m->near_s +
-           p->far.exchanges * m->far_s;
+           larger(p->attention_operations / m->attention, p->attention_bytes / m->bandwidth) + exchange_s(m, p);
 }
 
 static double bits_of(weft_dtype type, int group)
@@ -156,6 +169,7 @@ static void price_prefill(const wi_plan_case *plan, const weft_layout *layout, w
     step.logits = plan->batch / steps * own / all;
     const weft_step_price price = weft_price_step(plan->config, layout, &step, plan->sizes.node_ranks);
     out->prefill_s = seconds_of(&plan->machine, &price) * steps;
+    out->prefill_operations = (price.operations + price.attention_operations) * steps;
     out->prefill_sent = (price.near.bytes + price.far.bytes) * steps / all;
 }
 
@@ -172,6 +186,7 @@ static void price_decode(const wi_plan_case *plan, const weft_layout *layout, wi
     step.logits = step.rows;
     const weft_step_price price = weft_price_step(plan->config, layout, &step, plan->sizes.node_ranks);
     out->decode_s = seconds_of(&plan->machine, &price);
+    out->decode_operations = price.operations + price.attention_operations;
     out->decode_sent = (price.near.bytes + price.far.bytes) / plan->batch;
 }
 

@@ -115,6 +115,25 @@ static weft_status of_here(int node_ranks, int threads, wi_machine *out)
     return WEFT_OK;
 }
 
+// Every rank's own figures, measured while the others of its node were at work too.
+weft_status wi_machine_measured(const wi_measured *measured, int node_ranks, wi_machine *out)
+{
+    weft_topology topology;
+    WEFT_TRY(weft_topology_read(&topology));
+    wi_machine m = {.memory = (double)topology.memory_limit,
+                    .bandwidth = measured->bandwidth * node_ranks,
+                    .operations = measured->operations * node_ranks};
+    share(&m, node_ranks);
+    if (measured->linear > 0) m.operations = measured->linear;
+    if (measured->stream > 0) m.bandwidth = measured->stream;
+    m.near_link = measured->near;
+    m.far_link = measured->far;
+    snprintf(m.name, sizeof m.name, "a rank of the job");
+    snprintf(m.source, sizeof m.source, "measured in it");
+    *out = m;
+    return WEFT_OK;
+}
+
 // ---- what weft doctor wrote ----
 
 static const weft_json *finding(const weft_json *findings, const char *name)

@@ -126,7 +126,7 @@ static weft_status send_to_owners(weft_model *m, int rows)
             const weft_range places = places_of(m, e, rows_of(m, rows, r));
             const size_t floats = (size_t)weft_range_size(places) * width;
             if (floats == 0) continue;
-            wi_copy(&m->op, slot + at + *count, m->moe.out + (size_t)places.begin * width, floats);
+            wi_carry(&m->op, slot + at + *count, m->moe.out + (size_t)places.begin * width, floats);
             *count += floats;
         }
         at += weft_align_up(*count, 16);
@@ -145,7 +145,7 @@ static void take_as_owner(weft_model *m, int rows)
         for (int64_t e = experts.begin; e < experts.end; e++) {
             const weft_range places = places_of(m, e, rows_of(m, rows, mesh->dense_rank));
             const size_t floats = (size_t)weft_range_size(places) * width;
-            wi_copy(&m->op, m->moe.out + (size_t)places.begin * width, view, floats);
+            wi_carry(&m->op, m->moe.out + (size_t)places.begin * width, view, floats);
             view += floats;
         }
     }
@@ -163,7 +163,7 @@ static weft_status share_rows(weft_model *m, int rows)
     WEFT_TRY(weft_transfer_gather(m->joined, (size_t)weft_range_size(own) * width));
     for (int r = 0; r < m->layout.mesh.dense_ranks; r++) {
         const weft_range of = rows_of(m, rows, r);
-        wi_copy(&m->op, m->x + (size_t)of.begin * width, weft_transfer_view(m->joined, r),
+        wi_carry(&m->op, m->x + (size_t)of.begin * width, weft_transfer_view(m->joined, r),
                 (size_t)weft_range_size(of) * width);
     }
     weft_transfer_release(m->joined);

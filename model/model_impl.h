@@ -95,7 +95,7 @@ uint64_t wi_groups_bytes(const weft_layout *layout, const wi_groups *groups, int
 // ---- forward.c, residual.c and experts.c ----
 
 // to[i] = from[i], both of the device or lent to it, in order with the ops.
-static inline void wi_copy(const weft_op *op, float *to, const float *from, size_t count)
+static inline void wi_carry(const weft_op *op, float *to, const float *from, size_t count)
 {
     if (count > 0) op->table->rows.convert(op, to, WEFT_F32, from, WEFT_F32, count);
 }

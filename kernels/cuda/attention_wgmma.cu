@@ -291,14 +291,16 @@ static __global__ void __launch_bounds__(THREADS, 1)
 #endif
 }
 
-// K or V of the layer as planes of blocks of rows: a head's positions follow those of the head before.
-static cudaError_t map_of(const wi_cache &c, bool of_v, CUtensorMap *out)
+// K or V of the layer as planes of blocks of rows: a head's positions follow those of the head before. As many planes
+// as the pool's memory has room for.
+static cudaError_t map_of(const weft_op *op, const wi_cache &c, bool of_v, CUtensorMap *out)
 {
-    const uint64_t width = (uint64_t)(of_v ? c.columns : c.k_size);
-    const uint64_t blocks = (uint64_t)1 << 40 >> c.shift; // more than there are: -1 is outside too
-    const uint64_t planes = blocks < 1 << 20 ? blocks : 1 << 20;
-    return wi_tensor_map3(out, c.pool + (of_v ? c.v_offset : 0), width, (uint64_t)c.heads * (uint64_t)c.block,
-                          width * 2, planes, c.block_bytes, 64, (uint32_t)c.block, 1);
+    const unsigned char *first = c.pool + (of_v ? c.v_offset : 0);
+    const size_t width = (size_t)(of_v ? c.columns : c.k_size), rows = (size_t)c.heads * (size_t)c.block;
+    const size_t plane = rows * width * 2, reach = wi_reach(op, first);
+    if (reach < plane) return cudaErrorInvalidValue;
+    return wi_tensor_map3(out, first, width, rows, width * 2, (reach - plane) / c.block_bytes + 1, c.block_bytes, 64,
+                          (uint32_t)c.block, 1);
 }
 
 template <int HALVES>
@@ -321,8 +323,8 @@ void wi_cuda_attention_wgmma(const weft_op *op, const weft_attention *args)
     const unsigned grid = wi_attention_begin(op, args, {ROWS, COLUMNS_MAX, 1}, &w);
     if (grid == 0) return;
     w.tame = true;
-    cudaError_t status = map_of(w.cache, false, &k);
-    if (status == cudaSuccess) status = map_of(w.cache, true, &v);
+    cudaError_t status = map_of(op, w.cache, false, &k);
+    if (status == cudaSuccess) status = map_of(op, w.cache, true, &v);
     if (status != cudaSuccess) {
         wi_failed(op, "attention, wgmma", status);
         return;

@@ -26,6 +26,9 @@ int wi_processors(const weft_op *op);      // multiprocessors
 int wi_capability(const weft_op *op);      // 80, 90
 size_t wi_shared_bytes(const weft_op *op); // that a block may ask for
 
+// Bytes of the device's memory from there to the end of what was allocated with it; 0 where that is not known.
+size_t wi_reach(const weft_op *op, const void *memory);
+
 // Keeps the first failure of the stream, for the device's sync to tell.
 void wi_failed(const weft_op *op, const char *name, cudaError_t failure);
 

@@ -121,7 +121,7 @@ static __device__ __forceinline__ void finish(const wi_gemm_task &t, float x, in
 }
 
 template <weft_dtype TYPE, int TOKENS>
-static __global__ void __launch_bounds__(THREADS) gemm_fma(const __grid_constant__ fma_task f)
+static __global__ void __launch_bounds__(THREADS, 1) gemm_fma(const __grid_constant__ fma_task f)
 {
     constexpr int stages = stages_of(TOKENS), span = span_of(TOKENS);
     __shared__ float codebook[16];

@@ -166,7 +166,7 @@ static __device__ __forceinline__ void wi_mma_end(const wi_gemm_task &t, const f
 }
 
 template <int FORMAT, int TOKENS>
-static __global__ void __launch_bounds__(WI_MMA_PLANES *WI_WARP) wi_gemm_mma(const __grid_constant__ wi_gemm_task t)
+static __global__ void __launch_bounds__(WI_MMA_PLANES *WI_WARP, 1) wi_gemm_mma(const __grid_constant__ wi_gemm_task t)
 {
     constexpr int stages = wi_mma_stages(TOKENS), columns = wi_gemm_columns(FORMAT);
     __shared__ float codebook[16];

@@ -66,6 +66,13 @@ static bool holds(const wi_stream *stream, const void *memory)
     return place < stream->held_count && stream->held[place].begin <= at;
 }
 
+size_t wi_reach(const weft_op *op, const void *memory)
+{
+    const wi_stream *stream = wi_stream_of(op);
+    const unsigned char *at = (const unsigned char *)memory;
+    return holds(stream, at) ? (size_t)(stream->held[place_of(stream, at)].end - at) : 0;
+}
+
 // ---- arrivals -------------------------------------------------------------------------------------------------------
 
 void wi_stream_send(wi_stream *stream)

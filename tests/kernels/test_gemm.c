@@ -334,6 +334,47 @@ static void check_families(void)
     CHECK_INT(weft_family_of_device(100, WEFT_I8), WEFT_FAMILY_MMA);
 }
 
+// Packed panel by panel from sources cut to it, a weight has the bytes that it has when packed whole.
+static void check_panels(void)
+{
+    static const weight_case cases[] = {
+        {.type = WEFT_BF16, .n = 70, .k = 150},
+        {.type = WEFT_BF16, .n = 41, .k = 72, .gate = true},
+        {.type = WEFT_I8, .n = 41, .k = 200, .gate = true},
+        {.type = WEFT_I4, .n = 70, .k = 256, .group = 32, .zeros = true, .zero_type = WEFT_I8},
+        {.type = WEFT_I8, .n = 41, .k = 192, .group = 64, .scale_type = WEFT_BF16, .gate = true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int family = 0; family < WEFT_FAMILY_COUNT; family++) {
+            sources s = make_sources(&cases[i]);
+            packed whole = pack_weight((weft_family)family, &s, NULL, NULL);
+            const weft_fuse fuse = cases[i].gate ? WEFT_FUSE_GATE : WEFT_FUSE_STACK;
+            const int64_t lanes = cases[i].gate ? WEFT_GEMM_PANEL / 2 : WEFT_GEMM_PANEL;
+            const size_t bytes = (size_t)whole.weight.panels * whole.weight.panel_bytes;
+            weft_gemm_weight w;
+            void *memory = device_take(bytes);
+            CHECK_OK(weft_gemm_pack_begin((weft_family)family, s.source, s.count, fuse, NULL, memory, &w));
+            for (int64_t panel = weft_gemm_panels(&w) - 1; panel >= 0; panel--) {
+                weft_gemm_source part[2];
+                for (int j = 0; j < s.count; j++) {
+                    const int64_t first = panel * lanes, left = s.source[j].n - first;
+                    part[j] = s.source[j];
+                    part[j].n = left < lanes ? left : lanes;
+                    part[j].data = (const char *)part[j].data + (size_t)first * part[j].row_bytes;
+                    if (part[j].scales)
+                        part[j].scales = (const char *)part[j].scales + (size_t)first * part[j].scale_row_bytes;
+                    if (part[j].zeros)
+                        part[j].zeros = (const char *)part[j].zeros + (size_t)first * part[j].zero_row_bytes;
+                }
+                weft_gemm_pack_panel(&w, panel, part, s.count);
+            }
+            CHECK_BYTES(memory, whole.weight.data, bytes);
+            device_give(memory);
+            free_packed(&whole);
+            free_sources(&s);
+        }
+}
+
 static void check_refusals(void)
 {
     const float data[64] = {0};
@@ -366,6 +407,7 @@ int main(int argc, char **argv)
     device = device_open();
     check_families();
     check_refusals();
+    check_panels();
     for (int i = 0; i < rounds; i++)
         for (int family = 0; family < WEFT_FAMILY_COUNT; family++) {
             random_seed((uint32_t)i * 4 + (uint32_t)family);
