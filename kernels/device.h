@@ -4,8 +4,8 @@
 //
 // Where memory lies. All that an op writes, all floats and all packed weights are the device's memory, from its alloc.
 // What describes the work may be the host's or the device's: index arrays that an op reads (ids, positions, spans,
-// requests and their block lists, settings of sampling): the op takes a copy before it returns. Arrays of pointers (those
-// of sampling's settings and masks, and tree_add's inputs) are the host's.
+// requests and their block lists, settings of sampling): the op takes a copy before it returns. Arrays of pointers
+// (those of sampling's settings and masks, and tree_add's inputs) are the host's.
 //
 // Ops are ordered by op->stream and return before they are done. They cannot fail, as ops on the host; what goes wrong
 // on the device is kept and told by the device's sync, with the name of the op.

@@ -153,8 +153,8 @@ typedef struct {
     void (*combine)(const weft_op *op, const weft_combine *args);
 } weft_pick_ops;
 
-// Bytes of op->scratch for `top` and `sample` over rows of that width. A device does as many rows at once as its scratch
-// has room for: with that of one thread over a hundred of a large vocabulary.
+// Bytes of op->scratch for `top` and `sample` over rows of that width. A device does as many rows at once as its
+// scratch has room for: with that of one thread over a hundred of a large vocabulary.
 size_t weft_pick_scratch(size_t width, int threads);
 
 #ifdef __cplusplus

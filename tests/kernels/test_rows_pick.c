@@ -68,7 +68,7 @@ static void test_lse(weft_walk *walk, size_t rows, size_t width, weft_values val
     float *logprob = weft_walk_memory(walk, rows * EACH * sizeof *logprob, 0);
     weft_walk_fill(in, rows * stride, values, width);
     for (size_t i = 0; i < width && rows > 1; i++)
-        in[stride + i] = i < width / 3 ? -INFINITY : in[stride + i]; // whole leaves of nothing
+        in[stride + i] = i < width / 3 ? -INFINITY : in[stride + i];         // whole leaves of nothing
     for (size_t i = 0; i < rows * stride && values == WEFT_VALUES_ZERO; i++) // of both signs, and nothing above
         in[i] = weft_walk_random(7, i) % 3 == 0 ? -0.0F : weft_walk_random(8, i) % 3 == 0 ? 0.0F : -1.0F;
     size_t begin[LEAVES + 1];
