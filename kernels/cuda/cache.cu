@@ -116,7 +116,7 @@ void wi_cuda_cache_write(const weft_op *op, const weft_cache_write *args)
         most = 64;
     }
     unsigned blocks = 1; // a power of two, so that a step's launches come again
-    while (blocks < wi_blocks(most * (size_t)w.cache.heads, WARPS) && blocks < SPAN_BLOCKS_MAX) blocks *= 2;
+    while (blocks < wi_grid_of(most * (size_t)w.cache.heads, WARPS) && blocks < SPAN_BLOCKS_MAX) blocks *= 2;
     for (int first = 0; first < args->span_count; first += 65535) {
         const int left = args->span_count - first;
         write_work some = w;
@@ -191,5 +191,5 @@ void wi_cuda_cache_copy(const weft_op *op, const weft_cache_copy *args)
     w.v_scale = args->v_scale;
     w.head = args->head;
     w.import = args->import;
-    wi_launch(op, "cache copy", copy_rows, dim3(wi_blocks((size_t)w.span.rows, WARPS)), THREADS, 0, w);
+    wi_launch(op, "cache copy", copy_rows, dim3(wi_grid_of((size_t)w.span.rows, WARPS)), THREADS, 0, w);
 }

@@ -66,10 +66,10 @@ template <weft_dtype TO, weft_dtype FROM> static void run(const weft_op *op, voi
     typename stored<TO>::type *out = (typename stored<TO>::type *)to;
     const typename stored<FROM>::type *in = (const typename stored<FROM>::type *)from;
     if ((uintptr_t)to % 16 == 0 && (uintptr_t)from % 16 == 0)
-        wi_launch(op, "convert", convert_eights<TO, FROM>, dim3(wi_blocks(count / EACH + (count % EACH != 0), THREADS)),
-                  dim3(THREADS), 0, out, in, count);
+        wi_launch(op, "convert", convert_eights<TO, FROM>,
+                  dim3(wi_grid_of(count / EACH + (count % EACH != 0), THREADS)), dim3(THREADS), 0, out, in, count);
     else
-        wi_launch(op, "convert", convert_ones<TO, FROM>, dim3(wi_blocks(count, EACH * THREADS)), dim3(THREADS), 0, out,
+        wi_launch(op, "convert", convert_ones<TO, FROM>, dim3(wi_grid_of(count, EACH * THREADS)), dim3(THREADS), 0, out,
                   in, count);
 }
 

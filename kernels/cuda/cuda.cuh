@@ -22,9 +22,9 @@ enum { WI_WARP = 32, WI_SHARED_MAX = 227 * 1024 }; // of a block on sm_90; sm_80
 struct wi_stream;
 static inline wi_stream *wi_stream_of(const weft_op *op) { return (wi_stream *)op->stream; }
 
-int wi_processors(const weft_op *op);      // multiprocessors
-int wi_capability(const weft_op *op);      // 80, 90
-size_t wi_shared_bytes(const weft_op *op); // that a block may ask for
+int wi_processors(const weft_op *op);     // multiprocessors
+int wi_capability(const weft_op *op);     // 80, 90
+size_t wi_block_bytes(const weft_op *op); // that a block may ask for
 
 // Bytes of the device's memory from there to the end of what was allocated with it; 0 where that is not known.
 size_t wi_reach(const weft_op *op, const void *memory);
@@ -48,7 +48,7 @@ void *wi_arrive_room(const weft_op *op, size_t bytes, const void **device);
 enum { WI_ARGUMENTS_MAX = 16, WI_ARGUMENT_BYTES = 2048 };
 
 // One launch as data.
-struct wi_work {
+struct wi_kernel_call {
     const char *name;
     const void *kernel;
     cudaError_t (*call)(const cudaLaunchConfig_t *config, const void *kernel, const unsigned char *bytes);
@@ -57,7 +57,7 @@ struct wi_work {
     size_t bytes; // of the arguments
 };
 
-void wi_submit(const weft_op *op, const wi_work *work, const unsigned char *arguments);
+void wi_submit(const weft_op *op, const wi_kernel_call *work, const unsigned char *arguments);
 
 // Where argument `which` of a kernel stands in the bytes of its arguments.
 template <typename... Of> constexpr size_t wi_argument_at(size_t which)
@@ -69,16 +69,16 @@ template <typename... Of> constexpr size_t wi_argument_at(size_t which)
 }
 
 template <typename... Of, size_t... I>
-cudaError_t wi_call_with(const cudaLaunchConfig_t *config, const void *kernel, const unsigned char *bytes,
-                         std::index_sequence<I...>)
+cudaError_t wi_call_kernel_with(const cudaLaunchConfig_t *config, const void *kernel, const unsigned char *bytes,
+                                std::index_sequence<I...>)
 {
     return cudaLaunchKernelEx(config, (void (*)(Of...))kernel, *(const Of *)(bytes + wi_argument_at<Of...>(I))...);
 }
 
 template <typename... Of>
-cudaError_t wi_call(const cudaLaunchConfig_t *config, const void *kernel, const unsigned char *bytes)
+cudaError_t wi_call_kernel(const cudaLaunchConfig_t *config, const void *kernel, const unsigned char *bytes)
 {
-    return wi_call_with<Of...>(config, kernel, bytes, std::index_sequence_for<Of...>());
+    return wi_call_kernel_with<Of...>(config, kernel, bytes, std::index_sequence_for<Of...>());
 }
 
 template <typename T> int wi_put(unsigned char *to, T value)
@@ -106,12 +106,12 @@ void wi_launch(const weft_op *op, const char *name, void (*kernel)(Of...), dim3 
     if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
     memset(bytes, 0, wi_argument_at<Of...>(sizeof...(Of)));
     wi_put_all<Of...>(bytes, std::index_sequence_for<Of...>(), Of(given)...);
-    const wi_work work = {
-        name, (const void *)kernel, wi_call<Of...>, grid, block, shared, wi_argument_at<Of...>(sizeof...(Of))};
+    const wi_kernel_call work = {
+        name, (const void *)kernel, wi_call_kernel<Of...>, grid, block, shared, wi_argument_at<Of...>(sizeof...(Of))};
     wi_submit(op, &work, bytes);
 }
 
-static inline unsigned wi_blocks(size_t count, size_t each) { return (unsigned)((count + each - 1) / each); }
+static inline unsigned wi_grid_of(size_t count, size_t each) { return (unsigned)((count + each - 1) / each); }
 
 // ---- the table's parts, each filled by its own files ----------------------------------------------------------------
 

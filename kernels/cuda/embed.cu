@@ -10,9 +10,9 @@ static __global__ void embed_rows(weft_gemm_weight w, weft_embed a)
     const size_t row = blockIdx.x;
     const int64_t at = (int64_t)a.ids[row] - a.first;
     const bool held = at >= 0 && at < w.n;
-    if (a.held && wi_item() == 0) a.held[row] = held;
+    if (a.held && wi_row_item() == 0) a.held[row] = held;
     if (!held) return;
-    for (size_t k = wi_item(); k < (size_t)w.k; k += wi_items())
+    for (size_t k = wi_row_item(); k < (size_t)w.k; k += wi_items())
         a.out[row * a.out_stride + k] = wi_element(w, (size_t)at, k) * a.scale;
 }
 

@@ -10,7 +10,7 @@ enum { THREADS = 256 };
 template <int N, weft_act ACT> static __global__ void __launch_bounds__(THREADS) gate_rows(weft_gate a)
 {
     const size_t row = blockIdx.x;
-    for (size_t i = wi_item() * N; i < a.width; i += wi_items() * N) {
+    for (size_t i = wi_row_item() * N; i < a.width; i += wi_items() * N) {
         wi_floats<N> x = wi_read<N>(a.in + row * a.in_stride + i), up;
         if (a.up) up = wi_read<N>(a.up + row * a.up_stride + i);
 #pragma unroll
@@ -27,7 +27,7 @@ template <int N> static __global__ void __launch_bounds__(THREADS) clamped_rows(
 {
     const size_t row = blockIdx.x;
     const float limit = a.limit;
-    for (size_t i = wi_item() * N; i < a.width; i += wi_items() * N) {
+    for (size_t i = wi_row_item() * N; i < a.width; i += wi_items() * N) {
         wi_floats<N> x = wi_read<N>(a.in + row * a.in_stride + i);
         const wi_floats<N> up = wi_read<N>(a.up + row * a.up_stride + i);
 #pragma unroll
@@ -96,10 +96,10 @@ static void flat(const weft_op *op, const char *name, float *out, const float *i
                  size_t count)
 {
     if (wi_at16(out) && wi_at16(in) && wi_at16(other))
-        wi_launch(op, name, flat_all<4, KIND>, dim3(wi_blocks(count, 4 * THREADS)), dim3(THREADS), 0, out, in, other,
+        wi_launch(op, name, flat_all<4, KIND>, dim3(wi_grid_of(count, 4 * THREADS)), dim3(THREADS), 0, out, in, other,
                   factor, count);
     else
-        wi_launch(op, name, flat_all<1, KIND>, dim3(wi_blocks(count, THREADS)), dim3(THREADS), 0, out, in, other,
+        wi_launch(op, name, flat_all<1, KIND>, dim3(wi_grid_of(count, THREADS)), dim3(THREADS), 0, out, in, other,
                   factor, count);
 }
 

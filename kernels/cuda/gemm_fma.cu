@@ -200,7 +200,7 @@ template <weft_dtype TYPE, int TOKENS> static void launch(const weft_op *op, con
     const size_t shared = (size_t)stages_of(TOKENS) * stage_bytes(TYPE) +
                           (size_t)WARPS * TOKENS * span_of(TOKENS) * COLUMNS * sizeof(float) +
                           (size_t)(f.t.slots + 1) * TOKENS * THREADS * sizeof(float);
-    const dim3 grid((unsigned)f.t.panels, wi_blocks((size_t)f.t.m, WARPS * TOKENS));
+    const dim3 grid((unsigned)f.t.panels, wi_grid_of((size_t)f.t.m, WARPS * TOKENS));
     wi_launch(op, "gemm: fma", gemm_fma<TYPE, TOKENS>, grid, dim3(THREADS), shared, f);
 }
 

@@ -202,7 +202,7 @@ wi_gemm_task wi_gemm_prepare(const weft_op *op, const weft_gemm_weight *w, const
     t.row_columns = (int)w->padded;
     const int64_t most = ROUND_ROWS;
     const unsigned rows = (unsigned)(args->m < most ? args->m : most);
-    const dim3 grid(wi_blocks((size_t)r.padded, ROUND_THREADS * ROUND_EACH), rows);
+    const dim3 grid(wi_grid_of((size_t)r.padded, ROUND_THREADS * ROUND_EACH), rows);
     wi_launch(op, "gemm: activations", round_rows, grid, dim3(ROUND_THREADS), 0, r);
     return t;
 }

@@ -65,7 +65,7 @@ static choice choose(const wi_gemm_task &t, int format, int processors)
 static int stages_of(const weft_op *op, const wi_gemm_task &t, int format, int tokens)
 {
     const wi_wgmma_plan plan = wi_wgmma_plan_of(format, tokens);
-    const size_t room = wi_shared_bytes(op) - SHARED_STATIC;
+    const size_t room = wi_block_bytes(op) - SHARED_STATIC;
     const int blocks = t.row_tiles * t.token_tiles * (t.dealt ? t.leaves : 1);
     int beside = plan.consumers > 1 ? 1 : parts(blocks, wi_processors(op));
     if (beside > BLOCKS_A_PROCESSOR) beside = BLOCKS_A_PROCESSOR;

@@ -79,7 +79,7 @@ template <int N> static __global__ void __launch_bounds__(THREADS) combine_rows(
     const size_t row = blockIdx.x;
     const int32_t *place = a.place + row * a.k;
     const float *weights = a.weights + row * a.k;
-    for (size_t i = wi_item() * N; i < a.width; i += wi_items() * N) {
+    for (size_t i = wi_row_item() * N; i < a.width; i += wi_items() * N) {
         wi_floats<N> sum = {};
         bool begun = false;
 #pragma unroll 4

@@ -62,7 +62,7 @@ void wi_cuda_lse_tree(const weft_op *op, const weft_lse *in, size_t leaves, size
 {
     const bool apart = out + rows <= in || in + rows * leaves <= out;
     if (rows == 0) return;
-    wi_launch(op, "lse_tree", lse_trees, dim3(apart ? wi_blocks(rows, THREADS) : 1), dim3(THREADS), 0, in,
+    wi_launch(op, "lse_tree", lse_trees, dim3(apart ? wi_grid_of(rows, THREADS) : 1), dim3(THREADS), 0, in,
               (unsigned)leaves, rows, out);
 }
 
@@ -80,7 +80,7 @@ void wi_cuda_logprob(const weft_op *op, const weft_logits *logits, const weft_ls
 {
     const size_t count = logits->rows * each;
     if (count == 0) return;
-    wi_launch(op, "logprob", logprobs, dim3(wi_blocks(count, THREADS)), dim3(THREADS), 0, *logits, lse,
+    wi_launch(op, "logprob", logprobs, dim3(wi_grid_of(count, THREADS)), dim3(THREADS), 0, *logits, lse,
               wi_arrived(op, ids, count), each, out);
 }
 
@@ -102,7 +102,7 @@ void wi_cuda_penalize(const weft_op *op, const weft_penalty *args)
     weft_penalty a = *args;
     if (a.seen_count == 0) return;
     a.seen = wi_arrived(op, args->seen, args->seen_count);
-    wi_launch(op, "penalize", penalize_some, dim3(wi_blocks(a.seen_count, THREADS)), dim3(THREADS), 0, a);
+    wi_launch(op, "penalize", penalize_some, dim3(wi_grid_of(a.seen_count, THREADS)), dim3(THREADS), 0, a);
 }
 
 // An id may come several times: the thread of the first time adds for all, in their order.
@@ -124,6 +124,6 @@ static __global__ void bias_some(float *logits, size_t width, int32_t first, con
 void wi_cuda_bias(const weft_op *op, float *logits, size_t width, int32_t first, const weft_bias *biases, size_t count)
 {
     if (count == 0) return;
-    wi_launch(op, "bias", bias_some, dim3(wi_blocks(count, THREADS)), dim3(THREADS), 0, logits, width, first,
+    wi_launch(op, "bias", bias_some, dim3(wi_grid_of(count, THREADS)), dim3(THREADS), 0, logits, width, first,
               wi_arrived(op, biases, count), count);
 }

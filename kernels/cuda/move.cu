@@ -11,7 +11,7 @@ template <typename T> static __global__ void move_rows(weft_move a, bool scatter
     if (at < 0) return;
     const T *in = (const T *)((const unsigned char *)a.in + (scattered ? row : (size_t)at) * a.in_stride);
     T *out = (T *)((unsigned char *)a.out + (scattered ? (size_t)at : row) * a.out_stride);
-    for (size_t i = wi_item(); i < a.bytes / sizeof(T); i += wi_items()) out[i] = in[i];
+    for (size_t i = wi_row_item(); i < a.bytes / sizeof(T); i += wi_items()) out[i] = in[i];
 }
 
 static void move(const weft_op *op, const char *name, const weft_move *args, bool scattered)

@@ -142,7 +142,7 @@ void wi_cuda_norm(const weft_op *op, const weft_norm *args)
     const size_t pieces = args->rows * args->heads, width = args->width;
     if (pieces == 0) return;
     if (width <= NARROW) {
-        const dim3 grid(wi_blocks(pieces, NARROW_THREADS / WI_LANES)), block(NARROW_THREADS);
+        const dim3 grid(wi_grid_of(pieces, NARROW_THREADS / WI_LANES)), block(NARROW_THREADS);
         if (width <= NARROW / 2)
             wi_launch(op, "norm", norm_narrow<NARROW / WI_LANES / 2>, grid, block, 0, *args);
         else

@@ -5,7 +5,7 @@
 
 #include "kernels/cuda/pick.cuh"
 
-typedef enum { WI_KEYS_OF_BUCKET, WI_KEYS_FROM } wi_keys; // those of one bucket, or from a key on
+typedef enum { WI_KEYS_OF_BUCKET, WI_KEYS_FROM } wi_pick_keys; // those of one bucket, or from a key on
 
 // What a block finds out about its row.
 typedef struct {
@@ -24,14 +24,14 @@ typedef struct {
 } wi_pick_block;
 
 // Whether a group holds anything that is asked for, by its largest.
-template <wi_keys KEYS> static __device__ __forceinline__ bool wi_group_matters(const wi_pick_at &at, float top)
+template <wi_pick_keys KEYS> static __device__ __forceinline__ bool wi_group_matters(const wi_pick_at &at, float top)
 {
     if (top == -wi_infinity()) return false;
     return KEYS == WI_KEYS_OF_BUCKET ? wi_pick_bucket(top, at.max, at.factor) <= at.bucket : wi_key(top, 0) >= at.least;
 }
 
 // A logit's key; 0 where it is not asked for.
-template <wi_keys KEYS> static __device__ __forceinline__ uint64_t wi_key_asked(const wi_pick_at &at, size_t i)
+template <wi_pick_keys KEYS> static __device__ __forceinline__ uint64_t wi_key_asked(const wi_pick_at &at, size_t i)
 {
     const float x = wi_pick_load(at.row, i);
     if (x == -wi_infinity()) return 0;
@@ -42,7 +42,7 @@ template <wi_keys KEYS> static __device__ __forceinline__ uint64_t wi_key_asked(
 
 // Adds what each value of the eight bits at `shift` weighs among the keys that begin as `prefix`; the highest first.
 // What goes to one place comes together where the first lane's does.
-template <wi_keys KEYS, bool MASS>
+template <wi_pick_keys KEYS, bool MASS>
 static __device__ __forceinline__ void wi_tally(const wi_pick_at &at, wi_pick_block *block, int shift, uint64_t prefix)
 {
     const unsigned lane = threadIdx.x % WI_WARP;
@@ -65,7 +65,7 @@ static __device__ __forceinline__ void wi_tally(const wi_pick_at &at, wi_pick_bl
 }
 
 // The first in rank with which the keys weigh `limit` (at least 1) together; 0 where they do not.
-template <wi_keys KEYS, bool MASS>
+template <wi_pick_keys KEYS, bool MASS>
 static __device__ __forceinline__ uint64_t wi_select(const wi_pick_at &at, wi_pick_block *block, uint64_t limit)
 {
     uint64_t prefix = 0;
@@ -85,7 +85,7 @@ static __device__ __forceinline__ uint64_t wi_select(const wi_pick_at &at, wi_pi
 }
 
 // Lists the keys that are asked for, in any order, as far as there is room; returns how many there are.
-template <wi_keys KEYS>
+template <wi_pick_keys KEYS>
 static __device__ __forceinline__ unsigned wi_list(const wi_pick_at &at, wi_pick_block *block, uint64_t *list,
                                                    unsigned most)
 {

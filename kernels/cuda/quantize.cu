@@ -112,7 +112,7 @@ void wi_cuda_quantize(const weft_op *op, const weft_quantize *args)
         wi_launch(op, "quantize", quantize_groups<THREADS>, dim3((unsigned)(a->rows * groups)), dim3(THREADS), 0, *a,
                   group, (unsigned)groups);
     else
-        wi_launch(op, "quantize", quantize_groups<WI_WARP>, dim3(wi_blocks(a->rows * groups, THREADS / WI_WARP)),
+        wi_launch(op, "quantize", quantize_groups<WI_WARP>, dim3(wi_grid_of(a->rows * groups, THREADS / WI_WARP)),
                   dim3(THREADS), 0, *a, group, (unsigned)groups);
 }
 
@@ -122,7 +122,7 @@ static __global__ void __launch_bounds__(THREADS) dequantize_rows(weft_dequantiz
     const size_t row = blockIdx.x;
     const uint8_t *codes = (const uint8_t *)a.codes + row * a.code_stride;
     float *out = a.out + row * a.out_stride;
-    for (size_t i = 2 * wi_item(); i < a.width; i += 2 * wi_items()) {
+    for (size_t i = 2 * wi_row_item(); i < a.width; i += 2 * wi_items()) {
         const unsigned pair = a.type == WEFT_I8 ? 0U : codes[i / 2];
 #pragma unroll
         for (unsigned j = 0; j < 2; j++) {

@@ -18,7 +18,7 @@ template <int N> static __global__ void rope_halves(weft_rope a)
     const unsigned each = (unsigned)(pairs / N), items = each * (unsigned)a.heads;
     const float *cosines = a.cos + (size_t)a.positions[row] * a.table_stride;
     const float *sines = a.sin + (size_t)a.positions[row] * a.table_stride;
-    for (unsigned item = (unsigned)wi_item(); item < items; item += (unsigned)wi_items()) {
+    for (unsigned item = (unsigned)wi_row_item(); item < items; item += (unsigned)wi_items()) {
         const unsigned head = item / each, i = item % each * N;
         float *at = a.x + row * a.row_stride + head * a.head_stride + i;
         wi_floats<N> x = wi_read<N>(at), y = wi_read<N>(at + pairs);
@@ -37,7 +37,7 @@ template <int PAIRS, int N> static __global__ void rope_neighbours(weft_rope a)
     const unsigned each = (unsigned)(pairs / PAIRS), items = each * (unsigned)a.heads;
     const float *cosines = a.cos + (size_t)a.positions[row] * a.table_stride;
     const float *sines = a.sin + (size_t)a.positions[row] * a.table_stride;
-    for (unsigned item = (unsigned)wi_item(); item < items; item += (unsigned)wi_items()) {
+    for (unsigned item = (unsigned)wi_row_item(); item < items; item += (unsigned)wi_items()) {
         const unsigned head = item / each, i = item % each * PAIRS;
         float *at = a.x + row * a.row_stride + head * a.head_stride + 2 * i;
         if (N == 4) {

@@ -119,6 +119,6 @@ static __global__ void __launch_bounds__(THREADS) route_rows(weft_route a)
 
 void wi_cuda_route(const weft_op *op, const weft_route *args)
 {
-    wi_launch(op, "route", route_rows, dim3(wi_blocks(args->rows, WARPS)), dim3(THREADS),
+    wi_launch(op, "route", route_rows, dim3(wi_grid_of(args->rows, WARPS)), dim3(THREADS),
               WARPS * 3 * args->experts * sizeof(float), *args);
 }

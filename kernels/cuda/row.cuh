@@ -28,7 +28,7 @@ template <int N> static __device__ __forceinline__ void wi_write(float *p, wi_fl
 static inline bool wi_at16(const void *p) { return (uintptr_t)p % 16 == 0; }
 static inline bool wi_rows_at16(const void *p, size_t stride) { return !p || (wi_at16(p) && stride % 4 == 0); }
 
-// The x of the grid counts rows, its y pieces of a row; wi_item and wi_items walk the items of a row, one a thread.
+// The x of the grid counts rows, its y pieces of a row; wi_row_item and wi_items walk the items of a row, one a thread.
 static inline unsigned wi_row_threads(size_t items, unsigned most)
 {
     return items >= most ? most : items <= WI_WARP ? (unsigned)WI_WARP : (unsigned)(items + 31) / 32 * 32;
@@ -38,7 +38,7 @@ static inline dim3 wi_row_grid(size_t rows, size_t items, unsigned threads)
     const size_t pieces = (items + threads - 1) / threads;
     return dim3((unsigned)rows, (unsigned)(pieces < 65535 ? pieces : 65535));
 }
-static __device__ __forceinline__ size_t wi_item(void) { return (size_t)blockIdx.y * blockDim.x + threadIdx.x; }
+static __device__ __forceinline__ size_t wi_row_item(void) { return (size_t)blockIdx.y * blockDim.x + threadIdx.x; }
 static __device__ __forceinline__ size_t wi_items(void) { return (size_t)gridDim.y * blockDim.x; }
 
 // The sixteen lanes of each half of a warp, added as the contract says, for all sixteen to have.

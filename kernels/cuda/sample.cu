@@ -281,7 +281,7 @@ void wi_cuda_sample(const weft_op *op, const weft_sample *args)
     unsigned char *memory = (unsigned char *)op->scratch;
     for (size_t first = 0; first < logits->rows && most > 0; first += most) {
         const size_t rows = logits->rows - first < most ? logits->rows - first : most;
-        const dim3 whole(wi_blocks(wi_pick_groups(logits->width), WI_TOPS_WARPS), (unsigned)rows);
+        const dim3 whole(wi_grid_of(wi_pick_groups(logits->width), WI_TOPS_WARPS), (unsigned)rows);
         bool drawn = false;
         const uint64_t *position = wi_arrived(op, args->position + first, rows);
         const wi_pick_how *hows = settings_of(op, args, first, rows, &drawn);

@@ -5,7 +5,7 @@
 
 int wi_processors(const weft_op *op) { return wi_stream_of(op)->processors; }
 int wi_capability(const weft_op *op) { return wi_stream_of(op)->capability; }
-size_t wi_shared_bytes(const weft_op *op) { return wi_stream_of(op)->shared_bytes; }
+size_t wi_block_bytes(const weft_op *op) { return wi_stream_of(op)->shared_bytes; }
 
 void wi_stream_note(wi_stream *stream, const char *name, cudaError_t failure)
 {
@@ -129,7 +129,7 @@ const void *wi_arrive(const weft_op *op, const void *host, size_t bytes)
 
 // ---- launches -------------------------------------------------------------------------------------------------------
 
-void wi_stream_run(wi_stream *stream, const wi_work *work, const unsigned char *arguments)
+void wi_stream_run(wi_stream *stream, const wi_kernel_call *work, const unsigned char *arguments)
 {
     cudaLaunchConfig_t config = {};
     config.gridDim = work->grid;
@@ -145,7 +145,7 @@ void wi_stream_run(wi_stream *stream, const wi_work *work, const unsigned char *
     wi_stream_note(stream, work->name, work->call(&config, work->kernel, arguments));
 }
 
-void wi_submit(const weft_op *op, const wi_work *work, const unsigned char *arguments)
+void wi_submit(const weft_op *op, const wi_kernel_call *work, const unsigned char *arguments)
 {
     wi_stream *stream = wi_stream_of(op);
     if (stream->failure != cudaSuccess) return; // the first failure is told; what follows it is of no use

@@ -41,7 +41,7 @@ void wi_stream_drop(wi_stream *stream, const void *memory);
 void wi_stream_note(wi_stream *stream, const char *name, cudaError_t failure);
 void wi_stream_next_slot(wi_stream *stream); // waits until what it held before was read
 void wi_stream_send(wi_stream *stream);      // what arrived in the slot and was not sent
-void wi_stream_run(wi_stream *stream, const wi_work *work, const unsigned char *arguments);
+void wi_stream_run(wi_stream *stream, const wi_kernel_call *work, const unsigned char *arguments);
 
 // Launches kept as data between begin and end: a step that comes again with the same launches and the same arguments is
 // one graph, whatever the arrivals hold.
@@ -49,7 +49,7 @@ cudaError_t wi_tape_create(wi_tape **out);
 void wi_tape_destroy(wi_tape *tape);
 bool wi_tape_begin(wi_stream *stream); // false: launches are not kept (WEFT_GRAPHS=off)
 bool wi_tape_keeps(const wi_tape *tape);
-void wi_tape_add(wi_stream *stream, const wi_work *work, const unsigned char *arguments);
+void wi_tape_add(wi_stream *stream, const wi_kernel_call *work, const unsigned char *arguments);
 void wi_tape_end(wi_stream *stream);
 
 #endif

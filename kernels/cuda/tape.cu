@@ -24,7 +24,7 @@ struct wi_tape {
     uint64_t steps;
 };
 
-static const size_t work_bytes = (sizeof(wi_work) + 15) / 16 * 16;
+static const size_t work_bytes = (sizeof(wi_kernel_call) + 15) / 16 * 16;
 
 cudaError_t wi_tape_create(wi_tape **out)
 {
@@ -79,14 +79,14 @@ static uint64_t hash_of(const unsigned char *bytes, size_t count)
 static void run_all(wi_stream *stream, const unsigned char *bytes, size_t used)
 {
     for (size_t at = 0; at < used;) {
-        wi_work work;
+        wi_kernel_call work;
         memcpy(&work, bytes + at, sizeof work);
         wi_stream_run(stream, &work, bytes + at + work_bytes);
         at += work_bytes + (work.bytes + 15) / 16 * 16;
     }
 }
 
-void wi_tape_add(wi_stream *stream, const wi_work *work, const unsigned char *arguments)
+void wi_tape_add(wi_stream *stream, const wi_kernel_call *work, const unsigned char *arguments)
 {
     wi_tape *tape = stream->tape;
     const size_t bytes = work_bytes + (work->bytes + 15) / 16 * 16;

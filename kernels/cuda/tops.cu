@@ -23,7 +23,7 @@ static __global__ void __launch_bounds__(WI_TOPS_WARPS *WI_WARP)
 void wi_pick_tops(const weft_op *op, const char *name, const weft_logits *logits, size_t first, size_t rows,
                   const wi_pick_how *how, size_t row_bytes)
 {
-    const dim3 grid(wi_blocks(wi_pick_groups(logits->width), WI_TOPS_WARPS), (unsigned)rows);
+    const dim3 grid(wi_grid_of(wi_pick_groups(logits->width), WI_TOPS_WARPS), (unsigned)rows);
     wi_launch(op, name, group_tops, grid, dim3(WI_TOPS_WARPS * WI_WARP), 0, *logits, first, how,
               (unsigned char *)op->scratch, row_bytes);
 }

@@ -93,7 +93,7 @@ void wi_cuda_tree_add(const weft_op *op, float *out, const float *const *in, int
     bool fours = wi_at16(out) && count % 4 == 0;
     for (int i = 0; i < n; i++) fours = fours && wi_at16(in[i]);
     const float *const *from = wi_arrived(op, in, (size_t)n);
-    const dim3 grid(wi_blocks(count, THREADS * (fours ? 4 : 1))), block(THREADS);
+    const dim3 grid(wi_grid_of(count, THREADS * (fours ? 4 : 1))), block(THREADS);
     if (n <= TOGETHER && fours)
         wi_launch(op, "tree_add", add_eight<4>, grid, block, 0, out, from, n, count);
     else if (n <= TOGETHER)
