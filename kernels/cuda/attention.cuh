@@ -172,10 +172,7 @@ static __device__ __forceinline__ void wi_tile_at(const wi_attention &w, int req
     wi_query_sees(w, r, t->first + (t->rows - 1) / t->heads, &unused, &t->high);
 }
 
-static __device__ __forceinline__ int64_t wi_item_count(const wi_attention &w)
-{
-    return w.plan[w.request_count].items;
-}
+static __device__ __forceinline__ int64_t wi_item_count(const wi_attention &w) { return w.plan[w.request_count].items; }
 
 static __device__ __forceinline__ void wi_item_at(const wi_attention &w, int64_t number, wi_tile *t)
 {
@@ -224,7 +221,7 @@ static __device__ __forceinline__ bool wi_walk_next(wi_walk *w)
 // What a block works on, kept by one of its threads for all.
 struct wi_work_now {
     wi_tile t;
-    wi_walk next;           // the chunk after this one
+    wi_walk next;               // the chunk after this one
     int chunk, place;           // of this one
     int next_chunk, next_place; // -1: there is none
     bool whole;                 // all rows see all positions of the chunk

@@ -214,8 +214,7 @@ static __device__ void climb(const wi_attention &w, fma_shared *s, int place, in
     }
 }
 
-template <int TYPE, int RT>
-static __device__ void run_item(const wi_attention &w, const wi_tile &t, fma_shared *s)
+template <int TYPE, int RT> static __device__ void run_item(const wi_attention &w, const wi_tile &t, fma_shared *s)
 {
     const int column = (int)threadIdx.x % (ROWS * RT), first = (int)threadIdx.x / (ROWS * RT) * RT;
     float o[RT], chain[RT];

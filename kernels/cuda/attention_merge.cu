@@ -32,8 +32,7 @@ static __device__ void join_nodes(tree *t)
     }
 }
 
-template <int LEVEL, int HERE>
-static __device__ __forceinline__ void join_level(const tree *t, float (&v)[WI_PLACES])
+template <int LEVEL, int HERE> static __device__ __forceinline__ void join_level(const tree *t, float (&v)[WI_PLACES])
 {
 #pragma unroll
     for (int i = 0; i < LEVEL; i++) v[i] = wi_join_value(t->node[HERE + i], v[2 * i], v[2 * i + 1]);

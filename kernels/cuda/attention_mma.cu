@@ -232,7 +232,7 @@ static __device__ __forceinline__ void enter_chunk(const wi_attention &w, wi_wor
 // A warp without rows only copies.
 template <bool SCALED>
 static __device__ __forceinline__ void run_idle(const wi_attention &w, const mma_layout &l, wi_work_now *n,
-                                             const mma_shared &s)
+                                                const mma_shared &s)
 {
     for (int step = 0; step < 3; step++) load_step<SCALED>(w, l, n->t, s, n->next_chunk, -1, step);
     while (n->next_chunk >= 0) {
@@ -243,14 +243,39 @@ static __device__ __forceinline__ void run_idle(const wi_attention &w, const mma
     wi_copy_wait<0>();
 }
 
+// Beside the scores of an int8 cache there are not enough registers for the chain: it rests behind the parts that wait.
+template <int N> static __device__ __forceinline__ float4 *chain_at(const wi_attention &w)
+{
+    return wi_waiting(w) + WI_LEVELS * (N / 4 + 1) * THREADS;
+}
+
+template <int N, bool SCALED> static __device__ __forceinline__ void chain_load(const wi_attention &w, wi_chain<N> *c)
+{
+    const float4 *at = chain_at<N>(w);
+#pragma unroll
+    for (int i = 0; i < N && SCALED; i += 4) {
+        const float4 four = at[i / 4 * THREADS];
+        c->o[i] = four.x, c->o[i + 1] = four.y, c->o[i + 2] = four.z, c->o[i + 3] = four.w;
+    }
+}
+
+template <int N, bool SCALED>
+static __device__ __forceinline__ void chain_save(const wi_attention &w, const wi_chain<N> &c)
+{
+    float4 *at = chain_at<N>(w);
+#pragma unroll
+    for (int i = 0; i < N && SCALED; i += 4)
+        at[i / 4 * THREADS] = make_float4(c.o[i], c.o[i + 1], c.o[i + 2], c.o[i + 3]);
+}
+
 // The weights of a chunk, and its O, at the end of the chain.
 template <int N, bool SCALED, bool SHAPED, bool WHOLE>
 static __device__ __forceinline__ void run_chunk(const wi_attention &w, const mma_layout &l, wi_work_now *n,
-                                                 const mma_shared &s, const wi_two_rows &r, bool first,
-                                                 wi_chain<N> *chain)
+                                                 const mma_shared &s, bool first, wi_chain<N> *chain)
 {
     float m[2], sum[2], o[N];
     uint32_t p[64];
+    wi_two_rows r = {};
     {
         float x[128];
 #pragma unroll
@@ -258,6 +283,7 @@ static __device__ __forceinline__ void run_chunk(const wi_attention &w, const mm
             enter_step<SCALED>(w, l, n, s, step);
             scores(l, s, step, x);
         }
+        if (!WHOLE) wi_rows_begin(w, n->t, (int)(threadIdx.x / WI_WARP) * 16, &r);
         wi_soften<SCALED, SHAPED, WHOLE>(w, r, n->chunk, s.scales, x, p, m, sum);
     }
 #pragma unroll
@@ -268,7 +294,9 @@ static __device__ __forceinline__ void run_chunk(const wi_attention &w, const mm
         values(l, s, step, p, o);
     }
     if (!SCALED && !WHOLE && *(volatile int *)s.wild) wi_poison(w, n->t, n->chunk, r, o);
+    chain_load<N, SCALED>(w, chain);
     wi_chain_add(chain, first, o, m, sum);
+    chain_save<N, SCALED>(w, *chain);
 }
 
 template <int N, bool SCALED, bool SHAPED>
@@ -277,22 +305,25 @@ static __device__ __forceinline__ void run_item(const wi_attention &w, const mma
 {
     const int first = (int)(threadIdx.x / WI_WARP) * 16;
     uint32_t waiting = 0;
-    wi_chain<N> chain;
-    wi_two_rows r;
+    wi_chain<N> chain = {};
     wi_chain_begin(&chain);
+    chain_save<N, SCALED>(w, chain);
     for (int step = 0; step < 3; step++) load_step<SCALED>(w, l, n->t, s, n->next_chunk, -1, step);
     bool fresh = true;
     while (n->next_chunk >= 0) {
         enter_chunk(w, n);
-        wi_rows_begin(w, n->t, first, &r);
         if (n->whole)
-            run_chunk<N, SCALED, SHAPED, true>(w, l, n, s, r, fresh, &chain);
+            run_chunk<N, SCALED, SHAPED, true>(w, l, n, s, fresh, &chain);
         else
-            run_chunk<N, SCALED, SHAPED, false>(w, l, n, s, r, fresh, &chain);
+            run_chunk<N, SCALED, SHAPED, false>(w, l, n, s, fresh, &chain);
         fresh = n->next_place != n->place;
-        if (fresh) wi_climb(wi_waiting(w), THREADS, n->place, n->next_place, n->next_place >= 0, &waiting, &chain);
+        if (!fresh) continue;
+        chain_load<N, SCALED>(w, &chain);
+        wi_climb(wi_waiting(w), THREADS, n->place, n->next_place, n->next_place >= 0, &waiting, &chain);
+        chain_save<N, SCALED>(w, chain);
     }
     wi_copy_wait<0>();
+    chain_load<N, SCALED>(w, &chain);
     wi_tile_store(w, n->t, first, chain);
 }
 

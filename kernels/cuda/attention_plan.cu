@@ -128,7 +128,8 @@ static const weft_attention_request *requests_arrived(const weft_op *op, const w
         const int64_t block = a->cache->block;
         with_lists[i] = a->requests[i];
         assert(!with_lists[i].tails);
-        with_lists[i].blocks = wi_arrived(op, a->requests[i].blocks, (size_t)((a->requests[i].length + block - 1) / block));
+        with_lists[i].blocks =
+            wi_arrived(op, a->requests[i].blocks, (size_t)((a->requests[i].length + block - 1) / block));
     }
     return (const weft_attention_request *)device;
 }

@@ -33,8 +33,7 @@ static __device__ __forceinline__ int wi_own_row(int first, int h)
     return first + (int)(threadIdx.x % WI_WARP) / 4 + 8 * h;
 }
 
-static __device__ __forceinline__ void wi_rows_begin(const wi_attention &w, const wi_tile &t, int first,
-                                                     wi_two_rows *r)
+static __device__ __forceinline__ void wi_rows_begin(const wi_attention &w, const wi_tile &t, int first, wi_two_rows *r)
 {
 #pragma unroll
     for (int h = 0; h < 2; h++) {

@@ -111,8 +111,7 @@ static __device__ __forceinline__ void release(wgmma_shared *s, int unit)
     if (threadIdx.x % WI_WARP == 0) wi_mbar_arrive(&s->empty[unit]);
 }
 
-template <int HALVES>
-static __device__ __forceinline__ void load_queries(const wi_attention &w, const wi_tile &t)
+template <int HALVES> static __device__ __forceinline__ void load_queries(const wi_attention &w, const wi_tile &t)
 {
     const int pieces = HALVES * 8, first = own_group() * 64;
     unsigned char *q = queries_at<HALVES>(own_group());
@@ -128,8 +127,7 @@ static __device__ __forceinline__ void load_queries(const wi_attention &w, const
     wi_proxy_fence();
 }
 
-template <int HALVES>
-static __device__ __forceinline__ void scores(wgmma_shared *s, ring *r, float (&x)[128])
+template <int HALVES> static __device__ __forceinline__ void scores(wgmma_shared *s, ring *r, float (&x)[128])
 {
     const unsigned char *q = queries_at<HALVES>(own_group()), *k = unit_at<HALVES>(r->unit);
     wi_mbar_wait(&s->full[r->unit], r->parity);
@@ -216,13 +214,15 @@ template <int HALVES> static __device__ __forceinline__ void chain_save(const wi
 // The weights of a chunk, and its O, at the end of the chain.
 template <int HALVES, bool SHAPED, bool WHOLE>
 static __device__ __forceinline__ void run_chunk(const wi_attention &w, const wi_work_now *n, wgmma_shared *s, ring *r,
-                                                 const wi_two_rows &rows, bool first, wi_chain<HALVES * 32> *chain)
+                                                 bool first, wi_chain<HALVES * 32> *chain)
 {
     float m[2], sum[2], o[HALVES * 32];
     uint32_t p[64];
+    wi_two_rows rows = {};
     {
         float x[128];
         scores<HALVES>(s, r, x);
+        if (!WHOLE) wi_rows_begin(w, n->t, (int)(threadIdx.x / WI_WARP) * 16, &rows);
         wi_soften<false, SHAPED, WHOLE>(w, rows, n->chunk, NULL, x, p, m, sum);
     }
     wi_mbar_wait(&s->full[r->unit], r->parity);
@@ -243,17 +243,15 @@ static __device__ __forceinline__ void run_rows(const wi_attention &w, wi_work_n
     const int first = (int)(threadIdx.x / WI_WARP) * 16;
     uint32_t waiting = 0;
     wi_chain<HALVES * 32> chain = {};
-    wi_two_rows rows;
     wi_chain_begin(&chain);
     chain_save<HALVES>(chain);
     bool fresh = true;
     while (n->next_chunk >= 0) {
         enter_chunk(w, n);
-        wi_rows_begin(w, n->t, first, &rows);
         if (n->whole)
-            run_chunk<HALVES, SHAPED, true>(w, n, s, r, rows, fresh, &chain);
+            run_chunk<HALVES, SHAPED, true>(w, n, s, r, fresh, &chain);
         else
-            run_chunk<HALVES, SHAPED, false>(w, n, s, r, rows, fresh, &chain);
+            run_chunk<HALVES, SHAPED, false>(w, n, s, r, fresh, &chain);
         fresh = n->next_place != n->place;
         if (!fresh) continue;
         chain_load<HALVES>(&chain);

@@ -12,10 +12,10 @@
 
 // A weft_cache as kernels take it.
 struct wi_cache {
-    unsigned char *pool; // at the layer's K of block 0
-    size_t block_bytes, v_offset; // v_offset: from K to V of the layer
-    size_t k_head, v_head;        // bytes of a head
-    size_t k_values, v_values;    // of these, before the scales
+    unsigned char *pool;                                    // at the layer's K of block 0
+    size_t block_bytes, v_offset;                           // v_offset: from K to V of the layer
+    size_t k_head, v_head;                                  // bytes of a head
+    size_t k_values, v_values;                              // of these, before the scales
     int type, block, shift, heads, k_size, v_size, columns; // block = 1 << shift
 };
 

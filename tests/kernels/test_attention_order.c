@@ -178,7 +178,8 @@ static void run_shape(weft_walk *walk, const scene_shape *shape, const char *nam
         for (int way = 0; way < weft_walk_ways(walk); way++) {
             if (!weft_walk_way(walk, way)->table->attention.run[family]) continue;
             const bool device = weft_walk_on_device(walk, way);
-            if (family == WEFT_ATTENTION_FMA && !device && way < weft_walk_ways(walk) - 5) continue; // as test_attention
+            if (family == WEFT_ATTENTION_FMA && !device && way < weft_walk_ways(walk) - 5)
+                continue;                            // as test_attention
             if (device && shape->seed % 2) continue; // slow where it is emulated
             if (device) weft_scene_write(weft_walk_way(walk, way), &s);
             weft_walk_case(walk, "%s, family %d, type %d, block %d, %d of %d heads, sizes %d %d, window %d, %s", name,
