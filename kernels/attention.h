@@ -13,10 +13,10 @@
 // Families differ in how scores and P*V are multiplied. FMA (ref, AVX2 and AVX-512 give equal bits): f32 chains by fma,
 // ascending, P in f32. DOT (vdpbf16ps) and AMX: queries and P rounded to bf16, pairs or tiles of 32 anchored at
 // absolute positions; they serve bf16 and int8 caches. MMA (mma.sync) and WGMMA are a device's: f32 sums of products of
-// bf16, sixteen columns or keys a step, ascending; one instruction whatever the number of rows, e^x by the device's 2^x,
-// P rounded to bf16; what would be infinite is NaN. They serve bf16 and int8 caches; an int8 cache and heads of more
-// than 128 columns go by mma.sync in both. A key that a row may not see adds exactly nothing to that row,
-// whatever its bytes are; inf and NaN stay inside the rows that see them (m of such a row is not defined).
+// bf16, sixteen columns or keys a step, ascending; one instruction whatever the number of rows, e^x by the device's
+// 2^x, P rounded to bf16; what would be infinite is NaN. They serve bf16 and int8 caches; an int8 cache and heads of
+// more than 128 columns go by mma.sync in both. A key that a row may not see adds exactly nothing to that row, whatever
+// its bytes are; inf and NaN stay inside the rows that see them (m of such a row is not defined).
 //
 // The ops refuse nothing and cannot fail: shapes are the caller's promise, and asserted where that costs little.
 #ifndef WEFT_KERNELS_ATTENTION_H

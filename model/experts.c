@@ -164,7 +164,7 @@ static weft_status share_rows(weft_model *m, int rows)
     for (int r = 0; r < m->layout.mesh.dense_ranks; r++) {
         const weft_range of = rows_of(m, rows, r);
         wi_carry(&m->op, m->x + (size_t)of.begin * width, weft_transfer_view(m->joined, r),
-                (size_t)weft_range_size(of) * width);
+                 (size_t)weft_range_size(of) * width);
     }
     weft_transfer_release(m->joined);
     return WEFT_OK;

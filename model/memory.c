@@ -86,7 +86,10 @@ static size_t scratch_bytes(const weft_model *m)
     const weft_model_config *c = &m->config;
     const int threads = wi_model_threads(m);
     const size_t rows = (size_t)m->options.rows;
-    size_t bytes = weft_attention_scratch((int)c->head_dim, (int)c->head_dim, threads);
+    const bool device = m->op.table && m->op.table->capability > 0;
+    size_t bytes = device ? weft_attention_device_scratch((int)rows, (int)rows, (int)weft_range_size(m->layout.heads),
+                                                          (int)c->head_dim) // a request has a row at least
+                          : weft_attention_scratch((int)c->head_dim, (int)c->head_dim, threads);
     bytes = most(bytes, gemm_scratch(&m->weights.head, (size_t)m->options.logit_rows, threads));
     for (int64_t i = 0; i < c->layers; i++) {
         const weft_layer_weights *w = &m->weights.layer[i];

@@ -18,7 +18,7 @@
 enum { WI_CHUNK = WEFT_FOLD_CHUNK, WI_PLACES = WEFT_FOLD_PLACES, WI_LEVELS = 5 };
 
 // One request's cut. Counts are those of the requests before it; the last stands behind all requests.
-struct wi_plan {
+struct wi_attention_plan {
     int64_t items, parts, groups; // a group is all parts of a tile; both count cut requests alone
     int32_t tiles, slices;        // of a KV head: tiles of queries, times slices of a group larger than a tile
     int32_t each, pieces;         // places of a piece at most: WI_PLACES where rows are finished at once
@@ -26,10 +26,10 @@ struct wi_plan {
 
 // A call, as kernels take it.
 struct wi_attention {
-    wi_cache cache;
+    wi_cache_view cache;
     const weft_attention_request *requests;
     const int *first_head;
-    wi_plan *plan; // (request_count + 1)
+    wi_attention_plan *plan; // (request_count + 1)
     float *pending, *parts;
     const float *q, *sinks;
     float *out, *row_m, *row_l, *part_o, *part_m, *part_l;
@@ -65,13 +65,13 @@ static __device__ __forceinline__ uint32_t wi_rotated(uint32_t places, int key)
     return rotated;
 }
 
-struct wi_piece {
+struct wi_row_piece {
     int first, places, root;
 };
 
 // Counts the pieces of a set of places: its maximal aligned subtrees, cut into at most `each`. Piece `number` goes to
 // `out`.
-static __device__ __forceinline__ int wi_pieces(uint32_t places, int each, int number, wi_piece *out)
+static __device__ __forceinline__ int wi_row_pieces(uint32_t places, int each, int number, wi_row_piece *out)
 {
     int count = 0, root = 0;
     for (int p = 0; p < WI_PLACES;) {
@@ -122,13 +122,13 @@ struct wi_tile {
     int head, heads;              // query heads of the slice
     int first, rows;              // first query of the request, rows of the tile
     int row;                      // of q and out, of the first query
-    wi_piece piece;
+    wi_row_piece piece;
     int64_t part;      // in scratch; -1: rows are finished, or the piece's root is a plane
     int64_t low, high; // positions that some row sees
 };
 
-static __device__ __forceinline__ int wi_request_of(const wi_plan *plan, int count, int64_t number,
-                                                    int64_t wi_plan::*kind)
+static __device__ __forceinline__ int wi_request_of(const wi_attention_plan *plan, int count, int64_t number,
+                                                    int64_t wi_attention_plan::*kind)
 {
     int low = 0, high = count;
     while (high - low > 1) {
@@ -145,7 +145,7 @@ static __device__ __forceinline__ int wi_request_of(const wi_plan *plan, int cou
 static __device__ __forceinline__ void wi_tile_at(const wi_attention &w, int request, int64_t n, wi_tile *t)
 {
     const weft_attention_request &r = w.requests[request];
-    const wi_plan &p = w.plan[request];
+    const wi_attention_plan &p = w.plan[request];
     const int tile = p.tiles - 1 - (int)(n % p.tiles);
     n /= p.tiles;
     t->column = (int)(n % w.column_slices) * w.tile_columns;
@@ -176,12 +176,12 @@ static __device__ __forceinline__ int64_t wi_item_count(const wi_attention &w) {
 
 static __device__ __forceinline__ void wi_item_at(const wi_attention &w, int64_t number, wi_tile *t)
 {
-    const int request = wi_request_of(w.plan, w.request_count, number, &wi_plan::items);
-    const wi_plan &p = w.plan[request];
+    const int request = wi_request_of(w.plan, w.request_count, number, &wi_attention_plan::items);
+    const wi_attention_plan &p = w.plan[request];
     const int64_t n = number - p.items;
     const int piece = (int)(n % p.pieces);
     wi_tile_at(w, request, n / p.pieces, t);
-    wi_pieces(wi_rotated(w.places, w.requests[request].rotation), p.each, piece, &t->piece);
+    wi_row_pieces(wi_rotated(w.places, w.requests[request].rotation), p.each, piece, &t->piece);
     t->part = p.each == WI_PLACES ? -1 : p.parts + n;
 }
 
@@ -268,7 +268,7 @@ struct wi_joined {
     int which;
 };
 
-static __device__ __forceinline__ wi_joined wi_join(float m1, float l1, float m2, float l2)
+static __device__ __forceinline__ wi_joined wi_join_parts(float m1, float l1, float m2, float l2)
 {
     wi_joined j = {m1, l1, 1, 0, WI_LOWER};
     if (l2 == 0) return j;
@@ -293,7 +293,7 @@ static __device__ __forceinline__ float wi_join_value(const wi_joined &j, float 
 
 // ---- what becomes of a row ------------------------------------------------------------------------------------------
 
-struct wi_store {
+struct wi_store_part {
     float *o;       // its first column
     float scale, l; // scale * O / l, where l is not 0; parts keep O
     bool empty, divides, tame;
@@ -301,10 +301,10 @@ struct wi_store {
 
 // Row i of a tile, whose part over the item's places is (O, m, l): writes m and l where they are wanted, and says where
 // O goes. `one`: whether this thread is the row's one that writes them.
-static __device__ __forceinline__ wi_store wi_store_row(const wi_attention &w, const wi_tile &t, int i, float m,
-                                                        float l, bool one)
+static __device__ __forceinline__ wi_store_part wi_store_row(const wi_attention &w, const wi_tile &t, int i, float m,
+                                                             float l, bool one)
 {
-    wi_store s = {NULL, 1, 1, l == 0, false, w.tame};
+    wi_store_part s = {NULL, 1, 1, l == 0, false, w.tame};
     if (t.part >= 0) { // rows of tile_columns, then m, then l
         float *part = w.parts + (size_t)t.part * w.part_floats;
         s.o = part + (size_t)i * w.tile_columns;
@@ -343,7 +343,7 @@ static __device__ __forceinline__ wi_store wi_store_row(const wi_attention &w, c
     return s;
 }
 
-static __device__ __forceinline__ float wi_stored(const wi_store &s, float o)
+static __device__ __forceinline__ float wi_stored(const wi_store_part &s, float o)
 {
     if (s.empty) return 0;
     if (s.divides) o = s.scale * o / s.l;

@@ -79,7 +79,7 @@ static __device__ void enter_chunk(const wi_attention &w, const wi_tile &t, int 
 // The thread's position of the chunk with all rows.
 template <int TYPE> static __device__ void score(const wi_attention &w, const wi_tile &t, int chunk, fma_shared *s)
 {
-    const wi_cache &c = w.cache;
+    const wi_cache_view &c = w.cache;
     const int64_t p = (int64_t)chunk * WI_CHUNK + threadIdx.x;
     if (p < t.low || p >= t.high) return;
     const unsigned char *k = wi_cache_k(c, t.blocks[p / c.block], t.kv_head);
@@ -145,7 +145,7 @@ template <int TYPE, int RT>
 static __device__ void weigh(const wi_attention &w, const wi_tile &t, int chunk, const fma_shared *s, int first,
                              int column, float (&o)[RT])
 {
-    const wi_cache &c = w.cache;
+    const wi_cache_view &c = w.cache;
     const int64_t from = (int64_t)chunk * WI_CHUNK;
     int begin = t.low > from ? (int)(t.low - from) : 0;
     const int end = t.high - from < WI_CHUNK ? (int)(t.high - from) : (int)WI_CHUNK;
@@ -173,8 +173,8 @@ static __device__ void join_rows(fma_shared *s, float m, float l, bool chain_is_
 {
     const int row = (int)threadIdx.x;
     if (row >= ROWS) return;
-    s->join[row] = chain_is_lower ? wi_join(s->chain_m[row], s->chain_l[row], m, l)
-                                  : wi_join(m, l, s->chain_m[row], s->chain_l[row]);
+    s->join[row] = chain_is_lower ? wi_join_parts(s->chain_m[row], s->chain_l[row], m, l)
+                                  : wi_join_parts(m, l, s->chain_m[row], s->chain_l[row]);
     s->chain_m[row] = s->join[row].m;
     s->chain_l[row] = s->join[row].l;
 }
@@ -250,7 +250,7 @@ template <int TYPE, int RT> static __device__ void run_item(const wi_attention &
     for (int r = 0; r < RT; r++) {
         const int row = first + r;
         if (row >= t.rows || column >= w.cache.v_size) continue;
-        const wi_store to = wi_store_row(w, t, row, s->chain_m[row], s->chain_l[row], column == 0);
+        const wi_store_part to = wi_store_row(w, t, row, s->chain_m[row], s->chain_l[row], column == 0);
         to.o[column] = wi_stored(to, chain[r]);
     }
     __syncthreads();

@@ -24,7 +24,7 @@ static __device__ void join_nodes(tree *t)
         const int i = (int)threadIdx.x;
         if (i < level) {
             const wi_joined &x = t->node[below + 2 * i], &y = t->node[below + 2 * i + 1];
-            t->node[here + i] = wi_join(x.m, x.l, y.m, y.l);
+            t->node[here + i] = wi_join_parts(x.m, x.l, y.m, y.l);
         }
         below = here;
         here += level;
@@ -57,20 +57,20 @@ static __global__ void join_parts(wi_attention w)
     const int64_t groups = w.plan[w.request_count].groups;
     for (int64_t g = blockIdx.x; g < groups; g += gridDim.x) {
         wi_tile t;
-        const int request = wi_request_of(w.plan, w.request_count, g, &wi_plan::groups);
-        const wi_plan p = w.plan[request];
+        const int request = wi_request_of(w.plan, w.request_count, g, &wi_attention_plan::groups);
+        const wi_attention_plan p = w.plan[request];
         const uint32_t places = wi_rotated(w.places, w.requests[request].rotation);
         wi_tile_at(w, request, g - p.groups, &t);
         const int columns = w.cache.v_size - t.column < w.tile_columns ? w.cache.v_size - t.column : w.tile_columns;
         const float *parts = w.parts + (size_t)(p.parts + (g - p.groups) * p.pieces) * w.part_floats;
         for (int row = (int)blockIdx.y; row < t.rows; row += (int)gridDim.y) {
-            wi_pieces(places, p.each, p.pieces - 1, &t.piece);
+            wi_row_pieces(places, p.each, p.pieces - 1, &t.piece);
             const int roots = t.piece.root + 1;
             for (int root = 0; root < roots; root++) {
                 if (threadIdx.x < WI_PLACES) put_nothing(&nodes, (int)threadIdx.x);
                 __syncthreads();
                 if ((int)threadIdx.x < p.pieces) {
-                    wi_pieces(places, p.each, (int)threadIdx.x, &t.piece);
+                    wi_row_pieces(places, p.each, (int)threadIdx.x, &t.piece);
                     const float *part = parts + (size_t)threadIdx.x * w.part_floats;
                     const float *m = part + (size_t)w.tile_rows * w.tile_columns + row, *l = m + w.tile_rows;
                     if (t.piece.root == root) {
@@ -84,7 +84,7 @@ static __global__ void join_parts(wi_attention w)
                 t.part = -1;
                 t.piece.root = root;
                 const wi_joined &top = nodes.node[NODES - 1];
-                const wi_store s = wi_store_row(w, t, row, top.m, top.l, threadIdx.x == 0);
+                const wi_store_part s = wi_store_row(w, t, row, top.m, top.l, threadIdx.x == 0);
                 for (int c = (int)threadIdx.x; c < columns; c += THREADS)
                     s.o[c] = wi_stored(s, s.empty ? 0 : join_column(&nodes, (size_t)c));
                 __syncthreads();
@@ -135,7 +135,7 @@ static __global__ void merge_rows(merge_work w)
     a.sinks = w.out ? w.sinks : NULL;
     t.heads = w.heads;
     t.part = -1;
-    const wi_store s = wi_store_row(a, t, (int)at, top.m, top.l, threadIdx.x == 0);
+    const wi_store_part s = wi_store_row(a, t, (int)at, top.m, top.l, threadIdx.x == 0);
     for (size_t c = threadIdx.x; c < n; c += THREADS) s.o[c] = wi_stored(s, s.empty ? 0 : join_column(&nodes, c));
 }
 

@@ -65,7 +65,7 @@ template <bool SCALED>
 static __device__ __forceinline__ void load_rows(const wi_attention &w, const wi_tile &t, int chunk, int key, bool of_v,
                                                  int row_bytes, unsigned char *slot)
 {
-    const wi_cache &c = w.cache;
+    const wi_cache_view &c = w.cache;
     const int columns = of_v ? c.columns : c.k_size, column = of_v ? t.column : 0;
 #pragma unroll 1
     for (int row = (int)threadIdx.x / 8; row < KEYS; row += THREADS / 8) {
@@ -108,7 +108,7 @@ static __device__ __forceinline__ void load_step(const wi_attention &w, const mm
 
 static __device__ __forceinline__ void load_scales(const wi_attention &w, const wi_tile &t, int chunk, float *scales)
 {
-    const wi_cache &c = w.cache;
+    const wi_cache_view &c = w.cache;
 #pragma unroll 1
     for (int i = (int)threadIdx.x; i < WI_CHUNK; i += THREADS) {
         const int p = chunk * WI_CHUNK + i;
@@ -246,7 +246,7 @@ static __device__ __forceinline__ void run_idle(const wi_attention &w, const mma
 // Beside the scores of an int8 cache there are not enough registers for the chain: it rests behind the parts that wait.
 template <int N> static __device__ __forceinline__ float4 *chain_at(const wi_attention &w)
 {
-    return wi_waiting(w) + WI_LEVELS * (N / 4 + 1) * THREADS;
+    return wi_waiting_parts(w) + WI_LEVELS * (N / 4 + 1) * THREADS;
 }
 
 template <int N, bool SCALED> static __device__ __forceinline__ void chain_load(const wi_attention &w, wi_chain<N> *c)
@@ -283,7 +283,7 @@ static __device__ __forceinline__ void run_chunk(const wi_attention &w, const mm
             enter_step<SCALED>(w, l, n, s, step);
             scores(l, s, step, x);
         }
-        if (!WHOLE) wi_rows_begin(w, n->t, (int)(threadIdx.x / WI_WARP) * 16, &r);
+        if (!WHOLE) wi_tile_begin(w, n->t, (int)(threadIdx.x / WI_WARP) * 16, &r);
         wi_soften<SCALED, SHAPED, WHOLE>(w, r, n->chunk, s.scales, x, p, m, sum);
     }
 #pragma unroll
@@ -319,7 +319,7 @@ static __device__ __forceinline__ void run_item(const wi_attention &w, const mma
         fresh = n->next_place != n->place;
         if (!fresh) continue;
         chain_load<N, SCALED>(w, &chain);
-        wi_climb(wi_waiting(w), THREADS, n->place, n->next_place, n->next_place >= 0, &waiting, &chain);
+        wi_climb(wi_waiting_parts(w), THREADS, n->place, n->next_place, n->next_place >= 0, &waiting, &chain);
         chain_save<N, SCALED>(w, chain);
     }
     wi_copy_wait<0>();

@@ -6,7 +6,7 @@
 
 enum { THREADS = 128 };
 
-static_assert(sizeof(wi_plan) <= DEVICE_PLAN_BYTES, "the plan of a request");
+static_assert(sizeof(wi_attention_plan) <= DEVICE_PLAN_BYTES, "the plan of a request");
 
 // Sums of three kinds over the threads before this one; `all` gets those over all threads.
 struct counts {
@@ -44,7 +44,8 @@ static __device__ int largest_group(const wi_attention &w)
 }
 
 // The tiles of a request, of all its heads, and how many chunks they see at most.
-static __device__ int64_t request_tiles(const wi_attention &w, int request, int group, wi_plan *p, int64_t *chunks)
+static __device__ int64_t request_tiles(const wi_attention &w, int request, int group, wi_attention_plan *p,
+                                        int64_t *chunks)
 {
     const weft_attention_request &r = w.requests[request];
     const int heads = group < w.tile_rows ? group : w.tile_rows;
@@ -61,14 +62,14 @@ static __device__ int64_t request_tiles(const wi_attention &w, int request, int 
 }
 
 // A request is cut as far as its share of the budget goes, and not into more pieces than it has chunks.
-static __device__ void cut(const wi_attention &w, int request, int64_t chunks, int64_t all_work, wi_plan *p)
+static __device__ void cut(const wi_attention &w, int request, int64_t chunks, int64_t all_work, wi_attention_plan *p)
 {
     const uint32_t places = wi_rotated(w.places, w.requests[request].rotation);
-    wi_piece unused;
+    wi_row_piece unused;
     p->each = WI_PLACES;
-    p->pieces = wi_pieces(places, WI_PLACES, -1, &unused);
+    p->pieces = wi_row_pieces(places, WI_PLACES, -1, &unused);
     for (int each = WI_PLACES / 2; each > 0 && WI_PLACES / each < 2 * chunks; each /= 2) {
-        const int pieces = wi_pieces(places, each, -1, &unused);
+        const int pieces = wi_row_pieces(places, each, -1, &unused);
         if ((int64_t)pieces * all_work > chunks * w.budget) break;
         p->each = each;
         p->pieces = pieces;
@@ -82,7 +83,7 @@ static __global__ void plan_requests(wi_attention w)
     const int begin = (int)threadIdx.x * share;
     const int end = begin + share < w.request_count ? begin + share : w.request_count;
     counts mine = {{0, 0, 0}}, all;
-    wi_plan p = {};
+    wi_attention_plan p = {};
     int64_t chunks;
     for (int i = begin; i < end; i++) {
         const int64_t tiles = request_tiles(w, i, group, &p, &chunks);
@@ -101,7 +102,7 @@ static __global__ void plan_requests(wi_attention w)
     }
     counts before = sums_before(mine, &all);
     for (int i = begin; i < end; i++) {
-        wi_plan *to = &w.plan[i];
+        wi_attention_plan *to = &w.plan[i];
         const int64_t tiles = (int64_t)w.cache.heads * to->slices * w.column_slices * to->tiles;
         to->items = before.at[0];
         to->parts = before.at[1];
@@ -140,7 +141,7 @@ static void scratch_of(const weft_op *op, int v_size, unsigned blocks, int block
     const size_t plan = device_plan_bytes(w->request_count), pending = device_pending_bytes(v_size);
     const size_t part = device_part_bytes(v_size);
     assert(op->scratch_bytes >= plan + blocks * (pending + DEVICE_PARTS_EACH * part));
-    w->plan = (wi_plan *)(void *)scratch;
+    w->plan = (wi_attention_plan *)(void *)scratch;
     w->pending = (float *)(void *)(scratch + plan);
     w->pending_floats = pending / sizeof(float) / (size_t)blocks_each;
     w->parts = (float *)(void *)(scratch + plan + blocks * pending);
@@ -154,7 +155,7 @@ unsigned wi_attention_begin(const weft_op *op, const weft_attention *a, wi_tilin
     *w = {};
     if (a->request_count <= 0 || a->rows <= 0 || a->heads <= 0) return 0;
     assert(!a->out || a->places == WEFT_FOLD_ALL);
-    w->cache = wi_cache_of(a->cache);
+    w->cache = wi_cache_task_of(a->cache);
     w->request_count = a->request_count;
     w->requests = requests_arrived(op, a);
     if (!w->requests) return 0;

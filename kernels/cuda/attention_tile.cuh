@@ -33,7 +33,7 @@ static __device__ __forceinline__ int wi_own_row(int first, int h)
     return first + (int)(threadIdx.x % WI_WARP) / 4 + 8 * h;
 }
 
-static __device__ __forceinline__ void wi_rows_begin(const wi_attention &w, const wi_tile &t, int first, wi_two_rows *r)
+static __device__ __forceinline__ void wi_tile_begin(const wi_attention &w, const wi_tile &t, int first, wi_two_rows *r)
 {
 #pragma unroll
     for (int h = 0; h < 2; h++) {
@@ -165,7 +165,7 @@ template <int N>
 static __device__ __forceinline__ void wi_poison(const wi_attention &w, const wi_tile &t, int chunk,
                                                  const wi_two_rows &r, float (&o)[N])
 {
-    const wi_cache &c = w.cache;
+    const wi_cache_view &c = w.cache;
     const int from = chunk * WI_CHUNK, low = r.low[0] < r.low[1] ? r.low[0] : r.low[1];
     const int high = r.high[0] > r.high[1] ? r.high[0] : r.high[1];
     const int begin = low > from ? low : from, end = high < from + WI_CHUNK ? high : from + WI_CHUNK;
@@ -228,7 +228,7 @@ static __device__ __forceinline__ void wi_chain_add(wi_chain<N> *c, bool first, 
     wi_joined j[2];
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-        j[h] = wi_join(c->m[h], c->l[h], m[h], l[h]);
+        j[h] = wi_join_parts(c->m[h], c->l[h], m[h], l[h]);
         c->m[h] = j[h].m, c->l[h] = j[h].l;
     }
     wi_join_all(j, c->o, o, c->o);
@@ -246,8 +246,8 @@ static __device__ __forceinline__ void wi_climb(float4 *at, int threads, int pla
         if (*waiting >> level & 1) {
             const float4 sums = at[N / 4 * threads];
             wi_joined j[2];
-            j[0] = wi_join(sums.x, sums.y, c->m[0], c->l[0]);
-            j[1] = wi_join(sums.z, sums.w, c->m[1], c->l[1]);
+            j[0] = wi_join_parts(sums.x, sums.y, c->m[0], c->l[0]);
+            j[1] = wi_join_parts(sums.z, sums.w, c->m[1], c->l[1]);
 #pragma unroll
             for (int i = 0; i < N; i += 4) {
                 const float4 lower = at[i / 4 * threads];
@@ -271,7 +271,7 @@ static __device__ __forceinline__ void wi_climb(float4 *at, int threads, int pla
 }
 
 // Where the parts of this thread wait.
-static __device__ __forceinline__ float4 *wi_waiting(const wi_attention &w)
+static __device__ __forceinline__ float4 *wi_waiting_parts(const wi_attention &w)
 {
     return (float4 *)(w.pending + (size_t)blockIdx.x * w.pending_floats) + threadIdx.x;
 }
@@ -286,7 +286,7 @@ static __device__ __forceinline__ void wi_tile_store(const wi_attention &w, cons
     for (int h = 0; h < 2; h++) {
         const int row = wi_own_row(first, h);
         if (row >= t.rows) continue;
-        const wi_store s = wi_store_row(w, t, row, c.m[h], c.l[h], lane == 0);
+        const wi_store_part s = wi_store_row(w, t, row, c.m[h], c.l[h], lane == 0);
 #pragma unroll
         for (int n = 0; n < N / 4; n++) {
             if (8 * n >= columns) continue;

@@ -222,7 +222,7 @@ static __device__ __forceinline__ void run_chunk(const wi_attention &w, const wi
     {
         float x[128];
         scores<HALVES>(s, r, x);
-        if (!WHOLE) wi_rows_begin(w, n->t, (int)(threadIdx.x / WI_WARP) * 16, &rows);
+        if (!WHOLE) wi_tile_begin(w, n->t, (int)(threadIdx.x / WI_WARP) * 16, &rows);
         wi_soften<false, SHAPED, WHOLE>(w, rows, n->chunk, NULL, x, p, m, sum);
     }
     wi_mbar_wait(&s->full[r->unit], r->parity);
@@ -255,7 +255,7 @@ static __device__ __forceinline__ void run_rows(const wi_attention &w, wi_work_n
         fresh = n->next_place != n->place;
         if (!fresh) continue;
         chain_load<HALVES>(&chain);
-        wi_climb(wi_waiting(w), CONSUMERS, n->place, n->next_place, n->next_place >= 0, &waiting, &chain);
+        wi_climb(wi_waiting_parts(w), CONSUMERS, n->place, n->next_place, n->next_place >= 0, &waiting, &chain);
         chain_save<HALVES>(chain);
     }
     chain_load<HALVES>(&chain);
@@ -327,7 +327,7 @@ static __global__ void __launch_bounds__(THREADS, 1)
 
 // K or V of the layer as planes of blocks of rows: a head's positions follow those of the head before. As many planes
 // as the pool's memory has room for.
-static cudaError_t map_of(const weft_op *op, const wi_cache &c, bool of_v, CUtensorMap *out)
+static cudaError_t map_of(const weft_op *op, const wi_cache_view &c, bool of_v, CUtensorMap *out)
 {
     const unsigned char *first = c.pool + (of_v ? c.v_offset : 0);
     const size_t width = (size_t)(of_v ? c.columns : c.k_size), rows = (size_t)c.heads * (size_t)c.block;

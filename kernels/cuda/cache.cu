@@ -6,7 +6,7 @@
 enum { WARPS = 8, THREADS = WARPS * WI_WARP, SPAN_BLOCKS_MAX = 1024 };
 
 struct write_work {
-    wi_cache cache;
+    wi_cache_view cache;
     const float *k, *v;
     size_t k_stride, v_stride;
     const weft_cache_span *spans;
@@ -66,7 +66,7 @@ static __device__ void put_row(int type, unsigned char *head, size_t values, int
 static __global__ void write_rows(write_work w)
 {
     const weft_cache_span span = w.spans[blockIdx.y];
-    const wi_cache &c = w.cache;
+    const wi_cache_view &c = w.cache;
     const int lane = (int)threadIdx.x % WI_WARP;
     const size_t count = (size_t)(span.rows > 0 ? span.rows : 0) * (size_t)c.heads, step = (size_t)gridDim.x * WARPS;
     for (size_t i = (size_t)blockIdx.x * WARPS + threadIdx.x / WI_WARP; i < count; i += step) {
@@ -101,7 +101,7 @@ void wi_cuda_cache_write(const weft_op *op, const weft_cache_write *args)
 {
     write_work w = {};
     if (args->span_count <= 0) return;
-    w.cache = wi_cache_of(args->cache);
+    w.cache = wi_cache_task_of(args->cache);
     w.k = args->k;
     w.v = args->v;
     w.k_stride = args->k_stride;
@@ -127,7 +127,7 @@ void wi_cuda_cache_write(const weft_op *op, const weft_cache_write *args)
 }
 
 struct copy_work {
-    wi_cache cache;
+    wi_cache_view cache;
     weft_cache_span span;
     unsigned char *k, *v;
     float *k_scale, *v_scale;
@@ -159,7 +159,7 @@ static __device__ void copy_scale(unsigned char *head, size_t values, int at, fl
 // A warp copies K and V of one row. For blocks on their way to other ranks and files: bound by the bytes.
 static __global__ void copy_rows(copy_work w)
 {
-    const wi_cache &c = w.cache;
+    const wi_cache_view &c = w.cache;
     const int lane = (int)threadIdx.x % WI_WARP;
     const int element = c.type == WEFT_CACHE_F32 ? 4 : c.type == WEFT_CACHE_BF16 ? 2 : 1;
     for (int i = (int)(blockIdx.x * WARPS + threadIdx.x / WI_WARP); i < w.span.rows; i += (int)gridDim.x * WARPS) {
@@ -182,7 +182,7 @@ void wi_cuda_cache_copy(const weft_op *op, const weft_cache_copy *args)
     copy_work w = {};
     const int64_t end = args->span.position + args->span.rows;
     if (args->span.rows <= 0) return;
-    w.cache = wi_cache_of(args->cache);
+    w.cache = wi_cache_task_of(args->cache);
     w.span = args->span;
     w.span.blocks = wi_arrived(op, args->span.blocks, (size_t)((end + w.cache.block - 1) / w.cache.block));
     w.k = (unsigned char *)args->k;

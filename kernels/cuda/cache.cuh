@@ -11,7 +11,7 @@
 #include "kernels/cuda/convert.cuh"
 
 // A weft_cache as kernels take it.
-struct wi_cache {
+struct wi_cache_view {
     unsigned char *pool;                                    // at the layer's K of block 0
     size_t block_bytes, v_offset;                           // v_offset: from K to V of the layer
     size_t k_head, v_head;                                  // bytes of a head
@@ -19,11 +19,11 @@ struct wi_cache {
     int type, block, shift, heads, k_size, v_size, columns; // block = 1 << shift
 };
 
-static inline wi_cache wi_cache_of(const weft_cache *c)
+static inline wi_cache_view wi_cache_task_of(const weft_cache *c)
 {
     const size_t element = c->type == WEFT_CACHE_F32 ? 4 : c->type == WEFT_CACHE_BF16 ? 2 : 1;
     const size_t scales = c->type == WEFT_CACHE_INT8 ? (size_t)c->block * sizeof(float) : 0;
-    wi_cache to = {};
+    wi_cache_view to = {};
     to.pool = c->pool + c->k_offset;
     to.block_bytes = c->block_bytes;
     to.v_offset = c->v_offset - c->k_offset; // modulo 2^64 where V stands first
@@ -41,12 +41,12 @@ static inline wi_cache wi_cache_of(const weft_cache *c)
     return to;
 }
 
-static __device__ __forceinline__ unsigned char *wi_cache_k(const wi_cache &c, int32_t block, int head)
+static __device__ __forceinline__ unsigned char *wi_cache_k(const wi_cache_view &c, int32_t block, int head)
 {
     return c.pool + (size_t)block * c.block_bytes + (size_t)head * c.k_head;
 }
 
-static __device__ __forceinline__ unsigned char *wi_cache_v(const wi_cache &c, int32_t block, int head)
+static __device__ __forceinline__ unsigned char *wi_cache_v(const wi_cache_view &c, int32_t block, int head)
 {
     return c.pool + (size_t)block * c.block_bytes + c.v_offset + (size_t)head * c.v_head;
 }
