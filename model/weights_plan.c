@@ -334,12 +334,20 @@ static weft_status plan_vocab(wi_planner *p, weft_gemm_weight *weight, const wef
     return WEFT_OK;
 }
 
+// Whether what multiplies has the family that is asked for. The host has all of its own, at least by `ref`.
+static bool is_there(const weft_weights_options *o)
+{
+    if (o->capability == 0) return o->family < WEFT_FAMILY_HOST_COUNT;
+    return o->family == WEFT_FAMILY_FMA ||
+           (o->family >= WEFT_FAMILY_HOST_COUNT && o->family <= weft_family_of_device(o->capability, WEFT_BF16));
+}
+
 weft_status wi_plan_make(wi_planner *p)
 {
     const weft_model_config *c = p->config;
     const weft_tensor_entry *embedding = find(p, WEFT_PART_EMBEDDING, -1, -1), *head = find(p, WEFT_PART_HEAD, -1, -1);
     weft_weights *w = p->weights;
-    if (p->options->has_family && p->op->table && !p->op->table->gemm.run[p->options->family])
+    if (p->options->has_family && !is_there(p->options))
         return weft_fail(WEFT_USAGE, "--family %s: this device does not have it; leave --family out, or take fma",
                          weft_family_name(p->options->family));
     w->type = p->options->as_stored ? embedding->type : p->options->type;
