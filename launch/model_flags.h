@@ -49,7 +49,7 @@ typedef struct {
         {.name = "family",                                                                                             \
          .kind = WEFT_FLAG_STRING,                                                                                     \
          .offset = offsetof(options, model.family),                                                                    \
-         .help = "multiply by fma, bf16dot or amx; not given: what suits the processor and the weights"},              \
+         .help = "multiply by fma, bf16dot or amx, on a GPU by fma, mma or wgmma; not given: what suits it"},          \
         {.name = "cache-bytes",                                                                                        \
          .kind = WEFT_FLAG_BYTES,                                                                                      \
          .offset = offsetof(options, model.cache_bytes),                                                               \
