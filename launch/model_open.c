@@ -87,6 +87,15 @@ static weft_status agree_families(wi_model *m)
     return WEFT_OK;
 }
 
+// How many ranks of this one's node stand before it.
+static int place_on_node(const weft_comm *world)
+{
+    const int rank = weft_comm_rank(world), node = weft_comm_node(world, rank);
+    int before = 0;
+    for (int r = 0; r < rank; r++) before += weft_comm_node(world, r) == node;
+    return before;
+}
+
 // Ranks of a node take the devices that they see in turn.
 static weft_status open_device(const wi_model_flags *flags, wi_model *out)
 {
@@ -100,7 +109,7 @@ static weft_status open_device(const wi_model_flags *flags, wi_model *out)
     WEFT_TRY(weft_device_kind_open(flags->device, &kind));
     WEFT_TRY(kind->count(&count));
     if (count == 0) return weft_fail(WEFT_NOT_FOUND, "--device %s: this machine has none", flags->device);
-    WEFT_TRY(kind->open(weft_comm_rank(out->world) % count, &out->device, &out->device_kernels, &stream));
+    WEFT_TRY(kind->open(place_on_node(out->world) % count, &out->device, &out->device_kernels, &stream));
     out->device_op = (weft_op){.table = &out->device_kernels, .stream = stream};
     return WEFT_OK;
 }
