@@ -226,7 +226,8 @@ static bool tell(weft_engine *e, const wi_slice *s, float *logits)
     return false;
 }
 
-static weft_status deliver(weft_engine *e, const wi_slice *slices, int count, float *logits)
+// `there`: the logits are in the device's memory, and nobody looks at them.
+static weft_status deliver(weft_engine *e, const wi_slice *slices, int count, float *logits, bool there)
 {
     const size_t vocab = (size_t)weft_model_config_of(e->model)->vocab;
     int draws = 0;
@@ -239,7 +240,10 @@ static weft_status deliver(weft_engine *e, const wi_slice *slices, int count, fl
         e->draws[draws++] = (wi_draw){.sampler = a->sampler, .logits = first + (size_t)(s->logits - 1) * vocab};
     }
     const int64_t begin = weft_clock_ns();
-    if (draws > 0) wi_drawing_run(e->drawing, &e->op, e->draws, draws);
+    if (draws > 0 && there)
+        WEFT_TRY(wi_drawing_run_there(e->drawing, e->draws, draws));
+    else if (draws > 0)
+        wi_drawing_run(e->drawing, &e->op, e->draws, draws);
     e->computing_ns += weft_clock_ns() - begin;
     for (int i = 0; i < draws; i++) WEFT_TRY(take(e, e->drawers[i], &e->draws[i]));
     return WEFT_OK;
@@ -253,11 +257,23 @@ static void copy_blocks(weft_engine *e)
     wi_kv_copied(e->cache);
 }
 
-// The logits are the host's then.
-static weft_status run_pass(weft_engine *e, const weft_batch *b)
+// Whether somebody of the host wants to see or change logits of the step.
+static bool looks(const wi_slice *slices, int count)
+{
+    for (int i = 0; i < count; i++) {
+        const active *a = active_of(slices[i].of);
+        if (slices[i].logits > 0 && (a->request.calls->logits || (a->sampler && wi_sampler_looks(a->sampler))))
+            return true;
+    }
+    return false;
+}
+
+// *logits is where they are then.
+static weft_status run_pass(weft_engine *e, const weft_batch *b, bool there, float **logits)
 {
     const size_t vocab = (size_t)weft_model_config_of(e->model)->vocab;
     weft_batch own = *b;
+    *logits = there ? e->logits : b->logits;
     if (e->device->ops->is_host) return weft_model_forward(e->model, b);
     own.logits = e->logits;
     e->device->ops->begin(e->device);
@@ -265,6 +281,7 @@ static weft_status run_pass(weft_engine *e, const weft_batch *b)
     e->device->ops->end(e->device);
     WEFT_TRY(status);
     if (b->logit_rows == 0) return e->device->ops->sync(e->device);
+    if (there) return WEFT_OK;
     return e->device->ops->copy_out(e->device, b->logits, e->logits, (size_t)b->logit_rows * vocab * sizeof(float));
 }
 
@@ -281,10 +298,12 @@ weft_status weft_engine_step(weft_engine *e, int *rows)
     weft_batch b = *wi_rows_batch(e->rows);
     b.layers = weft_pool_layers(e->pool);
     b.group_of = weft_pool_group_of(e->pool);
+    const bool there = e->logits && !looks(slices, count);
+    float *logits;
     const int64_t begin = weft_clock_ns();
-    WEFT_TRY(run_pass(e, &b));
+    WEFT_TRY(run_pass(e, &b, there, &logits));
     e->computing_ns += weft_clock_ns() - begin;
-    WEFT_TRY(deliver(e, slices, count, b.logits));
+    WEFT_TRY(deliver(e, slices, count, logits, there));
     *rows = (int)wi_rows_count(e->rows);
     return WEFT_OK;
 }
@@ -363,6 +382,7 @@ static weft_status make_local(weft_engine *e, const weft_cache_cut *cut, weft_de
         e->logits_bytes = (size_t)rows.logit_room * vocab * sizeof(float);
         WEFT_TRY(weft_device_alloc(device, e->logits_bytes, &logits));
         e->logits = logits;
+        WEFT_TRY(wi_drawing_go_there(e->drawing, weft_model_op_of(e->model), device));
     }
     return weft_pool_create(e->model, device, o->block, o->cache_units, &e->pool);
 }

@@ -29,6 +29,10 @@ struct wi_drawing {
     const weft_sampling **how;
     uint64_t *position;
     weft_choice *choices;
+    // where a device draws
+    weft_device *device;
+    weft_op there; // with scratch
+    weft_choice *chosen;
 };
 
 static size_t slot_of(const wi_sampler *s, int32_t id)
@@ -188,6 +192,10 @@ weft_status wi_drawing_create(size_t vocab, int draws, int threads, wi_drawing *
 void wi_drawing_destroy(wi_drawing *d)
 {
     if (!d) return;
+    if (d->device) {
+        weft_device_free(d->device, d->there.scratch, d->there.scratch_bytes);
+        weft_device_free(d->device, d->chosen, (size_t)d->room * sizeof *d->chosen);
+    }
     free(d->op.scratch);
     free(d->how);
     free(d->position);
@@ -277,14 +285,15 @@ static void finish(const weft_op *op, wi_draw *draw, weft_choice choice)
     s->generated++;
 }
 
-// Rows that lie one behind the other are drawn from together.
-void wi_drawing_run(wi_drawing *d, const weft_op *op, wi_draw *draws, int count)
+bool wi_sampler_looks(const wi_sampler *s)
 {
-    weft_op own = *op;
-    own.scratch = d->op.scratch;
-    own.scratch_bytes = d->op.scratch_bytes;
+    return s->how.logprobs || s->penalizes || s->biases || (s->generated < s->how.min_tokens && s->stop_count > 0);
+}
+
+// Rows that lie one behind the other are drawn from together.
+static void sample(wi_drawing *d, const weft_op *op, const wi_draw *draws, int count, weft_choice *out)
+{
     for (int i = 0; i < count; i++) {
-        prepare(&own, &draws[i]);
         d->how[i] = &draws[i].sampler->how.draw;
         d->position[i] = draws[i].sampler->position;
     }
@@ -294,8 +303,42 @@ void wi_drawing_run(wi_drawing *d, const weft_op *op, wi_draw *draws, int count)
             .logits = {.at = draws[i].logits, .stride = d->vocab, .rows = (size_t)n, .width = d->vocab},
             .how = d->how + i,
             .position = d->position + i,
-            .out = d->choices + i};
-        own.table->pick.sample(&own, &args);
+            .out = out + i};
+        op->table->pick.sample(op, &args);
     }
+}
+
+void wi_drawing_run(wi_drawing *d, const weft_op *op, wi_draw *draws, int count)
+{
+    weft_op own = *op;
+    own.scratch = d->op.scratch;
+    own.scratch_bytes = d->op.scratch_bytes;
+    for (int i = 0; i < count; i++) prepare(&own, &draws[i]);
+    sample(d, &own, draws, count, d->choices);
     for (int i = 0; i < count; i++) finish(&own, &draws[i], d->choices[i]);
+}
+
+weft_status wi_drawing_go_there(wi_drawing *d, const weft_op *op, weft_device *device)
+{
+    void *chosen;
+    d->device = device;
+    d->there = *op;
+    d->there.scratch = NULL;
+    d->there.scratch_bytes = d->op.scratch_bytes;
+    WEFT_TRY(weft_device_alloc(device, d->there.scratch_bytes, &d->there.scratch));
+    WEFT_TRY(weft_device_alloc(device, (size_t)d->room * sizeof *d->chosen, &chosen));
+    d->chosen = chosen;
+    return WEFT_OK;
+}
+
+weft_status wi_drawing_run_there(wi_drawing *d, wi_draw *draws, int count)
+{
+    for (int i = 0; i < count; i++) {
+        draws[i].out = (weft_drawn){.id = -1};
+        draws[i].stops = false;
+    }
+    sample(d, &d->there, draws, count, d->chosen);
+    WEFT_TRY(d->device->ops->copy_out(d->device, d->choices, d->chosen, (size_t)count * sizeof *d->choices));
+    for (int i = 0; i < count; i++) finish(&d->op, &draws[i], d->choices[i]);
+    return WEFT_OK;
 }

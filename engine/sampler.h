@@ -4,6 +4,7 @@
 #ifndef WEFT_ENGINE_SAMPLER_H
 #define WEFT_ENGINE_SAMPLER_H
 
+#include "core/device.h"
 #include "engine/sampling.h"
 #include "kernels/kernels.h"
 
@@ -39,6 +40,12 @@ void wi_drawing_destroy(wi_drawing *drawing); // accepts NULL
 // Draws the next token of each, on op's team; op's scratch is not used. The samplers count them as generated, unless
 // they stop. `count` is at most the drawing's; no sampler stands there twice.
 void wi_drawing_run(wi_drawing *drawing, const weft_op *op, wi_draw *draws, int count);
+
+// The same from logits in a device's memory, which is asked for here, by its op. For samplers that do not look at them.
+weft_status wi_drawing_go_there(wi_drawing *drawing, const weft_op *op, weft_device *device);
+weft_status wi_drawing_run_there(wi_drawing *drawing, wi_draw *draws, int count);
+// Whether the next draw changes logits before it, or tells of their probabilities: by the host.
+bool wi_sampler_looks(const wi_sampler *sampler);
 
 // Why a draw has no id, as an error of this request alone. FAILED.
 weft_status wi_sampler_no_number(const wi_sampler *sampler);

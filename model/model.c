@@ -218,8 +218,10 @@ const weft_weights *weft_model_weights_of(const weft_model *model) { return &mod
 
 const weft_layout *weft_model_layout_of(const weft_model *model) { return &model->layout; }
 
+const weft_op *weft_model_op_of(const weft_model *model) { return &model->op; }
+
 const char *weft_model_attention_name(const weft_model *model)
 {
-    static const char *const names[] = {"fma", "bf16dot", "amx"};
+    static const char *const names[] = {"fma", "bf16dot", "amx", "mma", "wgmma"};
     return names[model->attention];
 }

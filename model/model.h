@@ -39,6 +39,7 @@ const weft_model_config *weft_model_config_of(const weft_model *model);
 const weft_model_options *weft_model_options_of(const weft_model *model);
 const weft_weights *weft_model_weights_of(const weft_model *model);
 const weft_layout *weft_model_layout_of(const weft_model *model);
+const weft_op *weft_model_op_of(const weft_model *model); // its scratch is the model's own
 const char *weft_model_attention_name(const weft_model *model);
 
 // How a pool for blocks of so many positions is cut: see weft_layout_cache. The views' pool is set by the caller.
