@@ -19,6 +19,7 @@
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
 #define __forceinline__ inline __attribute__((always_inline))
+#define __noinline__ __attribute__((noinline))
 // Static shared memory lies in a section of its own, so that it can be poisoned before each block. `alignas` cannot
 // follow `static`: write __align__. `used`: others than the compiler can see change it.
 #define __shared__ static __attribute__((used, section("weft_shared")))
