@@ -267,8 +267,8 @@ static void for_rows(const weft_op *op, const scene *s, each_row *f, void *arg)
 {
     for (int i = 0; i < s->shape.requests; i++) {
         const size_t length = (size_t)s->shape.length[i];
-        float *k = malloc((length * ((size_t)s->shape.k_size + 1) + 1) * sizeof *k);
-        float *v = malloc((length * ((size_t)s->shape.v_size + 1) + 1) * sizeof *v);
+        float *k = calloc(length * ((size_t)s->shape.k_size + 1) + 1, sizeof *k);
+        float *v = calloc(length * ((size_t)s->shape.v_size + 1) + 1, sizeof *v);
         CHECK(k && v);
         for (int kv = 0; kv < s->shape.kv_heads; kv++) {
             weft_scene_stored(op, s, i, kv, k, v);
