@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bench/ceilings.h"
+#include "bench/scale_impl.h"
 #include "core/clock.h"
 #include "core/plugin.h"
 #include "core/sha256.h"
@@ -195,18 +196,6 @@ static weft_status warm_up(cell *c)
 
 // ---- what is told ----
 
-static void write_link(weft_json_writer *w, const char *key, const weft_link *link)
-{
-    weft_json_write_array(w, key);
-    for (int i = 0; i < WEFT_LINK_POINTS && link->bytes[0] > 0; i++) {
-        weft_json_write_array(w, NULL);
-        weft_json_write_real(w, NULL, link->bytes[i]);
-        weft_json_write_real(w, NULL, link->seconds[i]);
-        weft_json_write_end(w);
-    }
-    weft_json_write_end(w);
-}
-
 static void write_facts(const cell *c, weft_json_writer *w, double load_s)
 {
     weft_json_write_string(w, "schema", "weft.cell/1");
@@ -260,8 +249,8 @@ static weft_status tell(const cell *c, double load_s, FILE *out)
     weft_json_write_real(&w, "rank_operations_per_s", c->rates[PEAK]);
     weft_json_write_real(&w, "linear_operations_per_s", c->rates[LINEAR]);
     weft_json_write_real(&w, "linear_bytes_per_s", c->rates[STREAM]);
-    write_link(&w, "near", &c->near);
-    write_link(&w, "far", &c->far);
+    wi_link_write(&w, "near", &c->near);
+    wi_link_write(&w, "far", &c->far);
     weft_json_write_end(&w);
     weft_json_write_end(&w);
     weft_status status = weft_json_writer_finish(&w, &text, &bytes);

@@ -4,6 +4,7 @@
 
 #include "bench/bench.h"
 #include "bench/cell.h"
+#include "bench/scale_impl.h"
 #include "core/clock.h"
 #include "parallel/sum.h"
 
@@ -63,4 +64,16 @@ double weft_link_seconds(const weft_link *link, double bytes)
     if (bytes <= link->bytes[0]) return link->seconds[0];
     const double slope = (link->seconds[i + 1] - link->seconds[i]) / (link->bytes[i + 1] - link->bytes[i]);
     return link->seconds[i] + (bytes - link->bytes[i]) * (slope > 0 ? slope : 0);
+}
+
+void wi_link_write(weft_json_writer *w, const char *key, const weft_link *link)
+{
+    weft_json_write_array(w, key);
+    for (int i = 0; i < WEFT_LINK_POINTS && link->bytes[0] > 0; i++) {
+        weft_json_write_array(w, NULL);
+        weft_json_write_real(w, NULL, link->bytes[i]);
+        weft_json_write_real(w, NULL, link->seconds[i]);
+        weft_json_write_end(w);
+    }
+    weft_json_write_end(w);
 }

@@ -30,6 +30,9 @@ weft_status wi_scale_cells_add(const wi_scale_plan *plan, const char *name, cons
 // One rank for every prompt that no cell of one rank computes.
 weft_status wi_scale_references_add(weft_scale_spec *spec);
 
+// As pairs of bytes that a rank sends in an exchange and seconds that it takes; none where there are no links.
+void wi_link_write(weft_json_writer *writer, const char *key, const weft_link *link);
+
 // "1.23 s", "45.6 ms"
 char *wi_scale_time(double seconds, char text[24]);
 // Of the measured over the predicted time: +0.10 where the prediction is 10 % too long. NaN without one.

@@ -116,19 +116,6 @@ static void write_ratio(weft_json_writer *w, const char *key, const weft_ratio *
     weft_json_write_end(w);
 }
 
-// Pairs of bytes that a rank sends in an exchange and seconds that it takes.
-static void write_link(weft_json_writer *w, const char *key, const weft_link *link)
-{
-    weft_json_write_array(w, key);
-    for (int i = 0; i < WEFT_LINK_POINTS && link->bytes[0] > 0; i++) {
-        weft_json_write_array(w, NULL);
-        weft_json_write_real(w, NULL, link->bytes[i]);
-        weft_json_write_real(w, NULL, link->seconds[i]);
-        weft_json_write_end(w);
-    }
-    weft_json_write_end(w);
-}
-
 static void write_figures(weft_json_writer *w, const weft_scale_figures *f)
 {
     static const char *const keys[] = {"total", "prompts", "step"};
@@ -155,8 +142,8 @@ static void write_figures(weft_json_writer *w, const weft_scale_figures *f)
     weft_json_write_real(w, "rank_operations_per_s", f->machine.operations);
     weft_json_write_real(w, "linear_operations_per_s", f->machine.linear);
     weft_json_write_real(w, "linear_bytes_per_s", f->machine.stream);
-    write_link(w, "near", &f->machine.near);
-    write_link(w, "far", &f->machine.far);
+    wi_link_write(w, "near", &f->machine.near);
+    wi_link_write(w, "far", &f->machine.far);
     weft_json_write_end(w);
 }
 

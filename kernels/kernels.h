@@ -62,6 +62,11 @@ void weft_gemm_pack_panel(const weft_gemm_weight *weight, int64_t panel, const w
 // The table's op for the weight's family.
 void weft_gemm_run(const weft_op *op, const weft_gemm_weight *weight, const weft_gemm_args *args);
 
+// Plain copies, in the op's order: to[i] = from[i], and rows of `width` floats from stride to stride.
+void weft_copy_floats(const weft_op *op, float *to, const float *from, size_t count);
+void weft_copy_rows(const weft_op *op, float *to, size_t to_stride, const float *from, size_t from_stride, size_t rows,
+                    size_t width);
+
 enum { WEFT_TREE_MAX = 1024 };
 
 // Of the canonical order of all sums: it changes when a bit of any result does.

@@ -31,6 +31,7 @@ static weft_status route(weft_model *m, const weft_layer_weights *w, size_t rows
     // The host cuts the work by experts, so it waits for a device here.
     const weft_device_ops *ops = m->device->ops;
     WEFT_TRY(ops->copy_out(m->device, m->expert_offsets, m->moe.offsets, (experts + 1) * sizeof(int32_t)));
+    if (!m->said) return WEFT_OK; // whose rows they are matters to other ranks alone
     return ops->copy_out(m->device, m->expert_row_of, m->moe.row_of, rows * used * sizeof(int32_t));
 }
 
@@ -126,7 +127,7 @@ static weft_status send_to_owners(weft_model *m, int rows)
             const weft_range places = places_of(m, e, rows_of(m, rows, r));
             const size_t floats = (size_t)weft_range_size(places) * width;
             if (floats == 0) continue;
-            wi_carry(&m->op, slot + at + *count, m->moe.out + (size_t)places.begin * width, floats);
+            weft_copy_floats(&m->op, slot + at + *count, m->moe.out + (size_t)places.begin * width, floats);
             *count += floats;
         }
         at += weft_align_up(*count, 16);
@@ -145,7 +146,7 @@ static void take_as_owner(weft_model *m, int rows)
         for (int64_t e = experts.begin; e < experts.end; e++) {
             const weft_range places = places_of(m, e, rows_of(m, rows, mesh->dense_rank));
             const size_t floats = (size_t)weft_range_size(places) * width;
-            wi_carry(&m->op, m->moe.out + (size_t)places.begin * width, view, floats);
+            weft_copy_floats(&m->op, m->moe.out + (size_t)places.begin * width, view, floats);
             view += floats;
         }
     }
@@ -163,8 +164,8 @@ static weft_status share_rows(weft_model *m, int rows)
     WEFT_TRY(weft_transfer_gather(m->joined, (size_t)weft_range_size(own) * width));
     for (int r = 0; r < m->layout.mesh.dense_ranks; r++) {
         const weft_range of = rows_of(m, rows, r);
-        wi_carry(&m->op, m->x + (size_t)of.begin * width, weft_transfer_view(m->joined, r),
-                 (size_t)weft_range_size(of) * width);
+        weft_copy_floats(&m->op, m->x + (size_t)of.begin * width, weft_transfer_view(m->joined, r),
+                         (size_t)weft_range_size(of) * width);
     }
     weft_transfer_release(m->joined);
     return WEFT_OK;

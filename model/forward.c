@@ -16,39 +16,24 @@ static void embed_rows(weft_model *m, const int32_t *ids, size_t rows, float *ou
     m->op.table->rows.embed(&m->op, &args);
 }
 
-// Which rank of the dense group has the row of a token.
-static int owner_of(const weft_model *m, int32_t token)
-{
-    const weft_mesh *mesh = &m->layout.mesh;
-    int low = 0, high = mesh->dense_ranks - 1;
-    while (low < high) {
-        const int middle = (low + high) / 2;
-        if (token < weft_layout_vocab_of(&m->config, mesh, middle).end)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return low;
-}
-
 // Rows of the pass from what the ranks looked up, each in the order of the rows.
 static void take_embedded(weft_model *m, const weft_batch *b, const weft_transfer *from, weft_range rows)
 {
+    const weft_mesh *mesh = &m->layout.mesh;
     const size_t bytes = (size_t)m->config.hidden * sizeof(float);
-    int32_t *order = m->order;
-    for (int r = 0; r < m->layout.mesh.dense_ranks; r++) {
+    for (int r = 0; r < mesh->dense_ranks; r++) {
+        const weft_range own = weft_layout_vocab_of(&m->config, mesh, r);
         size_t count = 0;
         for (int64_t i = rows.begin; i < rows.end; i++)
-            if (owner_of(m, b->tokens[i]) == r) order[count++] = (int32_t)i;
+            if (b->tokens[i] >= own.begin && b->tokens[i] < own.end) m->ids[count++] = (int32_t)i;
         if (count == 0) continue;
         m->op.table->rows.scatter(&m->op, &(weft_move){.out = m->x,
                                                        .out_stride = bytes,
                                                        .in = weft_transfer_view(from, r),
                                                        .in_stride = bytes,
-                                                       .index = order,
+                                                       .index = m->ids,
                                                        .rows = count,
                                                        .bytes = bytes});
-        order += count;
     }
 }
 
@@ -218,13 +203,7 @@ static weft_status project(weft_model *m, const weft_layer_weights *w, int rows)
     for (int r = 0; r < mesh->shape.cp && width > 0; r++) {
         const size_t part = weft_transfer_count(m->projected, r) / (size_t)rows;
         const float *view = weft_transfer_view(m->projected, r);
-        if (part > 0)
-            m->op.table->rows.gather(&m->op, &(weft_move){.out = m->qkv + at,
-                                                          .out_stride = width * sizeof(float),
-                                                          .in = view,
-                                                          .in_stride = part * sizeof(float),
-                                                          .rows = (size_t)rows,
-                                                          .bytes = part * sizeof(float)});
+        weft_copy_rows(&m->op, m->qkv + at, width, view, part, (size_t)rows, part);
         at += part;
     }
     weft_transfer_release(m->projected);

@@ -144,7 +144,6 @@ void wi_model_cut_books(weft_model *m, wi_cutter *at)
     m->said_count = cut(at, ranks, sizeof *m->said_count);
     m->piece = cut(at, ranks, sizeof *m->piece);
     m->piece_begin = cut(at, ranks + 1, sizeof *m->piece_begin);
-    m->order = cut(at, (size_t)m->options.rows, sizeof *m->order);
     if (m->config.experts > 0) {
         m->expert_row_of = cut(at, (size_t)m->options.rows * (size_t)m->config.experts_used, sizeof *m->expert_row_of);
         m->expert_offsets = cut(at, (size_t)m->config.experts + 1, sizeof *m->expert_offsets);

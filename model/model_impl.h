@@ -58,9 +58,8 @@ struct weft_model {
     float *last;  // (logit rows, H)
     void *memory; // all of these, of the device
     size_t memory_bytes;
-    void *books;    // what is the host's whatever the device: of the following, and of those above that are no floats
-    int32_t *ids;   // (T) of the embedding's rows
-    int32_t *order; // (T) rows of the pass by the rank that has their embedding
+    void *books;  // what is the host's whatever the device: of the following, and of those above that are no floats
+    int32_t *ids; // (T) rows: of the embedding, then those of the pass that a rank looked up
     int32_t *expert_row_of;  // (T * used) what the device found, moe.row_of and moe.offsets, where the host reads it
     int32_t *expert_offsets; // (E + 1)
 };
@@ -93,12 +92,6 @@ void wi_groups_of(const weft_model_config *config, const weft_layout *layout, co
 uint64_t wi_groups_bytes(const weft_layout *layout, const wi_groups *groups, int node_ranks);
 
 // ---- forward.c, residual.c and experts.c ----
-
-// to[i] = from[i], both of the device or lent to it, in order with the ops.
-static inline void wi_carry(const weft_op *op, float *to, const float *from, size_t count)
-{
-    if (count > 0) op->table->rows.convert(op, to, WEFT_F32, from, WEFT_F32, count);
-}
 
 // `in` NULL: the normed rows.
 void wi_column(weft_model *m, const weft_gemm_weight *weight, const float *bias, int64_t rows, const float *in,

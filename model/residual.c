@@ -54,7 +54,7 @@ static void finish_rows(const wi_next *next, const weft_op *op, weft_range rows,
     if (next->after) wi_norm_rows(m, op, branch, branch, next->after, count);
     if (!next->norm) { // behind the last layer
         op->table->rows.add(op, x, x, branch, count * width);
-        wi_carry(op, out, x, count * width);
+        weft_copy_floats(op, out, x, count * width);
         return;
     }
     weft_norm what = whole_rows(m, out, branch ? branch : x, next->norm, count);
@@ -97,7 +97,7 @@ void wi_unite(weft_model *m, float *out)
     for (int r = 0; r < m->gathered.count; r++) {
         const size_t begin = (size_t)m->piece_begin[r], count = (size_t)m->piece_begin[r + 1] - begin;
         assert(!m->gathered.halves);
-        wi_carry(&m->op, out + begin * width, m->piece[r], count * width);
+        weft_copy_floats(&m->op, out + begin * width, m->piece[r], count * width);
     }
     wi_release(m);
 }

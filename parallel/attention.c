@@ -211,7 +211,7 @@ static weft_status gather_queries(weft_dealt *d, const weft_op *op, const weft_a
     const size_t width = (size_t)d->shape.heads * (size_t)d->shape.k_size;
     float *slot;
     WEFT_TRY(weft_transfer_acquire(d->moved, &slot));
-    wi_copy_rows(op, slot, width, args->q, args->q_stride, (size_t)args->rows, width);
+    weft_copy_rows(op, slot, width, args->q, args->q_stride, (size_t)args->rows, width);
     return weft_transfer_gather(d->moved, (size_t)args->rows * width);
 }
 
@@ -257,9 +257,9 @@ static void cut_heads(const weft_dealt *d, const weft_op *op, size_t rows, weft_
     const size_t v = (size_t)d->shape.v_size, every = (size_t)d->shape.heads, own = (size_t)weft_range_size(heads);
     const size_t first = (size_t)heads.begin, of_roots = (size_t)d->roots * rows;
     const planes p = planes_at(d, to, d->roots, rows, own);
-    wi_copy_rows(op, p.o, own * v, all->o + first * v, every * v, of_roots, own * v);
-    wi_copy_rows(op, p.m, own, all->m + first, every, of_roots, own);
-    wi_copy_rows(op, p.l, own, all->l + first, every, of_roots, own);
+    weft_copy_rows(op, p.o, own * v, all->o + first * v, every * v, of_roots, own * v);
+    weft_copy_rows(op, p.m, own, all->m + first, every, of_roots, own);
+    weft_copy_rows(op, p.l, own, all->l + first, every, of_roots, own);
 }
 
 static weft_status by_heads(weft_dealt *d, const weft_op *op, weft_attention_family family, const weft_attention *args,

@@ -121,11 +121,11 @@ static weft_status gather_inputs(weft_row_sum *r, const weft_op *op, weft_linear
     float *slot;
     if (!r->inputs) return WEFT_OK;
     WEFT_TRY(weft_transfer_acquire(r->inputs, &slot));
-    wi_copy_rows(op, slot, own, call->a, call->a_stride, (size_t)call->m, own);
+    weft_copy_rows(op, slot, own, call->a, call->a_stride, (size_t)call->m, own);
     WEFT_TRY(weft_transfer_gather(r->inputs, (size_t)call->m * own));
     for (int i = 0; i < mesh->shard.slices; i++) {
         const size_t width = (size_t)weft_range_size(r->own[i]), at = (size_t)(r->own[i].begin - r->held.begin);
-        wi_copy_rows(op, r->whole.at + at, k, weft_transfer_view(r->inputs, i), width, (size_t)call->m, width);
+        weft_copy_rows(op, r->whole.at + at, k, weft_transfer_view(r->inputs, i), width, (size_t)call->m, width);
     }
     weft_transfer_release(r->inputs);
     call->a = r->whole.at;
@@ -154,7 +154,7 @@ static void add_row(const weft_row_sum *r, const weft_op *op, const weft_transfe
             op->table->tree_add(op, sum, in, WEFT_LEAVES, now);
             if (bias) op->table->rows.add(op, sum, sum, bias + begin + done, now);
             if (residual) op->table->rows.add(op, sum, sum, residual + begin + done, now);
-            wi_copy_floats(op, out + begin + done, sum, now);
+            weft_copy_floats(op, out + begin + done, sum, now);
             for (int l = 0; l < WEFT_LEAVES; l++)
                 if (in[l]) in[l] += now;
         }

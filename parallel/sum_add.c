@@ -19,9 +19,9 @@ typedef struct {
 static void leave(const weft_op *op, float *kept, float *slot, bool in_kept, bool shared, size_t count)
 {
     if (!in_kept)
-        wi_copy_floats(op, kept, slot, count);
+        weft_copy_floats(op, kept, slot, count);
     else if (shared)
-        wi_copy_floats(op, slot, kept, count);
+        weft_copy_floats(op, slot, kept, count);
 }
 
 // A block at a time, so that what follows the tree finds it in the cache; a device takes all at once.
@@ -81,7 +81,8 @@ static void copy_share(void *arg, int thread, int threads)
         if (p == weft_comm_rank(sum->comm)) continue;
         weft_team_share((int64_t)(sum->begin[p + 1] - sum->begin[p]), WI_LINE_FLOATS, thread, threads, &begin, &end);
         if (begin < end)
-            wi_copy_floats(&alone, a->finish->out + sum->begin[p] + begin, sum->part[p] + begin, (size_t)(end - begin));
+            weft_copy_floats(&alone, a->finish->out + sum->begin[p] + begin, sum->part[p] + begin,
+                             (size_t)(end - begin));
     }
 }
 
