@@ -47,10 +47,20 @@ typedef enum {
 
 const char *weft_transport_name(weft_transport transport);
 
+// How devices exchange: by the host's memory, over its transport, or by each other's.
+typedef enum {
+    WEFT_LINKS_AUTO, // ipc where the devices of a group reach each other, else host
+    WEFT_LINKS_HOST,
+    WEFT_LINKS_IPC // ranks of one host map the memory of each other's devices
+} weft_links;
+
+const char *weft_links_name(weft_links links);
+
 typedef struct {
     weft_transport transport; // AUTO, or SHM, MPI or UCX to insist
     int64_t deadline_ns;      // how long a rank may wait in one exchange; 0: for ever
     int threads;              // threads a rank spins with, for the waiting policy; 0 means 1
+    weft_links links;
     const char *algorithms;   // changes to the table of algorithms, "allgather:8k-=ring,alltoall:0-=pairwise", or NULL
 } weft_job_options;
 
@@ -138,8 +148,10 @@ typedef struct {
     int depth;        // exchanges in flight, 1 to 32; 0 means 2
     int from, to;     // BCAST, SEND
     bool patient;     // waits on it may last for ever: the deadline does not count them
-    // Whose ops write slots and read views, or NULL: the host. It is lent the channel's memory, and what it was asked
-    // for is waited for before a slot is given and before views are released. Borrowed; may differ between ranks.
+    // Whose ops write slots and read views, or NULL on all ranks: the host. Where devices reach each other (weft_links),
+    // slots and views are their memory, and all that an exchange waits for and tells is in order with the ops: `end`
+    // then returns before the bytes are there. Else it is lent the channel's memory, and what it was asked for is
+    // waited for before a slot is given and before views are released. Borrowed.
     weft_device *device;
 } weft_channel_spec;
 

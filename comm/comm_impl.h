@@ -51,6 +51,9 @@ struct weft_job {
     uint32_t next_comm; // ids of groups, agreed at each split
     wi_watchdog *watchdog;
     int64_t step;
+    int device_channels;    // those that this rank's device orders
+    int device_peer;        // whom it is taken to wait for, a world rank
+    uint32_t device_record; // in which exchange
 };
 
 // What all kinds of jobs have in common; the caller has filled rank, size, threads, memory, p2p, board and place. Takes
@@ -102,6 +105,7 @@ struct weft_comm {
     int rank, size;
     int *world_rank; // [size]
     weft_transport transport;
+    weft_links links;      // between devices; AUTO until a channel between them was made
     wi_memory memory;      // under control and barrier, where they are shared
     weft_channel *control; // ALLGATHER of WI_CONTROL_BYTES, for everything small
     weft_channel *barrier;
@@ -113,8 +117,16 @@ weft_status wi_comm_world(weft_job *job, weft_comm **out);
 
 // ---- channels ----
 
+// Exchanges of one channel that a rank has released.
+typedef struct {
+    uint32_t upto;  // all up to this one
+    uint32_t ahead; // bit i: exchange upto + 2 + i, out of order
+} wi_releases;
+void wi_release(wi_releases *releases, uint32_t number);
+
 typedef struct {
     weft_status (*acquire)(weft_channel *channel, weft_exchange *exchange);
+    void (*cancel)(weft_channel *channel, weft_exchange *exchange); // NULL: there is nothing to do
     // `bytes` has one entry, or `size` for ALLTOALL; `offset` as well, or is NULL for p * stride.
     weft_status (*begin)(weft_channel *channel, weft_exchange *exchange, const size_t *offset, const size_t *bytes);
     weft_status (*end)(weft_channel *channel, weft_exchange *exchange);
@@ -134,7 +146,8 @@ struct weft_channel {
     uint64_t acquired; // exchanges so far
     int senders;       // ranks that give bytes: 1 or size
     size_t stride;     // ALLTOALL: between the peers' parts of a slot
-    void *lent;        // to spec.device
+    bool ordered;      // the device itself waits for peers and tells them, in order with its ops
+    void *lent;        // to spec.device, where it is not ordered
     weft_status lost;  // what the device said when it was waited for before views were released
 };
 
@@ -152,6 +165,8 @@ weft_status wi_shared_channel_create(weft_comm *comm, const weft_channel_spec *s
 weft_status wi_shared_channel_create_on(weft_comm *comm, const weft_channel_spec *spec, unsigned char *memory,
                                         weft_channel **out);
 size_t wi_shared_channel_bytes(const weft_channel_spec *spec, int ranks);
+weft_status wi_device_channel_create(weft_comm *comm, const weft_channel_spec *spec, weft_channel **out);
+size_t wi_device_channel_bytes(const weft_channel_spec *spec, int ranks);
 weft_status wi_p2p_channel_create(weft_comm *comm, const weft_channel_spec *spec, weft_channel **out);
 size_t wi_p2p_channel_bytes(const weft_channel_spec *spec, int ranks);
 void wi_p2p_progress(weft_job *job);

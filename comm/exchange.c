@@ -43,8 +43,10 @@ weft_status weft_exchange_acquire(weft_channel *channel, weft_exchange *out)
 
 void weft_exchange_cancel(weft_exchange *exchange)
 {
-    assert(exchange->number == (uint32_t)exchange->channel->acquired);
-    exchange->channel->acquired--;
+    weft_channel *channel = exchange->channel;
+    assert(exchange->number == (uint32_t)channel->acquired);
+    if (channel->ops->cancel) channel->ops->cancel(channel, exchange);
+    channel->acquired--;
     exchange->slot = NULL;
 }
 
@@ -53,7 +55,7 @@ static weft_status begin(weft_exchange *exchange, const size_t *offset, const si
     wi_record *record = record_of(exchange);
     weft_device *device = exchange->channel->spec.device;
     WEFT_TRY(exchange->channel->lost);
-    if (device) WEFT_TRY(device->ops->sync(device)); // the slot is written
+    if (device && !exchange->channel->ordered) WEFT_TRY(device->ops->sync(device)); // the slot is written
     __atomic_store_n(&record->bytes, total, __ATOMIC_RELAXED);
     __atomic_store_n(&record->entered, weft_clock_ticks(), __ATOMIC_RELAXED);
     return exchange->channel->ops->begin(exchange->channel, exchange, offset, bytes);
@@ -114,7 +116,7 @@ bool weft_exchange_ready(weft_exchange *exchange)
 
 void weft_exchange_release(weft_exchange *exchange)
 {
-    weft_device *device = exchange->channel->spec.device;
+    weft_device *device = exchange->channel->ordered ? NULL : exchange->channel->spec.device;
     if (device && device->ops->sync(device) < 0) exchange->channel->lost = WEFT_FAILED; // told by the next begin
     exchange->channel->ops->release(exchange->channel, exchange);
     exchange->slot = NULL;

@@ -323,7 +323,12 @@ static void p2p_destroy(weft_channel *base)
     wi_p2p_unlock(job);
 }
 
-static const wi_channel_ops p2p_ops = {p2p_acquire, p2p_begin, p2p_end, p2p_ready, p2p_release, p2p_destroy};
+static const wi_channel_ops p2p_ops = {.acquire = p2p_acquire,
+                                       .begin = p2p_begin,
+                                       .end = p2p_end,
+                                       .ready = p2p_ready,
+                                       .release = p2p_release,
+                                       .destroy = p2p_destroy};
 
 // ---- making one ----
 

@@ -26,11 +26,10 @@ typedef struct {
 typedef struct {
     weft_channel base;
     layout at;
-    wi_memory memory;           // the channel's own; zeroed when it lies in somebody else's
-    unsigned char *pieces;      // [size] pieces
-    uint32_t *released;         // [size] what is known of the peers' releases
-    uint32_t mine_released;     // all up to this one
-    uint32_t mine_ahead;        // bit i: exchange mine_released + 2 + i is released, out of order
+    wi_memory memory;      // the channel's own; zeroed when it lies in somebody else's
+    unsigned char *pieces; // [size] pieces
+    uint32_t *released;    // [size] what is known of the peers' releases
+    wi_releases mine;
     const unsigned char **view; // [depth][size]
     size_t *bytes;              // [depth][size]
 } shared_channel;
@@ -114,7 +113,7 @@ static weft_status shared_begin(weft_channel *base, weft_exchange *exchange, con
     shared_channel *channel = (shared_channel *)base;
     if (!wi_channel_gives(base, base->comm->rank)) return WEFT_OK;
     head *mine = head_of(channel, base->comm->rank, exchange->buffer);
-    mine->released = channel->mine_released;
+    mine->released = channel->mine.upto;
     mine->bytes[0] = bytes[0];
     const size_t size = (size_t)base->comm->size;
     for (size_t peer = 0; base->spec.shape == WEFT_ALLTOALL && peer < size; peer++) {
@@ -164,18 +163,9 @@ static bool shared_ready(weft_channel *base, weft_exchange *exchange)
 static void shared_release(weft_channel *base, weft_exchange *exchange)
 {
     shared_channel *channel = (shared_channel *)base;
-    uint32_t ahead = exchange->number - channel->mine_released - 1;
-    if (ahead > 0) {
-        channel->mine_ahead |= 1u << (ahead - 1);
-        return;
-    }
-    channel->mine_released = exchange->number;
-    while (channel->mine_ahead & 1) {
-        channel->mine_released++;
-        channel->mine_ahead >>= 1;
-    }
-    channel->mine_ahead >>= 1;
-    weft_signal_set(release_line(channel, base->comm->rank), channel->mine_released);
+    const uint32_t before = channel->mine.upto;
+    wi_release(&channel->mine, exchange->number);
+    if (channel->mine.upto != before) weft_signal_set(release_line(channel, base->comm->rank), channel->mine.upto);
 }
 
 static void shared_destroy(weft_channel *base)
@@ -189,8 +179,12 @@ static void shared_destroy(weft_channel *base)
     free(channel);
 }
 
-static const wi_channel_ops shared_ops = {shared_acquire, shared_begin,   shared_end,
-                                          shared_ready,   shared_release, shared_destroy};
+static const wi_channel_ops shared_ops = {.acquire = shared_acquire,
+                                          .begin = shared_begin,
+                                          .end = shared_end,
+                                          .ready = shared_ready,
+                                          .release = shared_release,
+                                          .destroy = shared_destroy};
 
 static weft_status make(weft_comm *comm, const weft_channel_spec *spec, shared_channel **out)
 {

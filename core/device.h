@@ -16,6 +16,44 @@ extern "C" {
 
 typedef struct weft_device weft_device;
 
+// By which another process of this host finds a device's memory.
+typedef struct {
+    unsigned char bytes[64];
+} weft_device_handle;
+
+enum { WEFT_DEVICE_PEERS = 64, WEFT_DEVICE_MARKS = 64 };
+
+// Flags of ranks: words in the memory of devices, each written by one rank and read by the one that has it.
+typedef struct {
+    uint32_t *flag[WEFT_DEVICE_PEERS];
+    int count;
+} weft_device_flags;
+
+// Works on a stream of the device's, a cudaStream_t, and neither waits for it nor fails later.
+typedef weft_status weft_device_call(void *stream, const void *arg);
+
+// How ranks' devices reach each other, behind ops that were asked for and before those that will be; but for share,
+// map and watch, none blocks, and what a step holds comes again with it. Each call is Local.
+typedef struct {
+    // Memory of this device from alloc, in whole WEFT_DEVICE_SHARED_BYTES, for other processes of the host.
+    weft_status (*share)(weft_device *device, void *memory, weft_device_handle *out);
+    weft_status (*map)(weft_device *device, const weft_device_handle *handle, size_t bytes, void **out);
+    void (*unmap)(weft_device *device, void *memory);
+    // Adds `by` to the counter, and sets all flags to it once all that was written before can be seen by everybody.
+    void (*raise)(weft_device *device, uint32_t *counter, uint32_t by, const weft_device_flags *flags);
+    // What follows begins when each flag has come to the counter less `behind`. Numbers wrap.
+    void (*await)(weft_device *device, const uint32_t *counter, uint32_t behind, const weft_device_flags *flags);
+    // One of WEFT_DEVICE_MARKS places among the ops; `call` gives `fn` a stream that begins at a mark and runs beside
+    // the ops behind it, up to this call: what follows waits. The argument is copied.
+    void (*mark)(weft_device *device, int mark);
+    void (*call)(weft_device *device, int mark, weft_device_call *fn, const void *arg, size_t bytes);
+    // From now on waits of ops end when *cancel, memory that is lent, is not 0, and a wait of the host that lasts is
+    // told to `enter` and `leave`.
+    void (*watch)(weft_device *device, const uint32_t *cancel, void (*enter)(void *), void (*leave)(void *), void *arg);
+} weft_device_links;
+
+enum { WEFT_DEVICE_SHARED_BYTES = 2 << 20 };
+
 // What a device does. Each call is Local; none may be NULL.
 typedef struct {
     const char *kind; // "cpu", "cuda"
@@ -38,6 +76,7 @@ typedef struct {
     void (*give_back)(weft_device *device, void *host);
     weft_status (*memory)(weft_device *device, size_t *free_bytes, size_t *total_bytes);
     void (*destroy)(weft_device *device);
+    const weft_device_links *links; // NULL: it reaches no other
 } weft_device_ops;
 
 struct weft_device {

@@ -15,6 +15,13 @@ const weft_flag wi_common_flags[] = {
      .offset = COMMON(transport),
      .help = "how ranks talk; auto: shared memory on one host, else MPI",
      .choices = "auto|shm|mpi|ucx"},
+    {.name = "links",
+     .kind = WEFT_FLAG_CHOICE,
+     .offset = COMMON(links),
+     .help =
+         "how devices exchange; ipc: ranks of one host map each other's memory; host: by the host's memory; auto: ipc "
+         "where they can",
+     .choices = "auto|host|ipc"},
     {.name = "deadline",
      .kind = WEFT_FLAG_REAL,
      .offset = COMMON(deadline),

@@ -15,6 +15,7 @@ enum { WI_BIND_AUTO, WI_BIND_CORE, WI_BIND_NONE }; // --bind
 typedef struct {
     int64_t ranks; // -n; 0: not given
     int transport; // AUTO, SHM, MPI as they stand in --transport's choices
+    int links;     // weft_links
     double deadline;
     int64_t threads; // 0: one for each core of the rank's share
     const char *algorithms;

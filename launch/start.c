@@ -16,6 +16,7 @@ static weft_job_options job_options(const wi_common *common)
     return (weft_job_options){.transport = transports[common->transport],
                               .deadline_ns = (int64_t)(common->deadline * 1e9),
                               .threads = (int)common->threads,
+                              .links = (weft_links)common->links,
                               .algorithms = common->algorithms};
 }
 

@@ -67,7 +67,7 @@ static weft_status device_sync(weft_device *device)
 {
     wi_stream *stream = stream_of(device);
     wi_tape_end(stream);
-    const cudaError_t status = cudaStreamSynchronize(stream->at);
+    const cudaError_t status = wi_stream_wait(stream);
     const cudaError_t first = stream->failure;
     const char *op = stream->failed;
     stream->failure = cudaSuccess;
@@ -133,6 +133,7 @@ static void device_destroy(weft_device *device)
 static const weft_device_ops device_ops = {
     WEFT_DEVICE_KIND, false,        device_alloc, device_free, device_copy_in,   device_copy_out, device_copy,
     device_sync,      device_begin, device_end,   device_lend, device_give_back, device_memory,   device_destroy,
+    &wi_links,
 };
 
 // ---- the plug-in ----------------------------------------------------------------------------------------------------

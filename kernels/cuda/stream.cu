@@ -1,6 +1,7 @@
 // Launches and arrivals.
 #include "kernels/cuda/stream.cuh"
 
+#include <sched.h>
 #include <stdlib.h>
 
 int wi_processors(const weft_op *op) { return wi_stream_of(op)->processors; }
@@ -145,9 +146,8 @@ void wi_stream_run(wi_stream *stream, const wi_kernel_call *work, const unsigned
     wi_stream_note(stream, work->name, work->call(&config, work->kernel, arguments));
 }
 
-void wi_submit(const weft_op *op, const wi_kernel_call *work, const unsigned char *arguments)
+void wi_stream_submit(wi_stream *stream, const wi_kernel_call *work, const unsigned char *arguments)
 {
-    wi_stream *stream = wi_stream_of(op);
     if (stream->failure != cudaSuccess) return; // the first failure is told; what follows it is of no use
     if (wi_tape_keeps(stream->tape)) {
         wi_tape_add(stream, work, arguments);
@@ -155,6 +155,26 @@ void wi_submit(const weft_op *op, const wi_kernel_call *work, const unsigned cha
     }
     wi_stream_send(stream);
     wi_stream_run(stream, work, arguments);
+}
+
+void wi_submit(const weft_op *op, const wi_kernel_call *work, const unsigned char *arguments)
+{
+    wi_stream_submit(wi_stream_of(op), work, arguments);
+}
+
+// Where other ranks may never come, the wait is looked at from outside.
+cudaError_t wi_stream_wait(wi_stream *stream)
+{
+    enum { QUICK = 4096 };
+    const wi_watch *watch = &stream->watch;
+    if (!watch->enter) return cudaStreamSynchronize(stream->at);
+    cudaError_t status = cudaErrorNotReady;
+    for (int i = 0; i < QUICK && status == cudaErrorNotReady; i++) status = cudaStreamQuery(stream->at);
+    if (status != cudaErrorNotReady) return status;
+    watch->enter(watch->arg);
+    while ((status = cudaStreamQuery(stream->at)) == cudaErrorNotReady) sched_yield();
+    watch->leave(watch->arg);
+    return status;
 }
 
 // ---- a stream -------------------------------------------------------------------------------------------------------
@@ -176,6 +196,7 @@ cudaError_t wi_stream_init(wi_stream *stream)
 void wi_stream_fini(wi_stream *stream)
 {
     if (stream->at) cudaStreamSynchronize(stream->at);
+    if (stream->aside) cudaStreamSynchronize(stream->aside);
     wi_tape_destroy(stream->tape);
     for (int i = 0; i < WI_SLOTS; i++) {
         wi_slot *slot = &stream->slot[i];
@@ -183,6 +204,10 @@ void wi_stream_fini(wi_stream *stream)
         cudaFree(slot->arrived);
         cudaFreeHost(slot->staged);
     }
+    for (int i = 0; i < WEFT_DEVICE_MARKS; i++)
+        if (stream->mark[i]) cudaEventDestroy(stream->mark[i]);
+    if (stream->back) cudaEventDestroy(stream->back);
+    if (stream->aside) cudaStreamDestroy(stream->aside);
     if (stream->at) cudaStreamDestroy(stream->at);
     free(stream->held);
 }

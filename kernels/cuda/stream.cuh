@@ -20,6 +20,14 @@ struct wi_slot {
 
 struct wi_tape;
 
+// Whom the device's waits are told to, once ranks depend on each other's devices (links.cu).
+struct wi_watch {
+    const uint32_t *cancel;
+    void (*enter)(void *);
+    void (*leave)(void *);
+    void *arg;
+};
+
 struct wi_stream {
     weft_device *device;
     cudaStream_t at;
@@ -30,8 +38,12 @@ struct wi_stream {
     wi_slot slot[WI_SLOTS];
     int now; // the slot in use
     wi_tape *tape;
-    cudaError_t failure; // the first since the last sync
-    const char *failed;  // the op
+    wi_watch watch;
+    cudaStream_t aside;                  // for what runs beside the ops; NULL until it is wanted
+    cudaEvent_t mark[WEFT_DEVICE_MARKS]; // each NULL until it is wanted
+    cudaEvent_t back;                    // from `aside`
+    cudaError_t failure;                 // the first since the last sync
+    const char *failed;                  // the op
 };
 
 cudaError_t wi_stream_init(wi_stream *stream);
@@ -39,9 +51,13 @@ void wi_stream_fini(wi_stream *stream);
 bool wi_stream_hold(wi_stream *stream, const void *memory, size_t bytes); // false: no memory for the list
 void wi_stream_drop(wi_stream *stream, const void *memory);
 void wi_stream_note(wi_stream *stream, const char *name, cudaError_t failure);
-void wi_stream_next_slot(wi_stream *stream); // waits until what it held before was read
-void wi_stream_send(wi_stream *stream);      // what arrived in the slot and was not sent
+void wi_stream_next_slot(wi_stream *stream);   // waits until what it held before was read
+cudaError_t wi_stream_wait(wi_stream *stream); // until all is done
+void wi_stream_submit(wi_stream *stream, const wi_kernel_call *work, const unsigned char *arguments); // now, or on tape
+void wi_stream_send(wi_stream *stream); // what arrived in the slot and was not sent
 void wi_stream_run(wi_stream *stream, const wi_kernel_call *work, const unsigned char *arguments);
+
+extern const weft_device_links wi_links; // links.cu
 
 // Launches kept as data between begin and end: a step that comes again with the same launches and the same arguments is
 // one graph, whatever the arrivals hold.

@@ -2,6 +2,9 @@
 // drawn by chance.
 #include <deque>
 #include <memory>
+#include <stdlib.h>
+#include <thread>
+#include <unistd.h>
 
 #include "tests/emulator/run.h"
 
@@ -35,8 +38,15 @@ static emu_stream *default_stream(void)
 
 static emu_stream *stream_of(cudaStream_t stream) { return stream ? stream : default_stream(); }
 
+static bool aside; // a thread of its own does all work
+static thread_local bool at_work;
+
+// Work of another thread has to be waited for.
+static bool elsewhere(void) { return aside && !at_work; }
+
 static void run_until(emu_stream *stream, uint64_t count)
 {
+    while (elsewhere() && stream->done < count) emu_breathe();
     while (stream->done < count && !stream->work.empty()) {
         emu_work work = std::move(stream->work.front());
         stream->work.pop_front();
@@ -76,8 +86,41 @@ void emu_give(cudaStream_t to, emu_work work, const void *kernel)
     stream->given++;
     if (emu_setting("CUDA_LAUNCH_BLOCKING", 0)) run_all(stream);
     if (stream->given - stream->done > 256) run_until(stream, stream->given - 128);
+    if (elsewhere()) return;
     if (chance_below(4) == 0)
         run_until(stream, stream->done + chance_below((uint32_t)(stream->given - stream->done) + 1));
+}
+
+// Ends at the program's end, before what it uses is gone.
+static bool aside_ends;
+
+static void work_aside(void)
+{
+    at_work = true;
+    emu_watch_faults();
+    for (bool idle = false;; idle = true) {
+        if (idle) usleep(20);
+        EMU_ONE_AT_A_TIME;
+        if (aside_ends) return;
+        for (size_t i = 0; i < streams.size(); i++)
+            if (!streams[i]->busy) run_until(streams[i], streams[i]->done + 16);
+    }
+}
+
+static void end_aside(void)
+{
+    EMU_ONE_AT_A_TIME;
+    aside_ends = true;
+}
+
+void emu_work_aside(void)
+{
+    EMU_ONE_AT_A_TIME;
+    if (aside) return;
+    cudaDeviceSynchronize();
+    aside = true;
+    atexit(end_aside);
+    std::thread(work_aside).detach();
 }
 
 cudaError_t cudaDeviceSynchronize(void)
@@ -134,8 +177,11 @@ cudaError_t cudaStreamQuery(cudaStream_t stream)
     EMU_ONE_AT_A_TIME;
     emu_stream *of = stream_of(stream);
     if (of->capture) return emu_told(cudaErrorStreamCaptureUnsupported);
-    run_until(of, of->done + chance_below(3));
-    return of->work.empty() ? cudaSuccess : cudaErrorNotReady;
+    if (elsewhere())
+        emu_breathe();
+    else
+        run_until(of, of->done + chance_below(3));
+    return of->done == of->given ? cudaSuccess : cudaErrorNotReady;
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *out, unsigned)
@@ -183,7 +229,10 @@ cudaError_t cudaEventQuery(cudaEvent_t event)
     EMU_ONE_AT_A_TIME;
     if (event->capture) return emu_told(cudaErrorStreamCaptureUnsupported);
     if (!is_stream(event->stream)) return cudaSuccess;
-    if (event->stream->done < event->after) run_until(event->stream, event->stream->done + chance_below(3));
+    if (elsewhere())
+        emu_breathe();
+    else if (event->stream->done < event->after)
+        run_until(event->stream, event->stream->done + chance_below(3));
     return event->stream->done >= event->after ? cudaSuccess : cudaErrorNotReady;
 }
 

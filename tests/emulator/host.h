@@ -85,7 +85,13 @@ enum {
     cudaHostRegisterPortable = 1,
     cudaHostRegisterMapped = 2,
     cudaMemAttachGlobal = 1,
-    cudaStreamCaptureDefaultFlags = 0
+    cudaStreamCaptureDefaultFlags = 0,
+    cudaIpcMemLazyEnablePeerAccess = 1
+};
+enum { EMU_IPC_BYTES = 2 << 20 }; // memory of so many bytes, or a multiple, can be mapped by other processes
+
+struct cudaIpcMemHandle_t {
+    char reserved[64];
 };
 
 struct cudaDeviceProp {
@@ -133,6 +139,9 @@ struct cudaGraphExecUpdateResultInfo {
     X(cudaPointerGetAttributes, (cudaPointerAttributes * out, const void *at))                                         \
     X(cudaFree, (void *at))                                                                                            \
     X(cudaFreeHost, (void *at))                                                                                        \
+    X(cudaIpcGetMemHandle, (cudaIpcMemHandle_t * out, void *at))                                                       \
+    X(cudaIpcOpenMemHandle, (void **out, cudaIpcMemHandle_t from, unsigned flags))                                     \
+    X(cudaIpcCloseMemHandle, (void *at))                                                                               \
     X(cudaFreeAsync, (void *at, cudaStream_t stream))                                                                  \
     X(cudaHostRegister, (void *at, size_t bytes, unsigned flags))                                                      \
     X(cudaHostUnregister, (void *at))                                                                                  \

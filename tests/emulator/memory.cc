@@ -1,13 +1,26 @@
 // Errors and memory of the emulated device. Each allocation ends before a page that nobody can touch, but for bytes
 // that are looked at when it is freed.
+#include <fcntl.h>
 #include <map>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "tests/emulator/run.h"
 
-std::recursive_mutex emu_one_lock;
+emu_lock emu_one_lock;
+
+void emu_breathe(void)
+{
+    const int depth = emu_one_lock.depth;
+    for (int i = 0; i < depth; i++) emu_one_lock.unlock();
+    usleep(20);
+    for (int i = 0; i < depth; i++) emu_one_lock.lock();
+}
+
+void wi_flag_pause(void) { emu_breathe(); }
 
 static thread_local cudaError_t last_error;
 
@@ -137,8 +150,13 @@ cudaError_t emu_alloc(void **out, size_t bytes, cudaMemoryType type)
     if (bytes == 0) return cudaSuccess;
     if (bytes > (size_t)1 << 40) return emu_told(cudaErrorMemoryAllocation);
     size_t whole = (bytes + ALIGN - 1) / ALIGN * ALIGN, pages = (whole + PAGE - 1) / PAGE * PAGE;
-    unsigned char *map = (unsigned char *)mmap(nullptr, pages + PAGE, PROT_READ | PROT_WRITE,
-                                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    // What other processes may want to map.
+    const int file =
+        type == cudaMemoryTypeDevice && bytes % EMU_IPC_BYTES == 0 ? memfd_create("device", MFD_CLOEXEC) : -1;
+    if (file >= 0 && ftruncate(file, (off_t)(pages + PAGE)) != 0) return emu_told(cudaErrorMemoryAllocation);
+    unsigned char *map =
+        (unsigned char *)mmap(nullptr, pages + PAGE, PROT_READ | PROT_WRITE,
+                              file >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, file, 0);
     if (map == MAP_FAILED) return emu_told(cudaErrorMemoryAllocation);
     mprotect(map + pages, PAGE, PROT_NONE);
     unsigned char *at = map + pages - whole;
@@ -148,7 +166,7 @@ cudaError_t emu_alloc(void **out, size_t bytes, cudaMemoryType type)
     memset(at + bytes, GUARD_BYTE, whole - bytes);
     if (type == cudaMemoryTypeDevice && device_key() >= 0)
         pkey_mprotect(map, pages, PROT_READ | PROT_WRITE, device_key());
-    allocations[at] = {map, pages + PAGE, bytes, type};
+    allocations[at] = {map, pages + PAGE, bytes, type, file, false};
     held += bytes;
     *out = at;
     return cudaSuccess;
@@ -158,7 +176,8 @@ cudaError_t emu_release(void *at, bool host)
 {
     if (!at) return cudaSuccess;
     auto found = allocations.find((const unsigned char *)at);
-    if (found == allocations.end() || !found->second.map || (found->second.type == cudaMemoryTypeHost) != host)
+    if (found == allocations.end() || !found->second.map || found->second.theirs ||
+        (found->second.type == cudaMemoryTypeHost) != host)
         return emu_told(cudaErrorInvalidValue);
     emu_allocation *of = &found->second;
     emu_let_touch(true);
@@ -169,6 +188,62 @@ cudaError_t emu_release(void *at, bool host)
     emu_let_touch(false);
     held -= of->bytes;
     munmap(of->map, of->mapped);
+    if (of->file >= 0) close(of->file);
+    last_found = nullptr;
+    allocations.erase(found);
+    return cudaSuccess;
+}
+
+// ---- memory of other processes --------------------------------------------------------------------------------------
+
+struct emu_handle {
+    uint64_t mark;
+    int pid, file;
+    size_t mapped, at, bytes;
+};
+static_assert(sizeof(emu_handle) <= sizeof(cudaIpcMemHandle_t), "a handle");
+static const uint64_t HANDLE_MARK = 0x656c646e6168;
+
+cudaError_t cudaIpcGetMemHandle(cudaIpcMemHandle_t *out, void *at)
+{
+    EMU_ONE_AT_A_TIME;
+    auto found = allocations.find((const unsigned char *)at);
+    if (found == allocations.end() || found->second.file < 0) return emu_told(cudaErrorInvalidValue);
+    const emu_allocation *of = &found->second;
+    const emu_handle handle = {HANDLE_MARK, getpid(), of->file, of->mapped, (size_t)(found->first - of->map),
+                               of->bytes};
+    memcpy(out, &handle, sizeof handle);
+    return cudaSuccess;
+}
+
+cudaError_t cudaIpcOpenMemHandle(void **out, cudaIpcMemHandle_t from, unsigned)
+{
+    EMU_ONE_AT_A_TIME;
+    emu_handle handle;
+    memcpy(&handle, &from, sizeof handle);
+    if (handle.mark != HANDLE_MARK || handle.pid == getpid()) return emu_told(cudaErrorInvalidResourceHandle);
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/fd/%d", handle.pid, handle.file);
+    const int file = open(path, O_RDWR | O_CLOEXEC);
+    if (file < 0) return emu_told(cudaErrorInvalidResourceHandle);
+    unsigned char *map = (unsigned char *)mmap(nullptr, handle.mapped, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    close(file);
+    if (map == MAP_FAILED) return emu_told(cudaErrorMemoryAllocation);
+    mprotect(map + handle.mapped - PAGE, PAGE, PROT_NONE);
+    if (device_key() >= 0) pkey_mprotect(map, handle.mapped - PAGE, PROT_READ | PROT_WRITE, device_key());
+    allocations[map + handle.at] = {map, handle.mapped, handle.bytes, cudaMemoryTypeDevice, -1, true};
+    *out = map + handle.at;
+    emu_work_aside();
+    return cudaSuccess;
+}
+
+cudaError_t cudaIpcCloseMemHandle(void *at)
+{
+    EMU_ONE_AT_A_TIME;
+    auto found = allocations.find((const unsigned char *)at);
+    if (found == allocations.end() || !found->second.theirs) return emu_told(cudaErrorInvalidValue);
+    cudaDeviceSynchronize();
+    munmap(found->second.map, found->second.mapped);
     last_found = nullptr;
     allocations.erase(found);
     return cudaSuccess;
@@ -197,7 +272,7 @@ cudaError_t cudaHostRegister(void *at, size_t bytes, unsigned)
     auto next = allocations.lower_bound(byte);
     if ((next != allocations.end() && next->first < byte + bytes) || emu_allocation_of(at, 1))
         return emu_told(cudaErrorHostMemoryAlreadyRegistered);
-    allocations[byte] = {nullptr, 0, bytes, cudaMemoryTypeHost};
+    allocations[byte] = {nullptr, 0, bytes, cudaMemoryTypeHost, -1, false};
     return cudaSuccess;
 }
 

@@ -92,10 +92,19 @@ struct emu_allocation {
     unsigned char *map; // with the page behind it that nobody can touch
     size_t mapped, bytes;
     cudaMemoryType type;
+    int file;    // that other processes map; -1: none
+    bool theirs; // another process's
 };
-// One thread at a time calls the runtime or emulates.
-extern EMU_HIDDEN std::recursive_mutex emu_one_lock;
-#define EMU_ONE_AT_A_TIME std::lock_guard<std::recursive_mutex> one_at_a_time(emu_one_lock)
+// One thread at a time calls the runtime or emulates. Who waits for another process lets the others go on meanwhile.
+struct emu_lock {
+    std::recursive_mutex mutex;
+    int depth; // of the one who has it
+    void lock() { mutex.lock(), depth++; }
+    void unlock() { depth--, mutex.unlock(); }
+};
+extern EMU_HIDDEN emu_lock emu_one_lock;
+#define EMU_ONE_AT_A_TIME std::lock_guard<emu_lock> one_at_a_time(emu_one_lock)
+EMU_HIDDEN void emu_breathe(void); // with the lock: without it for a moment
 EMU_HIDDEN int emu_setting(const char *name, int otherwise);
 EMU_HIDDEN void emu_watch_faults(void);
 EMU_HIDDEN cudaError_t emu_told(cudaError_t error);                               // keeps it for cudaGetLastError
@@ -106,6 +115,8 @@ EMU_HIDDEN cudaError_t emu_release(void *at, bool host);
 // host.cc
 typedef std::function<void(void)> emu_work;
 EMU_HIDDEN void emu_give(cudaStream_t to, emu_work work, const void *kernel = nullptr);
+// From now on a thread of its own does all work, as it does on a device: what waits for other processes needs that.
+EMU_HIDDEN void emu_work_aside(void);
 // launch.cc
 EMU_HIDDEN int emu_capability(void); // 90
 // names.cc: what a function is called, from the symbols of the file that it lies in.

@@ -22,6 +22,12 @@ static inline void wi_barrier_arrive(int id, int threads, EMU_HERE)
     emu_barrier(id, threads, EMU_BARRIER_ARRIVE, 0, file, line);
 }
 
+// ---- flags of other processes and devices ---------------------------------------------------------------------------
+
+static inline void wi_flag_set(uint32_t *flag, uint32_t value) { __atomic_store_n(flag, value, __ATOMIC_RELEASE); }
+static inline uint32_t wi_flag_get(const uint32_t *flag) { return __atomic_load_n(flag, __ATOMIC_ACQUIRE); }
+EMU_HIDDEN void wi_flag_pause(void); // the processor goes to another process, which may be the one that is waited for
+
 // ---- mbarriers and bulk copies --------------------------------------------------------------------------------------
 
 EMU_HIDDEN void wi_mbar_init(uint64_t *bar, int count, EMU_HERE);
