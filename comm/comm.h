@@ -172,6 +172,7 @@ typedef struct {
     uint32_t number;                  // of this exchange on its channel, from 1
     uint32_t buffer;                  // which of the channel's, 0 to depth - 1
     uint32_t record;                  // in the flight recorder
+    bool met;                         // an op tells the peers what this channel's device would
 } weft_exchange;
 
 // Collective in the sense that all members run the same exchanges of a channel. acquire blocks until the buffer's last
@@ -183,6 +184,10 @@ weft_status weft_exchange_begin_each(weft_exchange *exchange, const size_t *byte
 // ALLTOALL, where the bytes for peer p stand at slot + offset[p] instead: multiples of 64, within size * stride.
 weft_status weft_exchange_begin_at(weft_exchange *exchange, const size_t *offset, const size_t *bytes);
 weft_status weft_exchange_end(weft_exchange *exchange);
+// Begin and end in one, of an ALLGATHER whose exchanges are released in order. Where the devices order the channel, an
+// op is left to do what they would: *meeting says what (its `begun` is NULL elsewhere). It is the next that reads the
+// views, and the last.
+weft_status weft_exchange_meet(weft_exchange *exchange, size_t bytes, weft_device_meeting *meeting);
 bool weft_exchange_ready(weft_exchange *exchange); // would end return at once? Makes progress
 void weft_exchange_release(weft_exchange *exchange);
 // Instead of begin: the slot is not needed, and the exchange has never been. Local; of a channel's last acquire.

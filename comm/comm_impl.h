@@ -131,6 +131,8 @@ typedef struct {
     weft_status (*begin)(weft_channel *channel, weft_exchange *exchange, const size_t *offset, const size_t *bytes);
     weft_status (*end)(weft_channel *channel, weft_exchange *exchange);
     bool (*ready)(weft_channel *channel, weft_exchange *exchange);
+    // Behind begin and end of an exchange that is `met`: what its op has to do. NULL: such exchanges are like all.
+    void (*meet)(weft_channel *channel, weft_exchange *exchange, weft_device_meeting *out);
     void (*release)(weft_channel *channel, weft_exchange *exchange);
     void (*destroy)(weft_channel *channel); // frees the channel; accepts half-built ones
 } wi_channel_ops;

@@ -17,7 +17,8 @@ typedef struct {
     uint64_t bytes[]; // one entry; ALLTOALL: one a peer, then where each peer's bytes begin
 } head;
 
-enum { WORD_BYTES = 32, BEGUN = 0, RELEASED = 1, OF_PEERS = 2 }; // words: two counters, then two of each peer
+// Words: two counters and a ticket, then two flags of each peer.
+enum { WORD_BYTES = 32, BEGUN = 0, RELEASED = 1, TICKET = 2, OF_PEERS = 3 };
 
 typedef struct {
     weft_channel base;
@@ -147,7 +148,7 @@ static weft_status device_begin(weft_channel *base, weft_exchange *exchange, con
     head *mine = (head *)(void *)of->slot;
     size_t length = sizeof *mine + all * sizeof mine->bytes[0];
     channel->begun++;
-    raise(channel, BEGUN, 1);
+    if (!exchange->met) raise(channel, BEGUN, 1);
     mine->released = channel->mine.upto;
     mine->bytes[0] = bytes[0];
     for (size_t peer = 0; base->spec.shape == WEFT_ALLTOALL && peer < size; peer++) {
@@ -175,7 +176,7 @@ static weft_status device_end(weft_channel *base, weft_exchange *exchange)
     channel->heads->ops->release(channel->heads, of);
     base->comm->job->device_peer = base->comm->world_rank[(rank + 1) % size];
     base->comm->job->device_record = exchange->record;
-    await(channel, BEGUN, exchange->number);
+    if (!exchange->met) await(channel, BEGUN, exchange->number);
     exchange->view = channel->view + first;
     exchange->bytes = channel->given + first;
     return WEFT_OK;
@@ -187,12 +188,33 @@ static bool device_ready(weft_channel *base, weft_exchange *exchange)
     return channel->heads->ops->ready(channel->heads, &channel->head[exchange->buffer]);
 }
 
+// How much further on all that came before is released.
+static uint32_t note_release(device_channel *channel, uint32_t number)
+{
+    const uint32_t before = channel->mine.upto;
+    wi_release(&channel->mine, number);
+    return channel->mine.upto - before;
+}
+
 static void device_release(weft_channel *base, weft_exchange *exchange)
 {
     device_channel *channel = (device_channel *)base;
-    const uint32_t before = channel->mine.upto;
-    wi_release(&channel->mine, exchange->number);
-    if (channel->mine.upto != before) raise(channel, RELEASED, channel->mine.upto - before);
+    const uint32_t by = exchange->met ? 0 : note_release(channel, exchange->number);
+    if (by > 0) raise(channel, RELEASED, by);
+}
+
+static void device_meet(weft_channel *base, weft_exchange *exchange, weft_device_meeting *out)
+{
+    device_channel *channel = (device_channel *)base;
+    const int rank = base->comm->rank;
+    *out = (weft_device_meeting){.begun = word_of(channel, rank, BEGUN),
+                                 .released = word_of(channel, rank, RELEASED),
+                                 .ticket = word_of(channel, rank, TICKET),
+                                 .release = note_release(channel, exchange->number),
+                                 .cancel = &base->comm->job->board->cancel,
+                                 .here = flags_of(channel, BEGUN, false),
+                                 .there = flags_of(channel, BEGUN, true),
+                                 .read = flags_of(channel, RELEASED, false)};
 }
 
 // ---- making one -----------------------------------------------------------------------------------------------------
@@ -219,6 +241,7 @@ static const wi_channel_ops device_ops = {.acquire = device_acquire,
                                           .begin = device_begin,
                                           .end = device_end,
                                           .ready = device_ready,
+                                          .meet = device_meet,
                                           .release = device_release,
                                           .destroy = device_destroy};
 

@@ -107,6 +107,18 @@ weft_status weft_exchange_end(weft_exchange *exchange)
     return status;
 }
 
+weft_status weft_exchange_meet(weft_exchange *exchange, size_t bytes, weft_device_meeting *meeting)
+{
+    weft_channel *channel = exchange->channel;
+    assert(channel->spec.shape == WEFT_ALLGATHER);
+    *meeting = (weft_device_meeting){.begun = NULL};
+    exchange->met = channel->ops->meet != NULL;
+    WEFT_TRY(weft_exchange_begin(exchange, bytes));
+    WEFT_TRY(weft_exchange_end(exchange));
+    if (exchange->met) channel->ops->meet(channel, exchange, meeting);
+    return WEFT_OK;
+}
+
 bool weft_exchange_ready(weft_exchange *exchange)
 {
     weft_channel *channel = exchange->channel;

@@ -29,6 +29,17 @@ typedef struct {
     int count;
 } weft_device_flags;
 
+// A meeting of ranks that an op does itself: before it reads what peers wrote it adds 1 to the counter `begun`, sets
+// the flags `here` to it and waits until those `there` have come to it; behind its reads it adds `release` to the
+// counter `released`, and sets the flags `read` to that where it is not 0. The ticket is 0, and is so again. It waits
+// no longer when *cancel is not 0.
+typedef struct {
+    uint32_t *begun, *released, *ticket;
+    uint32_t release;
+    const uint32_t *cancel; // may be NULL
+    weft_device_flags here, there, read;
+} weft_device_meeting;
+
 // Works on a stream of the device's, a cudaStream_t, and neither waits for it nor fails later.
 typedef weft_status weft_device_call(void *stream, const void *arg);
 

@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "core/cpu.h"
+#include "core/device.h"
 #include "core/team.h"
 #include "kernels/attention.h"
 #include "kernels/gemm.h"
@@ -34,6 +35,19 @@ typedef struct {
     weft_gemm_fn *run[WEFT_FAMILY_COUNT];
 } weft_gemm_ops;
 
+// A sum of rows and what follows it: in[0..n) (rows, width) by tree_add's tree, n at most WEFT_LEAVES; + bias; +
+// residual; then RMSNorm of that. `out` may be the residual.
+typedef struct {
+    const float *const *in; // the array itself is the host's
+    int n;
+    const float *bias;     // (width) or NULL
+    const float *residual; // (rows, width) or NULL
+    float *out;
+    size_t rows, width;
+    const weft_norm *norm;              // where it goes and how, or NULL; `in`, `add` and sizes are not looked at
+    const weft_device_meeting *meeting; // with the peers whose arrays these are, or NULL
+} weft_row_total;
+
 struct weft_kernels {
     weft_isa isa;   // of the host's
     int capability; // of a device's: 80, 90; else 0
@@ -42,6 +56,8 @@ struct weft_kernels {
     // where in[i] is NULL. One at least is there. `out` may be one of the inputs; n is 1 to WEFT_TREE_MAX. On the host
     // the caller does it alone, whatever team the op has; `in` itself is the host's memory everywhere.
     void (*tree_add)(const weft_op *op, float *out, const float *const *in, int n, size_t count);
+    // A device's alone, NULL on the host, where threads share a sum out and each takes a few rows at a time.
+    void (*total)(const weft_op *op, const weft_row_total *args);
     weft_gemm_ops gemm;
     weft_attention_ops attention; // kernels/attention.h
     weft_row_ops rows;            // kernels/rows.h

@@ -5,12 +5,18 @@
 
 #include "model/model_impl.h"
 
+static weft_norm as_this_model(const weft_model *m, const weft_norm *what)
+{
+    weft_norm norm = *what;
+    norm.eps = (float)m->config.eps;
+    norm.one_plus = m->config.norm == WEFT_NORM_ONE_PLUS;
+    norm.before = norm.after = WEFT_F32;
+    return norm;
+}
+
 void wi_norm(const weft_model *m, const weft_op *op, const weft_norm *what)
 {
-    weft_norm args = *what;
-    args.eps = (float)m->config.eps;
-    args.one_plus = m->config.norm == WEFT_NORM_ONE_PLUS;
-    args.before = args.after = WEFT_F32;
+    const weft_norm args = as_this_model(m, what);
     op->table->rows.norm(op, &args);
 }
 
@@ -140,15 +146,18 @@ weft_status wi_row_and_add(weft_row_sum *sum, const wi_row *row, const wi_next *
         return WEFT_OK;
     }
     if (next->after) {
+        const weft_norm after =
+            as_this_model(m, &(weft_norm){.out = m->branch, .out_stride = width, .weight = next->after});
         call.out = m->branch;
+        call.norm = &after;
         WEFT_TRY(weft_linear_row(sum, &m->op, row->weight, &call));
-        wi_norm_rows(m, &m->op, m->branch, m->branch, next->after, (size_t)row->rows);
         m->op.table->rows.add(&m->op, m->x, m->x, m->branch, (size_t)row->rows * width);
-    } else {
-        call.residual = m->x;
-        call.residual_stride = width;
-        WEFT_TRY(weft_linear_row(sum, &m->op, row->weight, &call));
+        wi_finish_all(m, next, row->rows);
+        return WEFT_OK;
     }
-    wi_finish_all(m, next, row->rows);
-    return WEFT_OK;
+    const weft_norm norm = as_this_model(m, &(weft_norm){.out = m->normed, .out_stride = width, .weight = next->norm});
+    call.residual = m->x;
+    call.residual_stride = width;
+    call.norm = next->norm ? &norm : NULL;
+    return weft_linear_row(sum, &m->op, row->weight, &call);
 }

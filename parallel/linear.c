@@ -189,8 +189,13 @@ static weft_status row_by_sum(weft_row_sum *r, const weft_op *op, const weft_gem
                               const weft_linear_call *call)
 {
     const size_t width = (size_t)r->shape.width, count = (size_t)call->m * width;
-    const weft_sum_finish finish = {
-        .op = op, .width = width, .bias = call->bias, .residual = call->residual, .out = call->out, .then = call->then};
+    const weft_sum_finish finish = {.op = op,
+                                    .width = width,
+                                    .bias = call->bias,
+                                    .residual = call->residual,
+                                    .out = call->out,
+                                    .norm = call->norm,
+                                    .then = call->then};
     weft_gemm_args args = wi_row_args(call);
     args.out_stride = width;
     WEFT_TRY(weft_sum_acquire(r->sum, count, args.out));
@@ -223,6 +228,18 @@ static weft_status row_fast(weft_row_sum *r, const weft_op *op, const weft_gemm_
     return WEFT_OK;
 }
 
+static void norm_rows(const weft_op *op, const weft_linear_call *call, size_t width)
+{
+    weft_norm norm = *call->norm;
+    norm.in = call->out;
+    norm.in_stride = call->out_stride;
+    norm.add = NULL;
+    norm.rows = (size_t)call->m;
+    norm.heads = 1;
+    norm.width = width;
+    op->table->rows.norm(op, &norm);
+}
+
 weft_status weft_linear_row(weft_row_sum *r, const weft_op *op, const weft_gemm_weight *weight,
                             const weft_linear_call *call)
 {
@@ -230,9 +247,12 @@ weft_status weft_linear_row(weft_row_sum *r, const weft_op *op, const weft_gemm_
     if (!r) {
         assert(weight->whole); // one rank holds every leaf
         run_whole(op, weight, call);
+        if (call->norm) norm_rows(op, call, (size_t)weight->columns);
         return WEFT_OK;
     }
     assert(weft_row_sum_deals(r, call->m) == (call->then != NULL));
-    if (r->partial) return row_fast(r, op, weight, call);
-    return r->sum ? row_by_sum(r, op, weight, call) : wi_shared_run(r, op, weight, call);
+    if (r->sum) return row_by_sum(r, op, weight, call);
+    WEFT_TRY(r->partial ? row_fast(r, op, weight, call) : wi_shared_run(r, op, weight, call));
+    if (call->norm) norm_rows(op, call, (size_t)r->shape.width);
+    return WEFT_OK;
 }

@@ -24,7 +24,8 @@ typedef struct {
     weft_act act;          // behind a gate: act(gate) * up
     const float *residual; // (m, columns) or NULL; may be `out` with the same stride. Of a row linear added once.
     size_t residual_stride;
-    const weft_sum_then *then; // of a row linear whose rows are dealt (weft_row_sum_deals), instead of out and residual
+    const weft_norm *norm;     // of a row linear: RMSNorm of `out`, where it goes and how (weft_row_total), or NULL
+    const weft_sum_then *then; // of a row linear whose rows are dealt (weft_row_sum_deals), instead of the five before
 } weft_linear_call;
 
 // Local.

@@ -6,8 +6,9 @@
 #include "parallel/sum_impl.h"
 
 // Up to here adding everything on every rank costs less than a second exchange: by the bytes of an array where memory
-// is shared (measured on two cores of one socket), by what a rank receives over messages (four hosts over TCP).
-enum { ONE_SHOT_SHARED = 2048, ONE_SHOT_MESSAGES = 32 << 10 };
+// is shared (measured on two cores of one socket), by what a rank receives over messages (four hosts over TCP). Devices
+// read each other's memory, and each exchange is a launch or two; where theirs lies is not measured yet.
+enum { ONE_SHOT_SHARED = 2048, ONE_SHOT_MESSAGES = 32 << 10, ONE_SHOT_DEVICES = 256 << 10 };
 
 // A second buffer lets a rank write its next array while a peer still reads the last one. Where arrays are large that
 // saves little, and one buffer stays in the caches that two would fall out of.
@@ -19,8 +20,9 @@ static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 // Arrays of a one-shot stand side by side on whole lines.
 static size_t pitch(size_t count) { return weft_align_up(count, WI_LINE_FLOATS); }
 
-static size_t one_shot_bytes(int ranks, bool shared)
+static size_t one_shot_bytes(const weft_device *device, int ranks, bool shared)
 {
+    if (device) return ONE_SHOT_DEVICES;
     return shared || ranks < 2 ? ONE_SHOT_SHARED : ONE_SHOT_MESSAGES / (size_t)(ranks - 1);
 }
 
@@ -55,7 +57,7 @@ static int depth_for(size_t floats) { return floats * sizeof(float) >= ONE_BUFFE
 
 static cut cut_of(const weft_sum_spec *spec, int ranks, bool shared, int arrays)
 {
-    const size_t few = one_shot_bytes(ranks, shared) / sizeof(float);
+    const size_t few = one_shot_bytes(spec->device, ranks, shared) / sizeof(float);
     const size_t from = (size_t)weft_rows_dealt_from(ranks) * spec->width;
     const bool deals = spec->width > 0 && spec->kind == WEFT_SUM_AUTO && ranks > 1 && spec->count >= from;
     const size_t plain = deals ? from - spec->width : spec->count; // floats of a sum that is not dealt, at most
@@ -192,7 +194,7 @@ void weft_sum_destroy(weft_sum *sum)
 
 weft_sum_kind weft_sum_kind_of(const weft_sum *sum, size_t count)
 {
-    const size_t most = one_shot_bytes(weft_comm_size(sum->comm), shares(sum->comm)) / sizeof(float);
+    const size_t most = one_shot_bytes(sum->device, weft_comm_size(sum->comm), shares(sum->comm)) / sizeof(float);
     const bool one_shot = !sum->share || (sum->small && count <= most);
     return one_shot ? WEFT_SUM_ONE_SHOT : WEFT_SUM_TWO_SHOT;
 }
@@ -244,6 +246,40 @@ static void take_arrays(weft_sum *sum, const weft_exchange *exchange, int index,
     for (int r = 0; r < weft_comm_size(sum->comm); r++)
         if (index < sum->places[r].count)
             sum->in[sum->places[r].place[index]] = (const float *)(const void *)exchange->view[r] + offset;
+}
+
+// A device adds and does what follows in one op, which may be where it meets the peers too.
+static bool totals(const weft_sum *sum, const weft_sum_finish *finish)
+{
+    return sum->kernels.total && finish->out && finish->width > 0 && sum->tree <= WEFT_LEAVES;
+}
+
+static weft_status run_total(weft_sum *sum, const weft_sum_finish *finish)
+{
+    const size_t each = pitch(sum->count);
+    const int own = sum->places[weft_comm_rank(sum->comm)].count;
+    weft_device_meeting meeting;
+    const uint64_t began = weft_clock_ticks();
+    WEFT_TRY(weft_exchange_meet(&sum->given[0], (size_t)own * each * sizeof(float), &meeting));
+    if (sum->times) {
+        sum->times->wait += weft_clock_ticks() - began;
+        sum->times->count++;
+    }
+    for (int i = 0; i < sum->arrays; i++) take_arrays(sum, &sum->given[0], i, (size_t)i * each);
+    sum->kernels.total(finish->op, &(weft_row_total){.in = sum->in,
+                                                     .n = sum->tree,
+                                                     .bias = finish->bias,
+                                                     .residual = finish->residual,
+                                                     .out = finish->out,
+                                                     .rows = sum->count / finish->width,
+                                                     .width = finish->width,
+                                                     .norm = finish->norm,
+                                                     .meeting = meeting.begun ? &meeting : NULL});
+    weft_exchange_release(&sum->given[0]);
+    sum->part[0] = finish->out;
+    sum->begin[0] = 0;
+    sum->begin[1] = sum->count;
+    return WEFT_OK;
 }
 
 static weft_status run_one_shot(weft_sum *sum, const weft_sum_finish *finish)
@@ -333,13 +369,26 @@ static weft_status run_dealt(weft_sum *sum, const weft_sum_finish *finish)
     return weft_transfer_gather(then->to, (size_t)weft_range_size(rows) * then->row_floats);
 }
 
+static void norm_rows(const weft_sum *sum, const weft_sum_finish *finish)
+{
+    weft_norm norm = *finish->norm;
+    norm.in = finish->out;
+    norm.add = NULL;
+    norm.in_stride = norm.width = finish->width;
+    norm.rows = sum->count / finish->width;
+    norm.heads = 1;
+    sum->kernels.rows.norm(finish->op, &norm);
+}
+
 weft_status weft_sum_run(weft_sum *sum, const weft_sum_finish *finish, weft_sum_result *out)
 {
     static const weft_sum_finish nothing;
     const uint64_t began = weft_clock_ticks(), before = sum->times ? sum->times->exchange : 0;
     if (!finish) finish = &nothing;
+    const bool total = !sum->dealt && !sum->two_shot && totals(sum, finish);
     const weft_status status = sum->dealt      ? run_dealt(sum, finish)
                                : sum->two_shot ? run_two_shot(sum, finish)
+                               : total         ? run_total(sum, finish)
                                                : run_one_shot(sum, finish);
     if (sum->times) {
         const size_t own = (size_t)sum->places[weft_comm_rank(sum->comm)].count * sum->count;
@@ -348,6 +397,7 @@ weft_status weft_sum_run(weft_sum *sum, const weft_sum_finish *finish, weft_sum_
         sum->times->bytes +=
             (own + (sum->two_shot ? sum->bytes[weft_comm_rank(sum->comm)] / sizeof(float) : 0)) * sizeof(float);
     }
+    if (status == WEFT_OK && finish->norm && !sum->dealt && !total) norm_rows(sum, finish);
     if (status == WEFT_OK && out && !sum->dealt)
         *out = (weft_sum_result){sum->two_shot ? weft_comm_size(sum->comm) : 1, sum->part, sum->begin};
     return status;

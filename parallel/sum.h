@@ -62,14 +62,15 @@ typedef struct {
     weft_transfer *to;
 } weft_sum_then;
 
-// What follows the tree, once, in this order: + bias, + residual. A zeroed one adds nothing.
+// What follows the tree, once, in this order: + bias, + residual, RMSNorm. A zeroed one adds nothing.
 typedef struct {
     const weft_op *op;         // its team shares the additions; NULL, of the host: the caller alone
     size_t width;              // of a row
     const float *bias;         // (width) or NULL
     const float *residual;     // (count / width, width) or NULL; the same on all ranks
     float *out;                // where the whole sum is left, besides the parts; may be the residual. NULL: nowhere
-    const weft_sum_then *then; // of a sum that is dealt, instead of the two above
+    const weft_norm *norm;     // of `out`, where it goes and how (weft_row_total), or NULL
+    const weft_sum_then *then; // of a sum that is dealt, instead of the four above
 } weft_sum_finish;
 
 typedef struct {

@@ -131,9 +131,9 @@ static void device_destroy(weft_device *device)
 
 // In the order of the table: C++17 has no names here.
 static const weft_device_ops device_ops = {
-    WEFT_DEVICE_KIND, false,        device_alloc, device_free, device_copy_in,   device_copy_out, device_copy,
-    device_sync,      device_begin, device_end,   device_lend, device_give_back, device_memory,   device_destroy,
-    &wi_links,
+    WEFT_DEVICE_KIND, false,          device_alloc, device_free, device_copy_in, device_copy_out,
+    device_copy,      device_sync,    device_begin, device_end,  device_lend,    device_give_back,
+    device_memory,    device_destroy, &wi_links,
 };
 
 // ---- the plug-in ----------------------------------------------------------------------------------------------------

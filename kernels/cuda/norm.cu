@@ -4,25 +4,9 @@
 // few rows are bound by the walk: width / 16 steps of four cycles.
 #include "kernels/cuda/rows.cuh"
 
-#include "kernels/cuda/row.cuh"
+#include "kernels/cuda/norm.cuh"
 
 enum { NARROW = 128, NARROW_THREADS = 128, MIDDLE = 1024 };
-
-static __device__ __forceinline__ size_t place_of(const weft_norm &a, size_t p, size_t stride)
-{
-    return p / a.heads * stride + (a.heads > 1 ? p % a.heads * a.head_stride : 0);
-}
-
-static __device__ __forceinline__ float factor_of(const weft_norm &a, float squares)
-{
-    return 1.0F / sqrtf(squares / (float)a.width + a.eps);
-}
-
-static __device__ __forceinline__ float outcome(const weft_norm &a, float x, float factor, float weight)
-{
-    const float w = a.one_plus ? 1.0F + weight : weight;
-    return wi_rounded_to(wi_rounded_to(x * factor, a.before) * w, a.after);
-}
 
 // Lane threadIdx.x % 16 of piece p: elements lane + 16 j, in registers.
 template <int COUNT> static __global__ void __launch_bounds__(NARROW_THREADS) norm_narrow(weft_norm a)
@@ -30,25 +14,25 @@ template <int COUNT> static __global__ void __launch_bounds__(NARROW_THREADS) no
     const size_t p = ((size_t)blockIdx.x * NARROW_THREADS + threadIdx.x) / WI_LANES;
     const int lane = (int)(threadIdx.x % WI_LANES), left = p < a.rows * a.heads ? (int)a.width - lane : 0;
     const size_t place = left > 0 ? p : 0;
-    const float *from = a.in + place_of(a, place, a.in_stride) + lane;
+    const float *from = a.in + wi_norm_place_of(a, place, a.in_stride) + lane;
     float x[COUNT], sum = 0;
 #pragma unroll
     for (int j = 0; j < COUNT; j++) x[j] = 16 * j < left ? from[16 * j] : 0.0F;
     if (a.add) {
-        const float *add = a.add + place_of(a, place, a.add_stride) + lane;
-        float *kept = a.sum + place_of(a, place, a.sum_stride) + lane;
+        const float *add = a.add + wi_norm_place_of(a, place, a.add_stride) + lane;
+        float *kept = a.sum + wi_norm_place_of(a, place, a.sum_stride) + lane;
 #pragma unroll
         for (int j = 0; j < COUNT; j++)
             if (16 * j < left) kept[16 * j] = x[j] += add[16 * j];
     }
 #pragma unroll
     for (int j = 0; j < COUNT; j++) sum = fmaf(x[j], x[j], sum); // what is not there adds nothing
-    const float factor = factor_of(a, wi_lanes_sum(sum));
-    const size_t to = place_of(a, place, a.out_stride) + (size_t)lane;
+    const float factor = wi_norm_factor_of(a, wi_lanes_sum(sum));
+    const size_t to = wi_norm_place_of(a, place, a.out_stride) + (size_t)lane;
 #pragma unroll
     for (int j = 0; j < COUNT; j++) {
         if (16 * j >= left) break;
-        const float y = outcome(a, x[j], factor, a.weight ? a.weight[lane + 16 * j] : 1.0F);
+        const float y = wi_norm_outcome(a, x[j], factor, a.weight ? a.weight[lane + 16 * j] : 1.0F);
         if (a.halves)
             a.halves[to + 16 * j] = wi_bf16_of_normal(y);
         else
@@ -73,60 +57,29 @@ static __device__ __forceinline__ void stage(float *held, const float *in, const
     }
 }
 
-template <int N, int THREADS>
-static __device__ __forceinline__ void finish(const weft_norm &a, size_t to, const float *x, size_t at, size_t n,
-                                              float factor)
-{
-#pragma unroll 2
-    for (size_t i = threadIdx.x * N; i < n; i += THREADS * N) {
-        const wi_floats<N> v = wi_read<N>(x + i);
-        wi_floats<N> w, y;
-        if (a.weight) w = wi_read<N>(a.weight + at + i);
-#pragma unroll
-        for (int j = 0; j < N; j++) y.at[j] = outcome(a, v.at[j], factor, a.weight ? w.at[j] : 1.0F);
-        if (a.halves) {
-            wi_halves<N> half;
-#pragma unroll
-            for (int j = 0; j < N; j++) half.at[j] = wi_bf16_of_normal(y.at[j]);
-            *(wi_halves<N> *)(a.halves + to + at + i) = half;
-        } else {
-            wi_write<N>(a.out + to + at + i, y);
-        }
-    }
-}
-
 template <int N, int THREADS> static __global__ void __launch_bounds__(THREADS) norm_wide(weft_norm a)
 {
-    __shared__ float shared_factor;
     float *held = (float *)wi_shared();
-    const size_t p = blockIdx.x, to = place_of(a, p, a.out_stride);
-    const float *in = a.in + place_of(a, p, a.in_stride);
-    const float *add = a.add ? a.add + place_of(a, p, a.add_stride) : NULL;
-    float *kept = a.add ? a.sum + place_of(a, p, a.sum_stride) : NULL;
+    const size_t p = blockIdx.x, to = wi_norm_place_of(a, p, a.out_stride);
+    const float *in = a.in + wi_norm_place_of(a, p, a.in_stride);
+    const float *add = a.add ? a.add + wi_norm_place_of(a, p, a.add_stride) : NULL;
+    float *kept = a.add ? a.sum + wi_norm_place_of(a, p, a.sum_stride) : NULL;
     float sum = 0;
     for (size_t at = 0; at < a.width; at += WI_PIECE) {
         const size_t n = a.width - at < WI_PIECE ? a.width - at : (size_t)WI_PIECE;
         if (at > 0) __syncthreads();
         stage<N, THREADS>(held, in + at, add ? add + at : NULL, kept ? kept + at : NULL, n);
         __syncthreads();
-        if (threadIdx.x < WI_LANES) {
-#pragma unroll 16
-            for (size_t i = threadIdx.x; i < n; i += WI_LANES) sum = fmaf(held[i], held[i], sum);
-        }
+        sum = wi_norm_walk(held, n, sum);
     }
-    if (threadIdx.x < WI_WARP) {
-        const float factor = factor_of(a, wi_lanes_sum(sum));
-        if (threadIdx.x == 0) shared_factor = factor;
-    }
-    __syncthreads();
-    const float factor = shared_factor;
+    const float factor = wi_norm_shared_factor(a, sum);
     if (a.width <= WI_PIECE) {
-        finish<N, THREADS>(a, to, held, 0, a.width, factor);
+        wi_norm_finish<N, THREADS>(a, to, held, 0, a.width, factor);
         return;
     }
     for (size_t at = 0; at < a.width; at += WI_PIECE) // each thread finds again what it has written itself
-        finish<N, THREADS>(a, to, (kept ? kept : in) + at, at,
-                           a.width - at < WI_PIECE ? a.width - at : (size_t)WI_PIECE, factor);
+        wi_norm_finish<N, THREADS>(a, to, (kept ? kept : in) + at, at,
+                                   a.width - at < WI_PIECE ? a.width - at : (size_t)WI_PIECE, factor);
 }
 
 static bool in_fours(const weft_norm *a)

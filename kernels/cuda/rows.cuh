@@ -5,6 +5,7 @@
 #include "kernels/cuda/cuda.cuh"
 
 void wi_cuda_tree_add(const weft_op *op, float *out, const float *const *in, int n, size_t count);
+void wi_cuda_total(const weft_op *op, const weft_row_total *args);
 
 void wi_cuda_convert(const weft_op *op, void *out, weft_dtype to, const void *in, weft_dtype from, size_t count);
 void wi_cuda_embed(const weft_op *op, const weft_embed *args);

@@ -3,6 +3,7 @@
 void wi_cuda_rows(weft_kernels *table)
 {
     table->tree_add = wi_cuda_tree_add;
+    table->total = wi_cuda_total;
     table->rows.convert = wi_cuda_convert;
     table->rows.embed = wi_cuda_embed;
     table->rows.gather = wi_cuda_gather;

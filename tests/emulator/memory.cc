@@ -20,7 +20,11 @@ void emu_breathe(void)
     for (int i = 0; i < depth; i++) emu_one_lock.lock();
 }
 
-void wi_flag_pause(void) { emu_breathe(); }
+void wi_flag_pause(void)
+{
+    emu_pause();
+    emu_breathe();
+}
 
 static thread_local cudaError_t last_error;
 
