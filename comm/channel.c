@@ -161,4 +161,6 @@ void weft_channel_destroy(weft_channel *channel)
     if (channel) channel->ops->destroy(channel);
 }
 
+bool weft_channel_ordered(const weft_channel *channel) { return channel->ordered; }
+
 const char *weft_channel_algorithm(const weft_channel *channel) { return channel->algorithm; }

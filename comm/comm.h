@@ -61,7 +61,7 @@ typedef struct {
     int64_t deadline_ns;      // how long a rank may wait in one exchange; 0: for ever
     int threads;              // threads a rank spins with, for the waiting policy; 0 means 1
     weft_links links;
-    const char *algorithms;   // changes to the table of algorithms, "allgather:8k-=ring,alltoall:0-=pairwise", or NULL
+    const char *algorithms; // changes to the table of algorithms, "allgather:8k-=ring,alltoall:0-=pairwise", or NULL
 } weft_job_options;
 
 // One rank, no launcher. Local.
@@ -148,10 +148,10 @@ typedef struct {
     int depth;        // exchanges in flight, 1 to 32; 0 means 2
     int from, to;     // BCAST, SEND
     bool patient;     // waits on it may last for ever: the deadline does not count them
-    // Whose ops write slots and read views, or NULL on all ranks: the host. Where devices reach each other (weft_links),
-    // slots and views are their memory, and all that an exchange waits for and tells is in order with the ops: `end`
-    // then returns before the bytes are there. Else it is lent the channel's memory, and what it was asked for is
-    // waited for before a slot is given and before views are released. Borrowed.
+    // Whose ops write slots and read views, or NULL on all ranks: the host. Where devices reach each other
+    // (weft_links), slots and views are their memory, and all that an exchange waits for and tells is in order with the
+    // ops: `end` then returns before the bytes are there. Else it is lent the channel's memory, and what it was asked
+    // for is waited for before a slot is given and before views are released. Borrowed.
     weft_device *device;
 } weft_channel_spec;
 
@@ -162,6 +162,7 @@ void weft_channel_destroy(weft_channel *channel); // Local; nothing may be in fl
 // what peers send is received too. 0 where no address space has it. Local.
 size_t weft_channel_bytes(const weft_channel_spec *spec, int ranks, bool shared);
 const char *weft_channel_algorithm(const weft_channel *channel);
+bool weft_channel_ordered(const weft_channel *channel); // by the devices: what the host waits in it delays nothing
 
 typedef struct {
     weft_channel *channel;

@@ -212,6 +212,7 @@ static void device_meet(weft_channel *base, weft_exchange *exchange, weft_device
                                  .ticket = word_of(channel, rank, TICKET),
                                  .release = note_release(channel, exchange->number),
                                  .cancel = &base->comm->job->board->cancel,
+                                 .waited = links_of(channel)->waited_at(base->spec.device),
                                  .here = flags_of(channel, BEGUN, false),
                                  .there = flags_of(channel, BEGUN, true),
                                  .read = flags_of(channel, RELEASED, false)};

@@ -37,6 +37,7 @@ typedef struct {
     uint32_t *begun, *released, *ticket;
     uint32_t release;
     const uint32_t *cancel; // may be NULL
+    uint64_t *waited;       // [2] told how long, as the flags of a device do (weft_device_links.waited); may be NULL
     weft_device_flags here, there, read;
 } weft_device_meeting;
 
@@ -61,6 +62,10 @@ typedef struct {
     // From now on waits of ops end when *cancel, memory that is lent, is not 0, and a wait of the host that lasts is
     // told to `enter` and `leave`.
     void (*watch)(weft_device *device, const uint32_t *cancel, void (*enter)(void *), void (*leave)(void *), void *arg);
+    // Nanoseconds that ops have waited for flags, as far as is known here without waiting for them. And where the
+    // device keeps that, for ops that wait themselves.
+    uint64_t (*waited)(weft_device *device);
+    uint64_t *(*waited_at)(weft_device *device);
 } weft_device_links;
 
 enum { WEFT_DEVICE_SHARED_BYTES = 2 << 20 };

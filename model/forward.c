@@ -340,6 +340,7 @@ static weft_status find_logits(weft_model *m, const weft_batch *b)
 weft_status weft_model_forward(weft_model *m, const weft_batch *b)
 {
     const wi_next first = {m, NULL, m->weights.layer[0].input_norm, m->weights.rounds};
+    weft_mesh_ask_device(&m->layout.mesh);
     if (wi_deals(m, b->rows)) {
         WEFT_TRY(embed_dealt(m, b));
         WEFT_TRY(wi_finish_own(m, &first, b->rows, NULL));

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "core/clock.h"
 #include "kernels/fold.h"
 
 weft_status weft_mesh_shape_for(const weft_mesh_shape *wanted, int ranks, weft_mesh_shape *out)
@@ -131,3 +132,16 @@ void weft_mesh_free(weft_mesh *m)
 }
 
 int weft_mesh_rank(const weft_mesh *m) { return m->cp_rank * m->shape.tp + m->tp_rank; }
+
+void weft_mesh_ask_device(weft_mesh *mesh)
+{
+    const weft_device_links *links = mesh->device ? mesh->device->ops->links : NULL;
+    if (!links || !mesh->times) return;
+    const uint64_t now = links->waited(mesh->device), more = now - mesh->times->device_ns;
+    if (more == 0) return;
+    if (mesh->times->tick_ns == 0) mesh->times->tick_ns = weft_clock_tick_seconds() * 1e9;
+    const uint64_t ticks = (uint64_t)((double)more / mesh->times->tick_ns);
+    mesh->times->device_ns = now;
+    mesh->times->exchange += ticks;
+    mesh->times->wait += ticks;
+}

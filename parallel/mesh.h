@@ -29,10 +29,13 @@ typedef struct {
 } weft_mesh_shape;
 
 // What this rank spent on exchanges since the mesh was made, in clock ticks: all of it (additions and copies of what
-// was exchanged with them), and how much of that it waited. One thread writes it.
+// was exchanged with them), and how much of that it waited. Where devices order their exchanges by themselves both are
+// what the device waited, which is known a step later. One thread writes it.
 typedef struct {
     uint64_t exchange, wait;
     uint64_t count, bytes;        // exchanges; bytes that this rank gave
+    uint64_t device_ns;           // of the device, as far as they are counted above
+    double tick_ns;               // of a tick, once it is needed
     uint64_t by_queries, by_keys; // attentions over dealt rows that moved queries, and keys (parallel/attention.h)
 } weft_mesh_times;
 
@@ -73,8 +76,9 @@ void weft_replicas_free(weft_replicas *replicas); // Local; what uses its groups
 
 // Collective over `world`, a replica's ranks, blocking. Rank 0 of the world need not be rank 0 of the mesh.
 weft_status weft_mesh_create(weft_comm *world, const weft_mesh_shape *shape, weft_mesh *out);
-void weft_mesh_free(weft_mesh *mesh);      // Local; what uses its groups first. Accepts a zeroed one
-int weft_mesh_rank(const weft_mesh *mesh); // in `all`: cp_rank * tp + tp_rank
+void weft_mesh_free(weft_mesh *mesh);       // Local; what uses its groups first. Accepts a zeroed one
+void weft_mesh_ask_device(weft_mesh *mesh); // adds to the times what the device has waited since this was last asked
+int weft_mesh_rank(const weft_mesh *mesh);  // in `all`: cp_rank * tp + tp_rank
 int weft_mesh_rank_of_dense(const weft_mesh *mesh, int dense_rank); // that of a rank of its dense group
 
 #ifdef __cplusplus

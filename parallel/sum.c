@@ -116,7 +116,9 @@ static weft_status make_channels(weft_sum *sum, const cut *c)
     if (c->small_used) WEFT_TRY(weft_channel_create(sum->comm, &c->small, &sum->small));
     for (int i = 0; c->give_used && i < sum->arrays; i++)
         WEFT_TRY(weft_channel_create(sum->comm, &c->give, &sum->give[i]));
-    return c->share_used ? weft_channel_create(sum->comm, &c->share, &sum->share) : WEFT_OK;
+    if (c->share_used) WEFT_TRY(weft_channel_create(sum->comm, &c->share, &sum->share));
+    sum->ordered = weft_channel_ordered(sum->small ? sum->small : sum->share);
+    return WEFT_OK;
 }
 
 static weft_status allocate(weft_sum *sum, const weft_sum_spec *spec, const cut *c)
@@ -222,7 +224,7 @@ weft_status weft_sum_acquire(weft_sum *sum, size_t count, float **mine)
     const uint64_t began = weft_clock_ticks();
     const weft_status status = acquire(sum, count, mine);
     const uint64_t took = weft_clock_ticks() - began;
-    if (sum->times) {
+    if (sum->times && !sum->ordered) {
         sum->times->exchange += took;
         sum->times->wait += took;
     }
@@ -234,7 +236,7 @@ static weft_status end(weft_sum *sum, weft_exchange *exchange)
     const uint64_t began = weft_clock_ticks();
     const weft_status status = weft_exchange_end(exchange);
     if (sum->times) {
-        sum->times->wait += weft_clock_ticks() - began;
+        if (!sum->ordered) sum->times->wait += weft_clock_ticks() - began;
         sum->times->count++;
     }
     return status;
@@ -262,7 +264,7 @@ static weft_status run_total(weft_sum *sum, const weft_sum_finish *finish)
     const uint64_t began = weft_clock_ticks();
     WEFT_TRY(weft_exchange_meet(&sum->given[0], (size_t)own * each * sizeof(float), &meeting));
     if (sum->times) {
-        sum->times->wait += weft_clock_ticks() - began;
+        if (!sum->ordered) sum->times->wait += weft_clock_ticks() - began;
         sum->times->count++;
     }
     for (int i = 0; i < sum->arrays; i++) take_arrays(sum, &sum->given[0], i, (size_t)i * each);
@@ -393,7 +395,7 @@ weft_status weft_sum_run(weft_sum *sum, const weft_sum_finish *finish, weft_sum_
     if (sum->times) {
         const size_t own = (size_t)sum->places[weft_comm_rank(sum->comm)].count * sum->count;
         // The transfer of a sum that is dealt has told its part already.
-        sum->times->exchange = before + weft_clock_ticks() - began - (sum->dealt ? sum->aside : 0);
+        if (!sum->ordered) sum->times->exchange = before + weft_clock_ticks() - began - (sum->dealt ? sum->aside : 0);
         sum->times->bytes +=
             (own + (sum->two_shot ? sum->bytes[weft_comm_rank(sum->comm)] / sizeof(float) : 0)) * sizeof(float);
     }

@@ -62,8 +62,10 @@ static void tell(weft_transfer *transfer, uint64_t began, size_t bytes, int exch
 {
     const uint64_t took = weft_clock_ticks() - began;
     if (!transfer->times) return;
-    transfer->times->exchange += took;
-    transfer->times->wait += took;
+    if (!weft_channel_ordered(transfer->channel)) {
+        transfer->times->exchange += took;
+        transfer->times->wait += took;
+    }
     transfer->times->bytes += bytes;
     transfer->times->count += (uint64_t)exchanges;
 }

@@ -111,6 +111,12 @@ void wi_launch(const weft_op *op, const char *name, void (*kernel)(Of...), dim3 
     wi_submit(op, &work, bytes);
 }
 
+// By one thread of a launch: so long it waited for other ranks. The second word says where the host looks.
+static __device__ __forceinline__ void wi_waited(uint64_t *waited, uint64_t ns)
+{
+    if (waited) *(volatile uint64_t *)(uintptr_t)waited[1] = waited[0] += ns;
+}
+
 static inline unsigned wi_grid_of(size_t count, size_t each) { return (unsigned)((count + each - 1) / each); }
 
 // ---- the table's parts, each filled by its own files ----------------------------------------------------------------

@@ -62,14 +62,17 @@ static __global__ void raise_flags(uint32_t *counter, uint32_t by, weft_device_f
 
 // Somebody may never come: so it looks now and then whether the job ends.
 static __global__ void await_flags(const uint32_t *counter, uint32_t behind, weft_device_flags flags,
-                                   const uint32_t *cancel)
+                                   const uint32_t *cancel, uint64_t *waited)
 {
     const uint32_t wanted = *counter - behind;
+    const uint64_t began = wi_clock();
     for (int i = (int)threadIdx.x; i < flags.count; i += WI_WARP)
         for (unsigned looks = 1; (int32_t)(wi_flag_get(flags.flag[i]) - wanted) < 0; looks++) {
             wi_flag_pause();
-            if (looks % 1024 == 0 && cancel && wi_flag_get(cancel)) return;
+            if (looks % 1024 == 0 && cancel && wi_flag_get(cancel)) break;
         }
+    __syncwarp();
+    if (threadIdx.x == 0) wi_waited(waited, wi_clock() - began);
 }
 
 static void raise(weft_device *device, uint32_t *counter, uint32_t by, const weft_device_flags *flags)
@@ -82,7 +85,7 @@ static void await(weft_device *device, const uint32_t *counter, uint32_t behind,
 {
     const weft_op op = {NULL, NULL, stream_of(device)};
     wi_launch(&op, "await", await_flags, dim3(1), dim3(WI_WARP), 0, counter, behind, *flags,
-              stream_of(device)->watch.cancel);
+              stream_of(device)->watch.cancel, stream_of(device)->waited);
 }
 
 // ---- beside the ops -------------------------------------------------------------------------------------------------
@@ -158,7 +161,25 @@ static void call(weft_device *device, int which, weft_device_call *fn, const voi
 
 static void watch(weft_device *device, const uint32_t *cancel, void (*enter)(void *), void (*leave)(void *), void *arg)
 {
-    stream_of(device)->watch = {cancel, enter, leave, arg};
+    wi_stream *stream = stream_of(device);
+    stream->watch = {cancel, enter, leave, arg};
+    if (stream->waited) return;
+    // The device's own, and beside it where the host finds it.
+    cudaError_t status = cudaMallocHost((void **)&stream->told, sizeof *stream->told);
+    if (status == cudaSuccess) *stream->told = 0;
+    if (status == cudaSuccess) status = cudaMalloc((void **)&stream->waited, 2 * sizeof *stream->waited);
+    const uint64_t words[2] = {0, (uint64_t)(uintptr_t)stream->told};
+    if (status == cudaSuccess) status = cudaMemcpy(stream->waited, words, sizeof words, cudaMemcpyHostToDevice);
+    if (status != cudaSuccess) stream->waited = NULL; // nobody is told then
+    cudaGetLastError();
 }
 
-const weft_device_links wi_links = {share, map, unmap, raise, await, mark, call, watch};
+static uint64_t waited(weft_device *device)
+{
+    const uint64_t *told = stream_of(device)->told;
+    return told ? __atomic_load_n(told, __ATOMIC_RELAXED) : 0;
+}
+
+static uint64_t *waited_at(weft_device *device) { return stream_of(device)->waited; }
+
+const weft_device_links wi_links = {share, map, unmap, raise, await, mark, call, watch, waited, waited_at};

@@ -63,6 +63,13 @@ static __device__ __forceinline__ uint32_t wi_flag_get(const uint32_t *flag)
     asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(value) : "l"(flag) : "memory");
     return value;
 }
+// Nanoseconds since some time.
+static __device__ __forceinline__ uint64_t wi_clock(void)
+{
+    uint64_t now;
+    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
+    return now;
+}
 // Between two looks at a flag.
 static __device__ __forceinline__ void wi_flag_pause(void) { __nanosleep(20); }
 

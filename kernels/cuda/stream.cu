@@ -206,6 +206,8 @@ void wi_stream_fini(wi_stream *stream)
     }
     for (int i = 0; i < WEFT_DEVICE_MARKS; i++)
         if (stream->mark[i]) cudaEventDestroy(stream->mark[i]);
+    cudaFree(stream->waited);
+    cudaFreeHost(stream->told);
     if (stream->back) cudaEventDestroy(stream->back);
     if (stream->aside) cudaStreamDestroy(stream->aside);
     if (stream->at) cudaStreamDestroy(stream->at);

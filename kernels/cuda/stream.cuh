@@ -39,7 +39,9 @@ struct wi_stream {
     int now; // the slot in use
     wi_tape *tape;
     wi_watch watch;
-    cudaStream_t aside;                  // for what runs beside the ops; NULL until it is wanted
+    uint64_t *waited;   // [2] nanoseconds that ops waited for other ranks, and where the host reads them
+    uint64_t *told;     // there; NULL until ranks are watched
+    cudaStream_t aside; // for what runs beside the ops; NULL until it is wanted
     cudaEvent_t mark[WEFT_DEVICE_MARKS]; // each NULL until it is wanted
     cudaEvent_t back;                    // from `aside`
     cudaError_t failure;                 // the first since the last sync

@@ -22,6 +22,7 @@ struct summed {
 static __device__ __forceinline__ void meet(const weft_device_meeting &m)
 {
     const uint32_t number = *m.begun + 1;
+    const uint64_t began = wi_clock();
     if (blockIdx.x == 0 && threadIdx.x < WI_WARP) {
         __threadfence_system();
         for (int i = (int)threadIdx.x; i < m.here.count; i += WI_WARP) wi_flag_set(m.here.flag[i], number);
@@ -34,6 +35,7 @@ static __device__ __forceinline__ void meet(const weft_device_meeting &m)
                 if (looks % 1024 == 0 && m.cancel && wi_flag_get(m.cancel)) break;
             }
     __syncthreads();
+    if (blockIdx.x == 0 && threadIdx.x == 0) wi_waited(m.waited, wi_clock() - began);
 }
 
 // Behind the last read of every block: the counters are written by the one who comes last.

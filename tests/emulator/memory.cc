@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/emulator/run.h"
@@ -18,6 +19,13 @@ void emu_breathe(void)
     for (int i = 0; i < depth; i++) emu_one_lock.unlock();
     usleep(20);
     for (int i = 0; i < depth; i++) emu_one_lock.lock();
+}
+
+uint64_t wi_clock(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
 void wi_flag_pause(void)
