@@ -16,6 +16,8 @@ extern "C" {
 
 typedef struct weft_device weft_device;
 
+enum { WEFT_DEVICE_MARKS = 2 };
+
 // What a device does. Each call is Local; none may be NULL.
 typedef struct {
     const char *kind; // "cpu", "cuda"
@@ -29,8 +31,13 @@ typedef struct {
     // From one place of its memory to another, in order with the ops. They may not overlap.
     void (*copy)(weft_device *device, void *to, const void *from, size_t bytes);
     weft_status (*sync)(weft_device *device); // all that was started is done; fails for the first op that failed
+    // A point among the ops, which moves when it is set again, and a sync for what was started before it: what comes
+    // behind it may go on. `which` is below WEFT_DEVICE_MARKS.
+    void (*mark)(weft_device *device, int which);
+    weft_status (*wait)(weft_device *device, int which);
     // Ops between begin and end are a step: they may wait for its end to be started all at once, and a step that comes
-    // again costs less. Nothing else of the device may be called in between, but a sync or a copy, which end the step.
+    // again costs less. Nothing else of the device may be called in between, but a sync, a copy or a mark, which end
+    // it.
     void (*begin)(weft_device *device);
     void (*end)(weft_device *device);
     // Memory of the host that ops shall reach too, as whole pages, until it is given back.

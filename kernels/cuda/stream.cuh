@@ -30,6 +30,7 @@ struct wi_stream {
     wi_slot slot[WI_SLOTS];
     int now; // the slot in use
     wi_tape *tape;
+    cudaEvent_t mark[WEFT_DEVICE_MARKS];
     cudaError_t failure; // the first since the last sync
     const char *failed;  // the op
 };
