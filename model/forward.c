@@ -5,14 +5,15 @@
 #include "core/checked.h"
 #include "model/model_impl.h"
 
-static void embed_rows(weft_model *m, const int32_t *ids, size_t rows, float *out)
+static void embed_rows(weft_model *m, const weft_batch *b, const int32_t *ids, size_t rows, float *out)
 {
     const weft_embed args = {.in = &m->weights.embedding,
                              .ids = ids,
                              .scale = (float)m->config.embedding_scale,
                              .out = out,
                              .out_stride = (size_t)m->config.hidden,
-                             .rows = rows};
+                             .rows = rows,
+                             .drawn = b->drawn};
     m->op.table->rows.embed(&m->op, &args);
 }
 
@@ -57,7 +58,7 @@ static weft_status embed_dealt(weft_model *m, const weft_batch *b)
     WEFT_TRY(weft_transfer_acquire(m->looked, &slot));
     for (int r = 0; r < mesh->dense_ranks; r++) {
         const size_t count = find_own(m, b, weft_rows_of(b->rows, width, r, mesh->dense_ranks));
-        embed_rows(m, m->ids, count, slot + at);
+        embed_rows(m, b, m->ids, count, slot + at);
         m->said_offset[r] = at;
         m->said_count[r] = count * (size_t)width;
         at += weft_align_up(m->said_count[r], 16);
@@ -75,12 +76,12 @@ static weft_status embed(weft_model *m, const weft_batch *b)
     const weft_range all = {0, b->rows};
     float *slot;
     if (!m->embedded) {
-        embed_rows(m, b->tokens, (size_t)b->rows, m->x);
+        embed_rows(m, b, b->tokens, (size_t)b->rows, m->x);
         return WEFT_OK;
     }
     const size_t count = find_own(m, b, all);
     WEFT_TRY(weft_transfer_acquire(m->embedded, &slot));
-    embed_rows(m, m->ids, count, slot);
+    embed_rows(m, b, m->ids, count, slot);
     WEFT_TRY(weft_transfer_gather(m->embedded, count * width));
     take_embedded(m, b, m->embedded, all);
     weft_transfer_release(m->embedded);

@@ -8,7 +8,8 @@
 static __global__ void embed_rows(weft_gemm_weight w, weft_embed a)
 {
     const size_t row = blockIdx.x;
-    const int64_t at = (int64_t)a.ids[row] - a.first;
+    const int32_t given = a.ids[row], id = given < 0 && a.drawn ? a.drawn[-1 - given].id : given;
+    const int64_t at = (int64_t)id - a.first;
     const bool held = at >= 0 && at < w.n;
     if (a.held && wi_row_item() == 0) a.held[row] = held;
     if (!held) return;
