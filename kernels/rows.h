@@ -37,6 +37,16 @@ typedef struct {
     const weft_choice *drawn; // NULL: no id stands for another
 } weft_embed;
 
+// out[i] = place[i] where ids[i], or the drawn one that it stands for (weft_embed), is among first .. first + count -
+// 1; else -1.
+typedef struct {
+    const int32_t *ids, *place; // (rows)
+    const weft_choice *drawn;
+    int32_t first, count;
+    int32_t *out; // (rows)
+    size_t rows;
+} weft_sift;
+
 // gather: out[i] = in[index[i]]; scatter: out[index[i]] = in[i]. A negative index leaves the row out. What a scatter
 // writes must not repeat.
 typedef struct {
@@ -133,6 +143,7 @@ typedef struct {
     // bits and is quiet. `out` may be `in` when the types are the same.
     void (*convert)(const weft_op *op, void *out, weft_dtype to, const void *in, weft_dtype from, size_t count);
     void (*embed)(const weft_op *op, const weft_embed *args);
+    void (*sift)(const weft_op *op, const weft_sift *args);
     void (*gather)(const weft_op *op, const weft_move *args);
     void (*scatter)(const weft_op *op, const weft_move *args);
     void (*norm)(const weft_op *op, const weft_norm *args);

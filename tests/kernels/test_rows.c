@@ -191,6 +191,31 @@ static void test_embed(weft_walk *walk, weft_dtype type, weft_family family, siz
     weft_walk_release(walk);
 }
 
+// Ids, given and drawn, that a part of the vocabulary has.
+static void test_sift(weft_walk *walk, size_t rows)
+{
+    enum { FIRST = 7, COUNT = 50, DRAWN = 9 };
+    weft_walk_case(walk, "sift (%zu)", rows);
+    int32_t *ids = weft_walk_memory(walk, rows * sizeof *ids, 4),
+            *place = weft_walk_memory(walk, rows * sizeof *ids, 4);
+    int32_t *out = weft_walk_memory(walk, rows * sizeof *out, 4), *want = weft_walk_memory(walk, rows * sizeof *out, 0);
+    weft_choice *drawn = weft_walk_memory(walk, DRAWN * sizeof *drawn, 4);
+    for (size_t i = 0; i < DRAWN; i++) drawn[i] = (weft_choice){.id = i == 5 ? -1 : (int32_t)(i * 8)};
+    for (size_t i = 0; i < rows; i++) {
+        ids[i] = (int32_t)(weft_walk_random(rows, i) % (COUNT + 20)) - DRAWN;
+        place[i] = (int32_t)(weft_walk_random(rows, i + rows) % 1000);
+        const int32_t id = ids[i] < 0 ? drawn[-1 - ids[i]].id : ids[i];
+        want[i] = id >= FIRST && id < FIRST + COUNT ? place[i] : -1;
+    }
+    for (int way = 0; way < weft_walk_ways(walk); way++) {
+        const weft_op *op = weft_walk_way(walk, way);
+        weft_walk_again(walk, out);
+        op->table->rows.sift(op, &(weft_sift){ids, place, drawn, FIRST, COUNT, out, rows});
+        weft_walk_same(walk, way, "out", out, want, rows * sizeof *out);
+    }
+    weft_walk_release(walk);
+}
+
 static void test_embeds(weft_walk *walk, size_t width)
 {
     static const struct {
@@ -438,6 +463,8 @@ int main(void)
     weft_walk *walk = weft_walk_begin();
     test_convert_values(walk);
     for (size_t odd = 0; odd < 2; odd++) test_convert_shapes(walk, odd);
+    test_sift(walk, 1);
+    test_sift(walk, 700);
     const size_t widths[] = {1, 15, 16, 17, 40, 2048};
     for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
         test_embeds(walk, widths[w]);
