@@ -146,11 +146,12 @@ static void close_world(world *w)
 
 // ---- arrivals and ends ----
 
-// A prompt that often begins like another one's.
+// A prompt that often begins like another one's, and often up to the last token of a block.
 static void make_prompt(world *w, request *r, int length)
 {
     const request *other = &w->rank[0].requests[roll(w, REQUESTS_MAX)];
     int alike = roll(w, 3) ? 0 : (int)roll(w, (uint32_t)length + 1);
+    if (roll(w, 2)) alike = alike / w->cache.block * w->cache.block + w->cache.block - 1;
     if (alike > other->work.count) alike = other->work.count;
     for (int i = 0; i < length; i++) push(r, i < alike ? other->real[i] : (int32_t)roll(w, ALPHABET));
 }
@@ -305,7 +306,7 @@ static void read_rows(world *w, const wi_slice *share)
 }
 
 // A token is a function of the text, and of how often some were taken back. The scheduler does not know it yet, and has
-// no token there that is like any other. Now and then it is one that ends the request.
+// a wrong one there. Now and then it is one that ends the request.
 static void finish_share(world *w, const wi_slice *share, flight *f)
 {
     const int at = (int)((request *)share->of - w->rank[0].requests);
@@ -321,7 +322,7 @@ static void finish_share(world *w, const wi_slice *share, flight *f)
         wi_schedule_computed(w->rank[i].schedule, &mine);
         if (!done || ends) continue;
         push(r, token);
-        r->tokens[r->work.count - 1] = -1 - f->count;
+        r->tokens[r->work.count - 1] = (token + 1) % ALPHABET;
         r->work.unknown++;
     }
     if (!done) return;
