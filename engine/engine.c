@@ -251,8 +251,7 @@ static weft_status make_local(weft_engine *e, const weft_cache_cut *cut, weft_de
 static bool goes_ahead(const weft_engine *e)
 {
     const char *ahead = getenv("WEFT_AHEAD");
-    return !e->device->ops->is_host && weft_model_layout_of(e->model)->mesh.dense_ranks <= 1 &&
-           (!ahead || strcmp(ahead, "off") != 0);
+    return !e->device->ops->is_host && (!ahead || strcmp(ahead, "off") != 0);
 }
 
 static weft_status make(weft_engine *e, weft_device *device)
