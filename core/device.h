@@ -21,7 +21,7 @@ typedef struct {
     unsigned char bytes[64];
 } weft_device_handle;
 
-enum { WEFT_DEVICE_PEERS = 64, WEFT_DEVICE_MARKS = 64 };
+enum { WEFT_DEVICE_PEERS = 64, WEFT_DEVICE_FORKS = 64, WEFT_DEVICE_MARKS = 2 };
 
 // Flags of ranks: words in the memory of devices, each written by one rank and read by the one that has it.
 typedef struct {
@@ -55,10 +55,10 @@ typedef struct {
     void (*raise)(weft_device *device, uint32_t *counter, uint32_t by, const weft_device_flags *flags);
     // What follows begins when each flag has come to the counter less `behind`. Numbers wrap.
     void (*await)(weft_device *device, const uint32_t *counter, uint32_t behind, const weft_device_flags *flags);
-    // One of WEFT_DEVICE_MARKS places among the ops; `call` gives `fn` a stream that begins at a mark and runs beside
+    // One of WEFT_DEVICE_FORKS places among the ops; `call` gives `fn` a stream that begins at a fork and runs beside
     // the ops behind it, up to this call: what follows waits. The argument is copied.
-    void (*mark)(weft_device *device, int mark);
-    void (*call)(weft_device *device, int mark, weft_device_call *fn, const void *arg, size_t bytes);
+    void (*fork)(weft_device *device, int which);
+    void (*call)(weft_device *device, int which, weft_device_call *fn, const void *arg, size_t bytes);
     // From now on waits of ops end when *cancel, memory that is lent, is not 0, and a wait of the host that lasts is
     // told to `enter` and `leave`.
     void (*watch)(weft_device *device, const uint32_t *cancel, void (*enter)(void *), void (*leave)(void *), void *arg);
@@ -83,8 +83,13 @@ typedef struct {
     // From one place of its memory to another, in order with the ops. They may not overlap.
     void (*copy)(weft_device *device, void *to, const void *from, size_t bytes);
     weft_status (*sync)(weft_device *device); // all that was started is done; fails for the first op that failed
+    // A point among the ops, which moves when it is set again, and a sync for what was started before it: what comes
+    // behind it may go on. `which` is below WEFT_DEVICE_MARKS.
+    void (*mark)(weft_device *device, int which);
+    weft_status (*wait)(weft_device *device, int which);
     // Ops between begin and end are a step: they may wait for its end to be started all at once, and a step that comes
-    // again costs less. Nothing else of the device may be called in between, but a sync or a copy, which end the step.
+    // again costs less. Nothing else of the device may be called in between, but a sync, a copy or a mark, which end
+    // it.
     void (*begin)(weft_device *device);
     void (*end)(weft_device *device);
     // Memory of the host that ops shall reach too, as whole pages, until it is given back.

@@ -143,6 +143,10 @@ static void host_move(weft_device *device, void *to, const void *from, size_t by
 
 static weft_status host_sync(weft_device *device) { return WEFT_OK; }
 
+static void host_mark(weft_device *device, int which) {}
+
+static weft_status host_wait(weft_device *device, int which) { return WEFT_OK; }
+
 static void host_step(weft_device *device) {}
 
 static weft_status host_lend(weft_device *device, void *host, size_t bytes) { return WEFT_OK; }
@@ -160,6 +164,8 @@ static const weft_device_ops host_ops = {
     .copy_out = host_copy,
     .copy = host_move,
     .sync = host_sync,
+    .mark = host_mark,
+    .wait = host_wait,
     .begin = host_step,
     .end = host_step,
     .lend = host_lend,

@@ -1,46 +1,15 @@
-// Requests, the queue, and the step.
+// Requests and the engine itself; its steps are in step.c.
 #include "engine/engine.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/clock.h"
 #include "engine/engine_impl.h"
-#include "engine/sampler.h"
 
-typedef struct active {
-    wi_work work; // first: who has one has the other
-    weft_request request;
-    int32_t *tokens;     // prompt and what was drawn, room for all
-    wi_sampler *sampler; // of a request that draws
-    int64_t rotation_limit;
-    bool cancelled;
-} active;
-
-struct weft_engine {
-    weft_op op; // the host's
-    weft_device *device;
-    float *logits; // (logit rows, V) of a device that is not the host; copied to the rows' own
-    size_t logits_bytes;
-    weft_model *model;
-    weft_pool *pool;
-    weft_engine_options options;
-    wi_kv *cache;
-    wi_rows *rows; // of one step
-    wi_schedule *schedule;
-    wi_drawing *drawing;
-    wi_draw *draws;     // (requests) of one step
-    active **drawers;   // (requests)
-    bool has_cancelled; // somebody
-    int64_t computing_ns;
-};
-
-static active *active_of(wi_work *work) { return (active *)work; }
-
-static active *find(const weft_engine *e, int64_t id)
+static wi_active *find(const weft_engine *e, int64_t id)
 {
     for (wi_work *w = wi_schedule_first(e->schedule); w; w = wi_schedule_next(e->schedule, w))
-        if (w->id == id) return active_of(w);
+        if (w->id == id) return wi_active_of(w);
     return NULL;
 }
 
@@ -50,15 +19,28 @@ const char *weft_finish_name(weft_finish finish)
     return (size_t)finish < sizeof names / sizeof *names ? names[finish] : "unknown";
 }
 
-static void active_free(active *a)
+static void active_free(wi_active *a)
 {
     wi_sampler_destroy(a->sampler);
     free(a->tokens);
     free(a);
 }
 
-static void end(weft_engine *e, active *a, weft_finish finish)
+// Its rows and draws of steps that are under way are nobody's then.
+static void forget(weft_engine *e, const wi_active *a)
 {
+    for (int i = 0; i < WEFT_DEVICE_MARKS; i++) {
+        wi_flight *f = &e->flight[i];
+        for (int j = 0; j < f->slice_count; j++)
+            if (f->slices[j].of == &a->work) f->slices[j].of = NULL;
+        for (int j = 0; j < f->draw_count; j++)
+            if (f->drawers[j] == a) f->draws[j].sampler = NULL;
+    }
+}
+
+void wi_engine_end(weft_engine *e, wi_active *a, weft_finish finish)
+{
+    forget(e, a);
     wi_schedule_remove(e->schedule, &a->work);
     if (a->request.calls->end) a->request.calls->end(a->request.arg, finish);
     active_free(a);
@@ -108,8 +90,7 @@ static weft_status check_request(weft_engine *e, const weft_request *r)
     return WEFT_OK;
 }
 
-// The rotations of a text: those of its prompt, until it grew over a limit of the model.
-static weft_status turn(weft_engine *e, active *a)
+weft_status wi_engine_turn(weft_engine *e, wi_active *a)
 {
     int length = a->work.prompt;
     a->rotation_limit = weft_model_rotation_limit(e->model, length);
@@ -120,7 +101,7 @@ static weft_status turn(weft_engine *e, active *a)
     return weft_model_rotation(e->model, length, &a->work.turned);
 }
 
-static weft_status make_sampler(weft_engine *e, active *a)
+static weft_status make_sampler(weft_engine *e, wi_active *a)
 {
     const weft_model_config *config = weft_model_config_of(e->model);
     const weft_request *r = &a->request;
@@ -130,12 +111,12 @@ static weft_status make_sampler(weft_engine *e, active *a)
     return wi_sampler_create(&model, &r->sampling, a->tokens, r->token_count, r->drawn, r->max_tokens, &a->sampler);
 }
 
-static weft_status make_active(weft_engine *e, const weft_request *request, active **out)
+static weft_status make_active(weft_engine *e, const weft_request *request, wi_active **out)
 {
     const size_t room = (size_t)(request->token_count - request->drawn) + (size_t)request->max_tokens;
     weft_status status;
-    active *parent = request->fork_of ? find(e, request->fork_of) : NULL;
-    active *a = calloc(1, sizeof *a);
+    wi_active *parent = request->fork_of ? find(e, request->fork_of) : NULL;
+    wi_active *a = calloc(1, sizeof *a);
     if (!a || !(a->tokens = malloc(room * sizeof *a->tokens)))
         WEFT_TRY_GOTO(weft_fail(WEFT_NO_MEMORY, "no memory for a request of %zu tokens", room));
     a->request = *request;
@@ -150,7 +131,7 @@ static weft_status make_active(weft_engine *e, const weft_request *request, acti
                         .draws = request->max_tokens > 0,
                         .parent = parent ? &parent->work : NULL};
     WEFT_TRY_GOTO(make_sampler(e, a));
-    WEFT_TRY_GOTO(turn(e, a));
+    WEFT_TRY_GOTO(wi_engine_turn(e, a));
     WEFT_TRY_GOTO(wi_schedule_add(e->schedule, &a->work));
     *out = a;
     return WEFT_OK;
@@ -161,7 +142,7 @@ fail:
 
 weft_status weft_engine_submit(weft_engine *e, const weft_request *request, int64_t *id)
 {
-    active *a;
+    wi_active *a;
     WEFT_TRY(check_request(e, request));
     WEFT_TRY(make_active(e, request, &a));
     *id = a->work.id;
@@ -170,149 +151,15 @@ weft_status weft_engine_submit(weft_engine *e, const weft_request *request, int6
 
 void weft_engine_cancel(weft_engine *e, int64_t id)
 {
-    active *a = find(e, id);
+    wi_active *a = find(e, id);
     if (a) a->cancelled = e->has_cancelled = true;
-}
-
-static void end_cancelled(weft_engine *e)
-{
-    if (!e->has_cancelled) return;
-    e->has_cancelled = false;
-    for (wi_work *w = wi_schedule_first(e->schedule), *next; w; w = next) {
-        next = wi_schedule_next(e->schedule, w);
-        if (active_of(w)->cancelled) end(e, active_of(w), WEFT_FINISH_CANCELLED);
-    }
-}
-
-// ---- a step ----
-
-// What was drawn, if anything, becomes the request's next token.
-static weft_status take(weft_engine *e, active *a, const wi_draw *d)
-{
-    wi_work *w = &a->work;
-    if (d->out.id < 0) {
-        wi_sampler_no_number(a->sampler);
-        end(e, a, WEFT_FINISH_FAILED);
-        return WEFT_OK;
-    }
-    if (d->stops) {
-        end(e, a, WEFT_FINISH_STOP);
-        return WEFT_OK;
-    }
-    a->tokens[w->count++] = d->out.id;
-    if (a->request.calls->token) a->request.calls->token(a->request.arg, &d->out);
-    if (w->count - w->prompt == a->request.max_tokens) {
-        end(e, a, WEFT_FINISH_LENGTH);
-        return WEFT_OK;
-    }
-    if (w->count <= a->rotation_limit) return WEFT_OK;
-    // The model turns longer texts in another way: what is cached was turned in the old one.
-    WEFT_TRY(turn(e, a));
-    wi_schedule_restart(e->schedule, w);
-    return WEFT_OK;
-}
-
-// Tells of logits. True where the next token is to be drawn from the last ones.
-static bool tell(weft_engine *e, const wi_slice *s, float *logits)
-{
-    active *a = active_of(s->of);
-    wi_schedule_computed(e->schedule, s);
-    if (s->logits > 0 && a->request.calls->logits)
-        a->request.calls->logits(a->request.arg, s->first_logit, s->logits, logits,
-                                 (size_t)weft_model_config_of(e->model)->vocab);
-    if (a->work.cached < a->work.count) return false;
-    if (a->request.max_tokens > 0) return true;
-    end(e, a, WEFT_FINISH_SCORED);
-    return false;
-}
-
-// `there`: the logits are in the device's memory, and nobody looks at them.
-static weft_status deliver(weft_engine *e, const wi_slice *slices, int count, float *logits, bool there)
-{
-    const size_t vocab = (size_t)weft_model_config_of(e->model)->vocab;
-    int draws = 0;
-    for (int i = 0; i < count; i++) {
-        const wi_slice *s = &slices[i];
-        active *a = active_of(s->of);
-        float *first = logits + (size_t)s->logit_first * vocab;
-        if (!tell(e, s, first)) continue;
-        e->drawers[draws] = a;
-        e->draws[draws++] = (wi_draw){.sampler = a->sampler, .logits = first + (size_t)(s->logits - 1) * vocab};
-    }
-    const int64_t begin = weft_clock_ns();
-    if (draws > 0 && there)
-        WEFT_TRY(wi_drawing_run_there(e->drawing, e->draws, draws));
-    else if (draws > 0)
-        wi_drawing_run(e->drawing, &e->op, e->draws, draws);
-    e->computing_ns += weft_clock_ns() - begin;
-    for (int i = 0; i < draws; i++) WEFT_TRY(take(e, e->drawers[i], &e->draws[i]));
-    return WEFT_OK;
-}
-
-static void copy_blocks(weft_engine *e)
-{
-    const wi_copy *copies;
-    const int count = wi_kv_copies(e->cache, &copies);
-    for (int i = 0; i < count; i++) weft_pool_copy(e->pool, copies[i].from, copies[i].to);
-    wi_kv_copied(e->cache);
-}
-
-// Whether somebody of the host wants to see or change logits of the step.
-static bool looks(const wi_slice *slices, int count)
-{
-    for (int i = 0; i < count; i++) {
-        const active *a = active_of(slices[i].of);
-        if (slices[i].logits > 0 && (a->request.calls->logits || (a->sampler && wi_sampler_looks(a->sampler))))
-            return true;
-    }
-    return false;
-}
-
-// *logits is where they are then.
-static weft_status run_pass(weft_engine *e, const weft_batch *b, bool there, float **logits)
-{
-    const size_t vocab = (size_t)weft_model_config_of(e->model)->vocab;
-    weft_batch own = *b;
-    *logits = there ? e->logits : b->logits;
-    if (e->device->ops->is_host) return weft_model_forward(e->model, b);
-    own.logits = e->logits;
-    e->device->ops->begin(e->device);
-    const weft_status status = weft_model_forward(e->model, &own);
-    e->device->ops->end(e->device);
-    WEFT_TRY(status);
-    if (b->logit_rows == 0) return e->device->ops->sync(e->device);
-    if (there) return WEFT_OK;
-    return e->device->ops->copy_out(e->device, b->logits, e->logits, (size_t)b->logit_rows * vocab * sizeof(float));
-}
-
-weft_status weft_engine_step(weft_engine *e, int *rows)
-{
-    const wi_slice *slices;
-    *rows = 0;
-    end_cancelled(e);
-    const int count = wi_schedule_step(e->schedule, &slices);
-    if (count == 0) return WEFT_OK;
-    weft_comm *all = weft_model_layout_of(e->model)->mesh.all;
-    if (all) weft_job_set_step(weft_comm_job(all), wi_schedule_state_of(e->schedule).steps); // for reports
-    copy_blocks(e);
-    weft_batch b = *wi_rows_batch(e->rows);
-    b.layers = weft_pool_layers(e->pool);
-    b.group_of = weft_pool_group_of(e->pool);
-    const bool there = e->logits && !looks(slices, count);
-    float *logits;
-    const int64_t begin = weft_clock_ns();
-    WEFT_TRY(run_pass(e, &b, there, &logits));
-    e->computing_ns += weft_clock_ns() - begin;
-    WEFT_TRY(deliver(e, slices, count, logits, there));
-    *rows = (int)wi_rows_count(e->rows);
-    return WEFT_OK;
 }
 
 // ---- looking ----
 
 bool weft_engine_look(const weft_engine *e, int64_t id, weft_engine_cached *out)
 {
-    const active *a = find(e, id);
+    const wi_active *a = find(e, id);
     if (!a || !a->work.runs) return false;
     *out =
         (weft_engine_cached){.blocks = a->work.sequence.units, .cached = a->work.cached, .key = a->work.sequence.key};
@@ -356,6 +203,21 @@ const weft_pool *weft_engine_pool(const weft_engine *e) { return e->pool; }
 
 // ---- an engine ----
 
+static weft_status make_flights(weft_engine *e)
+{
+    const size_t requests = (size_t)e->options.requests;
+    for (int i = 0; i < WEFT_DEVICE_MARKS; i++) {
+        wi_flight *f = &e->flight[i];
+        f->mark = i;
+        f->slices = calloc(requests, sizeof *f->slices);
+        f->draws = calloc(requests, sizeof *f->draws);
+        f->drawers = calloc(requests, sizeof *f->drawers);
+        if (!f->slices || !f->draws || !f->drawers)
+            return weft_fail(WEFT_NO_MEMORY, "no memory for %zu requests", requests);
+    }
+    return WEFT_OK;
+}
+
 static weft_status make_local(weft_engine *e, const weft_cache_cut *cut, weft_device *device)
 {
     const weft_mesh *mesh = &weft_model_layout_of(e->model)->mesh;
@@ -370,9 +232,7 @@ static weft_status make_local(weft_engine *e, const weft_cache_cut *cut, weft_de
                                           .read_budget = o->read_budget};
     kv.rank = mesh->cp_rank;
     rows.own = rows.ranks > 1 ? mesh->cp_rank : 0;
-    e->draws = calloc((size_t)o->requests, sizeof *e->draws);
-    e->drawers = calloc((size_t)o->requests, sizeof *e->drawers);
-    if (!e->draws || !e->drawers) return weft_fail(WEFT_NO_MEMORY, "no memory for %d requests", o->requests);
+    WEFT_TRY(make_flights(e));
     WEFT_TRY(wi_drawing_create(vocab, o->requests, e->op.team ? weft_team_threads(e->op.team) : 1, &e->drawing));
     WEFT_TRY(wi_rows_create(&rows, &e->rows));
     WEFT_TRY(wi_kv_create(&kv, &e->cache));
@@ -387,6 +247,13 @@ static weft_status make_local(weft_engine *e, const weft_cache_cut *cut, weft_de
     return weft_pool_create(e->model, device, o->block, o->cache_units, &e->pool);
 }
 
+// A host's ops are done when they return. WEFT_AHEAD=off: each step waits for the one before it.
+static bool goes_ahead(const weft_engine *e)
+{
+    const char *ahead = getenv("WEFT_AHEAD");
+    return !e->device->ops->is_host && (!ahead || strcmp(ahead, "off") != 0);
+}
+
 static weft_status make(weft_engine *e, weft_device *device)
 {
     weft_comm *all = weft_model_layout_of(e->model)->mesh.all;
@@ -394,8 +261,12 @@ static weft_status make(weft_engine *e, weft_device *device)
     int64_t *units = &e->options.cache_units;
     if (e->options.cache_bytes) *units = e->options.cache_bytes / (int64_t)cut.unit;
     if (*units < 1) *units = 1;
-    // Ranks may have KV heads in unlike numbers, and so pools of unlike numbers of units.
-    if (all) WEFT_TRY(weft_comm_min(all, units, 1));
+    // Ranks may have KV heads in unlike numbers, and so pools of unlike numbers of units. What they decide depends on
+    // whether they go ahead.
+    int64_t agreed[] = {*units, goes_ahead(e)};
+    if (all) WEFT_TRY(weft_comm_min(all, agreed, 2));
+    *units = agreed[0];
+    e->ahead = agreed[1];
     const weft_status status = make_local(e, &cut, device);
     return all ? weft_comm_agree(all, status, NULL) : status;
 }
@@ -426,7 +297,7 @@ void weft_engine_destroy(weft_engine *e)
     if (!e) return;
     for (wi_work *w; e->schedule && (w = wi_schedule_first(e->schedule));) {
         wi_schedule_remove(e->schedule, w);
-        active_free(active_of(w));
+        active_free(wi_active_of(w));
     }
     wi_schedule_destroy(e->schedule);
     wi_kv_destroy(e->cache);
@@ -434,7 +305,10 @@ void weft_engine_destroy(weft_engine *e)
     if (e->logits) weft_device_free(e->device, e->logits, e->logits_bytes);
     wi_rows_destroy(e->rows);
     wi_drawing_destroy(e->drawing);
-    free(e->draws);
-    free(e->drawers);
+    for (int i = 0; i < WEFT_DEVICE_MARKS; i++) {
+        free(e->flight[i].slices);
+        free(e->flight[i].draws);
+        free(e->flight[i].drawers);
+    }
     free(e);
 }

@@ -34,7 +34,7 @@ const char *weft_finish_name(weft_finish finish); // "stop", "length", "scored",
 typedef struct {
     void (*token)(void *arg, const weft_drawn *drawn);
     // Logits of `rows` positions from `position` on, one after the other, before anything is drawn from them: of the
-    // whole prompt where the request wants that, else of the positions that are drawn from.
+    // whole prompt where the request wants that, else of the positions that are drawn from. On all ranks or on none.
     void (*logits)(void *arg, int64_t position, int rows, const float *logits, size_t vocab);
     void (*end)(void *arg, weft_finish finish);
 } weft_request_calls;
@@ -86,7 +86,8 @@ void weft_engine_destroy(weft_engine *engine); // its requests end unheard; acce
 weft_status weft_engine_submit(weft_engine *engine, const weft_request *request, int64_t *id);
 void weft_engine_cancel(weft_engine *engine, int64_t id); // one that has ended, or never was, is left alone
 
-// One step. *rows says how many rows were computed: 0 when there is nothing to do.
+// One step. *rows says how many rows it has: 0 when there is nothing to do. On a device it may still run when this
+// returns, and what it drew is told by the next call; WEFT_AHEAD=off, or 0 rows: all that was drawn is told.
 weft_status weft_engine_step(weft_engine *engine, int *rows);
 const weft_pool *weft_engine_pool(const weft_engine *engine);
 int64_t weft_engine_longest(const weft_engine *engine); // positions of a request that would fit where there is no other

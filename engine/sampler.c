@@ -8,6 +8,7 @@ struct wi_sampler {
     weft_request_sampling how; // its pointers are the sampler's own
     size_t vocab;
     uint64_t position; // of the token that is drawn next
+    uint64_t ahead;    // draws that are under way, on a device
     int generated;
     bool penalizes;    // the request has penalties
     weft_bias *biases; // [how.bias_count]
@@ -33,6 +34,8 @@ struct wi_drawing {
     weft_device *device;
     weft_op there; // with scratch
     weft_choice *chosen;
+    weft_choice *arrived; // [WEFT_DEVICE_MARKS][room] the host's copies, in pages that are lent to the device
+    size_t arrived_bytes;
 };
 
 static size_t slot_of(const wi_sampler *s, int32_t id)
@@ -195,6 +198,8 @@ void wi_drawing_destroy(wi_drawing *d)
     if (d->device) {
         weft_device_free(d->device, d->there.scratch, d->there.scratch_bytes);
         weft_device_free(d->device, d->chosen, (size_t)d->room * sizeof *d->chosen);
+        if (d->arrived) d->device->ops->give_back(d->device, d->arrived);
+        free(d->arrived);
     }
     free(d->op.scratch);
     free(d->how);
@@ -272,6 +277,7 @@ static void finish(const weft_op *op, wi_draw *draw, weft_choice choice)
     wi_sampler *s = draw->sampler;
     draw->out.id = choice.id;
     draw->out.logit = choice.logit;
+    s->ahead--;
     if (s->saved) keep(s, draw->logits, true);
     if (choice.id < 0) return;
     if (s->how.logprobs) {
@@ -295,7 +301,7 @@ static void sample(wi_drawing *d, const weft_op *op, const wi_draw *draws, int c
 {
     for (int i = 0; i < count; i++) {
         d->how[i] = &draws[i].sampler->how.draw;
-        d->position[i] = draws[i].sampler->position;
+        d->position[i] = draws[i].sampler->position + draws[i].sampler->ahead++;
     }
     for (int i = 0, n; i < count; i += n) {
         for (n = 1; i + n < count && draws[i + n].logits == draws[i].logits + (size_t)n * d->vocab;) n++;
@@ -318,6 +324,21 @@ void wi_drawing_run(wi_drawing *d, const weft_op *op, wi_draw *draws, int count)
     for (int i = 0; i < count; i++) finish(&own, &draws[i], d->choices[i]);
 }
 
+static weft_status lend_arrived(wi_drawing *d)
+{
+    enum { PAGE = 4096 };
+    d->arrived_bytes = WEFT_DEVICE_MARKS * (size_t)d->room * sizeof *d->arrived;
+    d->arrived_bytes = (d->arrived_bytes + PAGE - 1) / PAGE * PAGE;
+    void *memory = aligned_alloc(PAGE, d->arrived_bytes);
+    if (!memory) return weft_fail(WEFT_NO_MEMORY, "no memory for %d drawn tokens", d->room);
+    const weft_status status = d->device->ops->lend(d->device, memory, d->arrived_bytes);
+    if (status < 0)
+        free(memory);
+    else
+        d->arrived = memory;
+    return status;
+}
+
 weft_status wi_drawing_go_there(wi_drawing *d, const weft_op *op, weft_device *device)
 {
     void *chosen;
@@ -328,17 +349,29 @@ weft_status wi_drawing_go_there(wi_drawing *d, const weft_op *op, weft_device *d
     WEFT_TRY(weft_device_alloc(device, d->there.scratch_bytes, &d->there.scratch));
     WEFT_TRY(weft_device_alloc(device, (size_t)d->room * sizeof *d->chosen, &chosen));
     d->chosen = chosen;
-    return WEFT_OK;
+    return lend_arrived(d);
 }
 
-weft_status wi_drawing_run_there(wi_drawing *d, wi_draw *draws, int count)
+const weft_choice *wi_drawing_chosen(const wi_drawing *d) { return d->chosen; }
+
+void wi_drawing_begin_there(wi_drawing *d, wi_draw *draws, int count, int mark)
 {
+    const weft_device_ops *ops = d->device->ops;
+    weft_choice *arrived = d->arrived + (size_t)mark * (size_t)d->room;
+    if (count > 0) sample(d, &d->there, draws, count, d->chosen);
+    if (count > 0) ops->copy(d->device, arrived, d->chosen, (size_t)count * sizeof *arrived);
+    ops->mark(d->device, mark);
+}
+
+weft_status wi_drawing_end_there(wi_drawing *d, wi_draw *draws, int count, int mark)
+{
+    const weft_choice *arrived = d->arrived + (size_t)mark * (size_t)d->room;
+    WEFT_TRY(d->device->ops->wait(d->device, mark));
     for (int i = 0; i < count; i++) {
+        if (!draws[i].sampler) continue;
         draws[i].out = (weft_drawn){.id = -1};
         draws[i].stops = false;
+        finish(&d->op, &draws[i], arrived[i]);
     }
-    sample(d, &d->there, draws, count, d->chosen);
-    WEFT_TRY(d->device->ops->copy_out(d->device, d->choices, d->chosen, (size_t)count * sizeof *d->choices));
-    for (int i = 0; i < count; i++) finish(&d->op, &draws[i], d->choices[i]);
     return WEFT_OK;
 }

@@ -42,8 +42,12 @@ void wi_drawing_destroy(wi_drawing *drawing); // accepts NULL
 void wi_drawing_run(wi_drawing *drawing, const weft_op *op, wi_draw *draws, int count);
 
 // The same from logits in a device's memory, which is asked for here, by its op. For samplers that do not look at them.
+// What was begun runs behind all that the device was given before; ends come in the order of the begins. Others may
+// begin in between, under the device's other marks. A draw whose sampler has gone meanwhile has NULL in its place.
 weft_status wi_drawing_go_there(wi_drawing *drawing, const weft_op *op, weft_device *device);
-weft_status wi_drawing_run_there(wi_drawing *drawing, wi_draw *draws, int count);
+void wi_drawing_begin_there(wi_drawing *drawing, wi_draw *draws, int count, int mark);
+weft_status wi_drawing_end_there(wi_drawing *drawing, wi_draw *draws, int count, int mark);
+const weft_choice *wi_drawing_chosen(const wi_drawing *drawing); // on the device, (draws): what was begun last draws
 // Whether the next draw changes logits before it, or tells of their probabilities: by the host.
 bool wi_sampler_looks(const wi_sampler *sampler);
 

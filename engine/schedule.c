@@ -184,8 +184,11 @@ static void serve(wi_schedule *s, wi_work *w)
     if (!find_blocks(s, w, (int64_t)w->cached + rows)) return;
     wanted.last_logit = wanted.last_logit && rows == wanted.count;
     wanted.count = rows;
-    wi_slice share = {
-        .of = w, .rows = rows, .logit_first = wi_rows_logits(s->rows), .first_logit = w->cached + rows - 1};
+    wi_slice share = {.of = w,
+                      .rows = rows,
+                      .logit_first = wi_rows_logits(s->rows),
+                      .first_logit = w->cached + rows - 1,
+                      .last = w->cached + rows == w->count};
     wi_rows_add(s->rows, &wanted);
     share.logits = wi_rows_logits(s->rows) - share.logit_first;
     if (wanted.all_logits) share.first_logit = w->cached;
@@ -301,8 +304,13 @@ void wi_schedule_computed(wi_schedule *s, const wi_slice *share)
     w->cached += share->rows;
     if (w->all_logits && w->shown < w->cached) w->shown = w->cached < w->prompt ? w->cached : w->prompt;
     s->state.computed += share->rows;
-    wi_kv_hash(s->cache, &w->sequence, w->turned, w->tokens, w->count);
-    wi_kv_computed(s->cache, &w->sequence, w->cached);
+    wi_schedule_known(s, w);
+}
+
+void wi_schedule_known(wi_schedule *s, wi_work *w)
+{
+    wi_kv_hash(s->cache, &w->sequence, w->turned, w->tokens, w->count - w->unknown);
+    if (w->runs) wi_kv_computed(s->cache, &w->sequence, w->cached);
 }
 
 // ---- looking ----

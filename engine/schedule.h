@@ -24,6 +24,7 @@ struct wi_work {
     int priority;          // given
     const int32_t *tokens; // given: room for all there may be; `count` of them are there
     int count;             // given; grows by what is drawn
+    int unknown;           // of them, at the end: drawn by steps that are under way, so that no hash has them yet
     int prompt;            // given: of them
     int64_t positions;     // given: that it may come to
     bool all_logits;       // given: the logits of the whole prompt are wanted
@@ -52,6 +53,7 @@ typedef struct {
     int rows;
     int logit_first, logits; // in the batch
     int64_t first_logit;     // the position of the first
+    bool last;               // the request's last token is among them
 } wi_slice;
 
 typedef struct {
@@ -72,8 +74,9 @@ void wi_schedule_restart(wi_schedule *schedule, wi_work *work);    // it begins 
 
 // Decides a step: the rows stand in `rows` then. Returns how many requests have a share.
 int wi_schedule_step(wi_schedule *schedule, const wi_slice **shares);
-// The rows of a share have been computed.
+// The rows of a share have been computed, or will be before anything that comes later.
 void wi_schedule_computed(wi_schedule *schedule, const wi_slice *share);
+void wi_schedule_known(wi_schedule *schedule, wi_work *work); // fewer of its tokens are unknown
 
 // In order: those that run, then those that wait; NULL behind the last.
 wi_work *wi_schedule_first(const wi_schedule *schedule);

@@ -13,6 +13,7 @@
 
 #include "core/tensor.h"
 #include "kernels/gemm.h"
+#include "kernels/pick.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -22,7 +23,8 @@ typedef struct weft_op weft_op;
 
 // out[i] = in[ids[i]] * scale, where `in` is a packed stack of rows in f32, bf16, f16, or int8 with a scale a row: its
 // elements as they are packed, as level * the row's scale. Its rows are first, first + 1, ... of the vocabulary; an id
-// outside leaves its row of `out` as it is.
+// outside leaves its row of `out` as it is. With `drawn` an id below 0, -1 - i, is drawn[i].id: what was drawn before
+// and the host does not know yet.
 typedef struct {
     const weft_gemm_weight *in; // of one leaf
     int32_t first;
@@ -32,7 +34,18 @@ typedef struct {
     size_t out_stride;
     uint8_t *held; // (rows): 1 where the row was written, 0 where not; may be NULL
     size_t rows;
+    const weft_choice *drawn; // NULL: no id stands for another
 } weft_embed;
+
+// out[i] = place[i] where ids[i], or the drawn one that it stands for (weft_embed), is among first .. first + count -
+// 1; else -1.
+typedef struct {
+    const int32_t *ids, *place; // (rows)
+    const weft_choice *drawn;
+    int32_t first, count;
+    int32_t *out; // (rows)
+    size_t rows;
+} weft_sift;
 
 // gather: out[i] = in[index[i]]; scatter: out[index[i]] = in[i]. A negative index leaves the row out. What a scatter
 // writes must not repeat.
@@ -130,6 +143,7 @@ typedef struct {
     // bits and is quiet. `out` may be `in` when the types are the same.
     void (*convert)(const weft_op *op, void *out, weft_dtype to, const void *in, weft_dtype from, size_t count);
     void (*embed)(const weft_op *op, const weft_embed *args);
+    void (*sift)(const weft_op *op, const weft_sift *args);
     void (*gather)(const weft_op *op, const weft_move *args);
     void (*scatter)(const weft_op *op, const weft_move *args);
     void (*norm)(const weft_op *op, const weft_norm *args);

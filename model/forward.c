@@ -5,15 +5,40 @@
 #include "core/checked.h"
 #include "model/model_impl.h"
 
-static void embed_rows(weft_model *m, const int32_t *ids, size_t rows, float *out)
+static void embed_rows(weft_model *m, const weft_batch *b, const int32_t *ids, size_t rows, float *out)
 {
     const weft_embed args = {.in = &m->weights.embedding,
+                             .first = (int32_t)m->layout.vocab.begin,
                              .ids = ids,
                              .scale = (float)m->config.embedding_scale,
                              .out = out,
                              .out_stride = (size_t)m->config.hidden,
-                             .rows = rows};
+                             .rows = rows,
+                             .drawn = b->drawn};
     m->op.table->rows.embed(&m->op, &args);
+}
+
+// What a rank that has this part of the vocabulary looks up for these rows: tokens that it has, then, since no host
+// knows whose they are, all that were drawn by a step that is still running. Their rows are left in `places`.
+typedef struct {
+    size_t known, all;
+} looked_up;
+
+static looked_up look_up(weft_model *m, const weft_batch *b, weft_range own, weft_range rows)
+{
+    looked_up of = {0};
+    for (int64_t i = rows.begin; i < rows.end; i++) {
+        if (b->tokens[i] < own.begin || b->tokens[i] >= own.end) continue;
+        m->ids[of.all] = b->tokens[i];
+        m->places[of.all++] = (int32_t)i;
+    }
+    of.known = of.all;
+    for (int64_t i = rows.begin; i < rows.end; i++) {
+        if (b->tokens[i] >= 0) continue;
+        m->ids[of.all] = b->tokens[i];
+        m->places[of.all++] = (int32_t)i;
+    }
+    return of;
 }
 
 // Rows of the pass from what the ranks looked up, each in the order of the rows.
@@ -23,28 +48,24 @@ static void take_embedded(weft_model *m, const weft_batch *b, const weft_transfe
     const size_t bytes = (size_t)m->config.hidden * sizeof(float);
     for (int r = 0; r < mesh->dense_ranks; r++) {
         const weft_range own = weft_layout_vocab_of(&m->config, mesh, r);
-        size_t count = 0;
-        for (int64_t i = rows.begin; i < rows.end; i++)
-            if (b->tokens[i] >= own.begin && b->tokens[i] < own.end) m->ids[count++] = (int32_t)i;
-        if (count == 0) continue;
+        const looked_up of = look_up(m, b, own, rows);
+        const weft_sift sift = {.ids = m->ids,
+                                .place = m->places,
+                                .drawn = b->drawn,
+                                .first = (int32_t)own.begin,
+                                .count = (int32_t)weft_range_size(own),
+                                .out = m->sifted,
+                                .rows = of.all};
+        if (of.all == 0) continue;
+        if (of.all > of.known) m->op.table->rows.sift(&m->op, &sift);
         m->op.table->rows.scatter(&m->op, &(weft_move){.out = m->x,
                                                        .out_stride = bytes,
                                                        .in = weft_transfer_view(from, r),
                                                        .in_stride = bytes,
-                                                       .index = m->ids,
-                                                       .rows = count,
+                                                       .index = of.all > of.known ? m->sifted : m->places,
+                                                       .rows = of.all,
                                                        .bytes = bytes});
     }
-}
-
-// This rank's numbers of the tokens of these rows that it has.
-static size_t find_own(weft_model *m, const weft_batch *b, weft_range rows)
-{
-    const weft_range own = m->layout.vocab;
-    size_t count = 0;
-    for (int64_t i = rows.begin; i < rows.end; i++)
-        if (b->tokens[i] >= own.begin && b->tokens[i] < own.end) m->ids[count++] = b->tokens[i] - (int32_t)own.begin;
-    return count;
 }
 
 // Where rows are dealt each goes to the rank that finishes it.
@@ -56,8 +77,8 @@ static weft_status embed_dealt(weft_model *m, const weft_batch *b)
     float *slot;
     WEFT_TRY(weft_transfer_acquire(m->looked, &slot));
     for (int r = 0; r < mesh->dense_ranks; r++) {
-        const size_t count = find_own(m, b, weft_rows_of(b->rows, width, r, mesh->dense_ranks));
-        embed_rows(m, m->ids, count, slot + at);
+        const size_t count = look_up(m, b, m->layout.vocab, weft_rows_of(b->rows, width, r, mesh->dense_ranks)).all;
+        embed_rows(m, b, m->ids, count, slot + at);
         m->said_offset[r] = at;
         m->said_count[r] = count * (size_t)width;
         at += weft_align_up(m->said_count[r], 16);
@@ -75,12 +96,12 @@ static weft_status embed(weft_model *m, const weft_batch *b)
     const weft_range all = {0, b->rows};
     float *slot;
     if (!m->embedded) {
-        embed_rows(m, b->tokens, (size_t)b->rows, m->x);
+        embed_rows(m, b, b->tokens, (size_t)b->rows, m->x);
         return WEFT_OK;
     }
-    const size_t count = find_own(m, b, all);
+    const size_t count = look_up(m, b, m->layout.vocab, all).all;
     WEFT_TRY(weft_transfer_acquire(m->embedded, &slot));
-    embed_rows(m, m->ids, count, slot);
+    embed_rows(m, b, m->ids, count, slot);
     WEFT_TRY(weft_transfer_gather(m->embedded, count * width));
     take_embedded(m, b, m->embedded, all);
     weft_transfer_release(m->embedded);

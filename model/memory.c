@@ -131,6 +131,7 @@ void wi_model_cut(weft_model *m, wi_cutter *at)
         m->moe.gated = cut(at, t * wide, f);
         m->moe.stacked = cut(at, t * wide * stack, f);
     }
+    m->sifted = cut(at, t, sizeof *m->sifted);
     m->last = cut(at, (size_t)m->options.logit_rows * h, f);
     m->op.scratch_bytes = scratch_bytes(m);
     m->op.scratch = cut(at, m->op.scratch_bytes, 1);
@@ -140,6 +141,7 @@ void wi_model_cut_books(weft_model *m, wi_cutter *at)
 {
     const size_t ranks = (size_t)m->layout.mesh.dense_ranks;
     m->ids = cut(at, (size_t)m->options.rows, sizeof *m->ids);
+    m->places = cut(at, (size_t)m->options.rows, sizeof *m->places);
     m->said_offset = cut(at, ranks, sizeof *m->said_offset);
     m->said_count = cut(at, ranks, sizeof *m->said_count);
     m->piece = cut(at, ranks, sizeof *m->piece);

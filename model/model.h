@@ -64,7 +64,7 @@ typedef struct {
 // places it holds; else every rank computes all.
 typedef struct {
     int rows;                        // of this rank
-    const int32_t *tokens;           // (rows)
+    const int32_t *tokens;           // (rows); below 0: what was drawn before, see `drawn`
     const int32_t *positions;        // (rows)
     const weft_cache *layers;        // the cache, a view a layer
     const int *group_of;             // [layers] whose tables a layer uses
@@ -76,6 +76,7 @@ typedef struct {
     const int32_t *logit_row;   // the rows here whose logits are wanted, ascending
     const int32_t *logit_place; // (logit_rows) where each goes in `logits`, by context rank; NULL: in order
     float *logits;              // (logit_rows, V) on every rank
+    const weft_choice *drawn;   // in the device's memory: token -1 - i is drawn[i].id
 } weft_batch;
 weft_status weft_model_forward(weft_model *model, const weft_batch *batch);
 

@@ -58,8 +58,9 @@ struct weft_model {
     float *last;  // (logit rows, H)
     void *memory; // all of these, of the device
     size_t memory_bytes;
-    void *books;  // what is the host's whatever the device: of the following, and of those above that are no floats
-    int32_t *ids; // (T) rows: of the embedding, then those of the pass that a rank looked up
+    void *books; // what is the host's whatever the device: of the following, and of those above that are no floats
+    int32_t *ids, *places;   // (T) tokens that a rank looks up, and their rows
+    int32_t *sifted;         // (T) likewise, on the device
     int32_t *expert_row_of;  // (T * used) what the device found, moe.row_of and moe.offsets, where the host reads it
     int32_t *expert_offsets; // (E + 1)
 };

@@ -63,11 +63,10 @@ static void device_free(weft_device *device, void *memory, size_t bytes)
     cudaFree(memory);
 }
 
-static weft_status device_sync(weft_device *device)
+// What went wrong so far; `status` is what waiting said.
+static weft_status outcome(weft_device *device, cudaError_t status)
 {
     wi_stream *stream = stream_of(device);
-    wi_tape_end(stream);
-    const cudaError_t status = wi_stream_wait(stream);
     const cudaError_t first = stream->failure;
     const char *op = stream->failed;
     stream->failure = cudaSuccess;
@@ -75,6 +74,25 @@ static weft_status device_sync(weft_device *device)
     if (first != cudaSuccess) return failed(device, op, first);
     // An op that fails while it runs is known only by then, and everything later fails with it.
     return status == cudaSuccess ? WEFT_OK : failed(device, "an op that was running", status);
+}
+
+static weft_status device_sync(weft_device *device)
+{
+    wi_stream *stream = stream_of(device);
+    wi_tape_end(stream);
+    return outcome(device, wi_stream_wait(stream));
+}
+
+static void device_mark(weft_device *device, int which)
+{
+    wi_stream *stream = stream_of(device);
+    wi_tape_end(stream);
+    wi_stream_note(stream, "a mark", cudaEventRecord(stream->mark[which], stream->at));
+}
+
+static weft_status device_wait(weft_device *device, int which)
+{
+    return outcome(device, cudaEventSynchronize(stream_of(device)->mark[which]));
 }
 
 static weft_status device_copy_in(weft_device *device, void *to, const void *host, size_t bytes)
@@ -131,8 +149,8 @@ static void device_destroy(weft_device *device)
 
 // In the order of the table: C++17 has no names here.
 static const weft_device_ops device_ops = {
-    WEFT_DEVICE_KIND, false,          device_alloc, device_free, device_copy_in, device_copy_out,
-    device_copy,      device_sync,    device_begin, device_end,  device_lend,    device_give_back,
+    WEFT_DEVICE_KIND, false,          device_alloc, device_free,  device_copy_in, device_copy_out, device_copy,
+    device_sync,      device_mark,    device_wait,  device_begin, device_end,     device_lend,     device_give_back,
     device_memory,    device_destroy, &wi_links,
 };
 

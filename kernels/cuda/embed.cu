@@ -8,7 +8,7 @@
 static __global__ void embed_rows(weft_gemm_weight w, weft_embed a)
 {
     const size_t row = blockIdx.x;
-    const int64_t at = (int64_t)a.ids[row] - a.first;
+    const int64_t at = (int64_t)wi_id_of(a.ids[row], a.drawn) - a.first;
     const bool held = at >= 0 && at < w.n;
     if (a.held && wi_row_item() == 0) a.held[row] = held;
     if (!held) return;

@@ -90,16 +90,16 @@ static void await(weft_device *device, const uint32_t *counter, uint32_t behind,
 
 // ---- beside the ops -------------------------------------------------------------------------------------------------
 
-static cudaError_t record_mark(const cudaLaunchConfig_t *config, const void *, const unsigned char *bytes)
+static cudaError_t record_fork(const cudaLaunchConfig_t *config, const void *, const unsigned char *bytes)
 {
-    cudaEvent_t mark;
-    memcpy(&mark, bytes, sizeof mark);
-    return cudaEventRecord(mark, config->stream);
+    cudaEvent_t fork;
+    memcpy(&fork, bytes, sizeof fork);
+    return cudaEventRecord(fork, config->stream);
 }
 
 struct beside {
     cudaStream_t aside;
-    cudaEvent_t mark, back;
+    cudaEvent_t fork, back;
     weft_device_call *fn;
 };
 enum { CALL_AT = (sizeof(beside) + 15) / 16 * 16 };
@@ -108,7 +108,7 @@ static cudaError_t call_beside(const cudaLaunchConfig_t *config, const void *, c
 {
     beside b;
     memcpy(&b, bytes, sizeof b);
-    cudaError_t status = cudaStreamWaitEvent(b.aside, b.mark, 0);
+    cudaError_t status = cudaStreamWaitEvent(b.aside, b.fork, 0);
     if (status == cudaSuccess && b.fn(b.aside, bytes + CALL_AT) < 0) status = cudaErrorUnknown;
     if (status == cudaSuccess) status = cudaEventRecord(b.back, b.aside);
     return status == cudaSuccess ? cudaStreamWaitEvent(config->stream, b.back, 0) : status;
@@ -123,25 +123,25 @@ static void submit(wi_stream *stream, const char *name,
 }
 
 // Made when they are first wanted.
-static bool ready(wi_stream *stream, int mark)
+static bool ready(wi_stream *stream, int which)
 {
     cudaError_t status = cudaSuccess;
     if (!stream->aside) status = cudaStreamCreateWithFlags(&stream->aside, cudaStreamNonBlocking);
     if (status == cudaSuccess && !stream->back)
         status = cudaEventCreateWithFlags(&stream->back, cudaEventDisableTiming);
-    if (status == cudaSuccess && !stream->mark[mark])
-        status = cudaEventCreateWithFlags(&stream->mark[mark], cudaEventDisableTiming);
-    wi_stream_note(stream, "mark", status);
+    if (status == cudaSuccess && !stream->fork[which])
+        status = cudaEventCreateWithFlags(&stream->fork[which], cudaEventDisableTiming);
+    wi_stream_note(stream, "fork", status);
     return status == cudaSuccess;
 }
 
-static void mark(weft_device *device, int which)
+static void fork_here(weft_device *device, int which)
 {
     wi_stream *stream = stream_of(device);
     alignas(16) unsigned char bytes[16] = {};
     if (!ready(stream, which)) return;
-    memcpy(bytes, &stream->mark[which], sizeof stream->mark[which]);
-    submit(stream, "mark", record_mark, bytes, sizeof bytes);
+    memcpy(bytes, &stream->fork[which], sizeof stream->fork[which]);
+    submit(stream, "fork", record_fork, bytes, sizeof bytes);
 }
 
 static void call(weft_device *device, int which, weft_device_call *fn, const void *arg, size_t count)
@@ -153,7 +153,7 @@ static void call(weft_device *device, int which, weft_device_call *fn, const voi
         wi_stream_note(stream, "call", cudaErrorInvalidValue);
         return;
     }
-    const beside b = {stream->aside, stream->mark[which], stream->back, fn};
+    const beside b = {stream->aside, stream->fork[which], stream->back, fn};
     memcpy(bytes, &b, sizeof b);
     memcpy(bytes + CALL_AT, arg, count);
     submit(stream, "call", call_beside, bytes, CALL_AT + count);
@@ -182,4 +182,4 @@ static uint64_t waited(weft_device *device)
 
 static uint64_t *waited_at(weft_device *device) { return stream_of(device)->waited; }
 
-const weft_device_links wi_links = {share, map, unmap, raise, await, mark, call, watch, waited, waited_at};
+const weft_device_links wi_links = {share, map, unmap, raise, await, fork_here, call, watch, waited, waited_at};

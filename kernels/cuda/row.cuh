@@ -69,4 +69,10 @@ static __device__ __forceinline__ float wi_block_max(float x, float *room)
     return wi_warp_max(lane < warps ? room[lane] : room[0]);
 }
 
+// An id, or the drawn one that it stands for (weft_embed).
+static __device__ __forceinline__ int32_t wi_id_of(int32_t given, const weft_choice *drawn)
+{
+    return given < 0 && drawn ? drawn[-1 - given].id : given;
+}
+
 #endif

@@ -9,6 +9,7 @@ void wi_cuda_total(const weft_op *op, const weft_row_total *args);
 
 void wi_cuda_convert(const weft_op *op, void *out, weft_dtype to, const void *in, weft_dtype from, size_t count);
 void wi_cuda_embed(const weft_op *op, const weft_embed *args);
+void wi_cuda_sift(const weft_op *op, const weft_sift *args);
 void wi_cuda_gather(const weft_op *op, const weft_move *args);
 void wi_cuda_scatter(const weft_op *op, const weft_move *args);
 void wi_cuda_copy(const weft_op *op, void *out, const void *in, size_t bytes); // from device to device

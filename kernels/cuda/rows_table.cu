@@ -6,6 +6,7 @@ void wi_cuda_rows(weft_kernels *table)
     table->total = wi_cuda_total;
     table->rows.convert = wi_cuda_convert;
     table->rows.embed = wi_cuda_embed;
+    table->rows.sift = wi_cuda_sift;
     table->rows.gather = wi_cuda_gather;
     table->rows.scatter = wi_cuda_scatter;
     table->rows.norm = wi_cuda_norm;

@@ -190,6 +190,8 @@ cudaError_t wi_stream_init(wi_stream *stream)
         if (status == cudaSuccess && !wi_stream_hold(stream, slot->arrived, WI_SLOT_BYTES))
             status = cudaErrorMemoryAllocation;
     }
+    for (int i = 0; i < WEFT_DEVICE_MARKS && status == cudaSuccess; i++)
+        status = cudaEventCreateWithFlags(&stream->mark[i], cudaEventDisableTiming);
     return status == cudaSuccess ? wi_tape_create(&stream->tape) : status;
 }
 
@@ -206,6 +208,8 @@ void wi_stream_fini(wi_stream *stream)
     }
     for (int i = 0; i < WEFT_DEVICE_MARKS; i++)
         if (stream->mark[i]) cudaEventDestroy(stream->mark[i]);
+    for (int i = 0; i < WEFT_DEVICE_FORKS; i++)
+        if (stream->fork[i]) cudaEventDestroy(stream->fork[i]);
     cudaFree(stream->waited);
     cudaFreeHost(stream->told);
     if (stream->back) cudaEventDestroy(stream->back);

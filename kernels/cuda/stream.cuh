@@ -42,7 +42,8 @@ struct wi_stream {
     uint64_t *waited;   // [2] nanoseconds that ops waited for other ranks, and where the host reads them
     uint64_t *told;     // there; NULL until ranks are watched
     cudaStream_t aside; // for what runs beside the ops; NULL until it is wanted
-    cudaEvent_t mark[WEFT_DEVICE_MARKS]; // each NULL until it is wanted
+    cudaEvent_t mark[WEFT_DEVICE_MARKS];
+    cudaEvent_t fork[WEFT_DEVICE_FORKS]; // each NULL until it is wanted
     cudaEvent_t back;                    // from `aside`
     cudaError_t failure;                 // the first since the last sync
     const char *failed;                  // the op

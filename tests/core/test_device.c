@@ -60,6 +60,8 @@ static void test_copies(weft_device *device)
     CHECK_OK(weft_device_alloc(device, 6, &memory));
     CHECK_OK(device->ops->copy_in(device, memory, text, 6));
     CHECK_OK(device->ops->sync(device));
+    device->ops->mark(device, WEFT_DEVICE_MARKS - 1);
+    CHECK_OK(device->ops->wait(device, WEFT_DEVICE_MARKS - 1));
     CHECK_OK(device->ops->copy_out(device, back, memory, 6));
     CHECK_TEXT(back, "weft!");
     CHECK_OK(device->ops->copy_in(device, memory, NULL, 0));

@@ -59,6 +59,18 @@ static void run_until(emu_stream *stream, uint64_t count)
 
 static void run_all(emu_stream *stream) { run_until(stream, stream->given); }
 
+// What host code waits for. EMULATOR_TELL=1 says at the end how often nothing was left then: a device runs dry.
+static void wait_until(emu_stream *stream, uint64_t count)
+{
+    static uint64_t waits, dry;
+    if (emu_setting("EMULATOR_TELL", 0)) {
+        if (!waits++)
+            atexit([] { fprintf(stderr, "emulator: %lu waits, %lu dry\n", (unsigned long)waits, (unsigned long)dry); });
+        dry += count >= stream->given;
+    }
+    run_until(stream, count);
+}
+
 // All that orders itself against the default stream.
 static void run_blocking(void)
 {
@@ -168,7 +180,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
     EMU_ONE_AT_A_TIME;
     if (stream_of(stream)->capture) return emu_told(cudaErrorStreamCaptureUnsupported);
     if (!stream) run_blocking();
-    run_all(stream_of(stream));
+    wait_until(stream_of(stream), stream_of(stream)->given);
     return cudaSuccess;
 }
 
@@ -220,7 +232,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event)
 {
     EMU_ONE_AT_A_TIME;
     if (event->capture) return emu_told(cudaErrorStreamCaptureUnsupported);
-    if (is_stream(event->stream)) run_until(event->stream, event->after);
+    if (is_stream(event->stream)) wait_until(event->stream, event->after);
     return cudaSuccess;
 }
 
@@ -347,7 +359,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
     } else {
         emu_give(stream, [to, from, bytes] { memmove(to, from, bytes); });
     }
-    if (pageable(to) && !capturing) run_all(stream_of(stream)); // and this one waits
+    if (pageable(to) && !capturing) wait_until(stream_of(stream), stream_of(stream)->given); // and this one waits
     return cudaSuccess;
 }
 

@@ -1,6 +1,7 @@
 #include "tests/engine/rig.h"
 
 #include "core/json.h"
+#include "kernels/device.h"
 #include "tests/check.h"
 
 const char *golden_root(void)
@@ -19,6 +20,29 @@ rig_options rig_defaults(void)
     return o;
 }
 
+bool rig_has_device(const char *kind)
+{
+    const weft_device_kind *found;
+    int count = 0;
+    return weft_device_kind_open(kind, &found) == WEFT_OK && found->count(&count) == WEFT_OK && count > 0;
+}
+
+// The op by which the model computes.
+static weft_op open_device(rig *r, const char *kind)
+{
+    const weft_device_kind *found;
+    weft_op op = {.table = &r->table, .team = r->team};
+    if (!kind) {
+        CHECK_OK(weft_device_host(r->team, &r->device));
+        return op;
+    }
+    CHECK_OK(weft_device_kind_open(kind, &found));
+    CHECK_OK(found->open(0, &r->device, &r->device_table, &op.stream));
+    op.table = &r->device_table;
+    op.team = NULL;
+    return op;
+}
+
 void rig_open(rig *r, const char *name, const rig_options *o)
 {
     char path[512];
@@ -27,19 +51,19 @@ void rig_open(rig *r, const char *name, const rig_options *o)
     const weft_cpu cpu = weft_cpu_detect();
     *r = (rig){.table = weft_kernels_for(o->isa)};
     CHECK_OK(weft_team_create(&(weft_team_options){.threads = o->threads, .waiters = 8}, &r->team));
-    CHECK_OK(weft_device_host(r->team, &r->device));
-    const weft_op op = {.table = &r->table, .team = r->team};
+    const weft_op op = {.table = &r->table, .team = r->team}, own = open_device(r, o->device);
     snprintf(path, sizeof path, "%s/%s", golden_root(), name);
     CHECK_OK(weft_model_config_read(path, &config));
     CHECK_OK(weft_checkpoint_open(path, &checkpoint));
     r->vocab = (size_t)config.vocab;
     const weft_model_options model = {.weights = {.type = o->type, .group = o->group, .cpu = &cpu},
+                                      .host = o->device ? &op : NULL,
                                       .cache = o->cache,
                                       .rows = o->chunk,
                                       .logit_rows = o->chunk,
                                       .positions = o->positions,
                                       .mesh = o->mesh};
-    CHECK_OK(weft_model_create(&op, &cpu, r->device, &config, checkpoint, &model, &r->model));
+    CHECK_OK(weft_model_create(&own, &cpu, r->device, &config, checkpoint, &model, &r->model));
     weft_checkpoint_close(checkpoint);
     const weft_engine_options engine = {.block = o->block,
                                         .cache_bytes = o->cache_bytes,

@@ -17,10 +17,11 @@ typedef struct {
     double margin;
     int64_t read_budget;
     const weft_mesh *mesh; // NULL: a rank alone
+    const char *device;    // kind of it; NULL: the host
 } rig_options;
 
 typedef struct {
-    weft_kernels table;
+    weft_kernels table, device_table;
     weft_team *team;
     weft_device *device;
     weft_model *model;
@@ -28,7 +29,8 @@ typedef struct {
     size_t vocab;
 } rig;
 
-rig_options rig_defaults(void); // f32, the best level, one thread, 64 rows, blocks of 16, 8 requests
+rig_options rig_defaults(void);        // f32, the best level, one thread, 64 rows, blocks of 16, 8 requests
+bool rig_has_device(const char *kind); // else weft_error_text() says why
 void rig_open(rig *r, const char *name, const rig_options *options);
 void rig_close(rig *r);
 

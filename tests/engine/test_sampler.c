@@ -187,6 +187,55 @@ static void test_batches(void)
     free(logits);
 }
 
+// Draws by a device, of which the next ones begin before the first ones are known, for who does not look at logits.
+static void test_under_way(void)
+{
+    enum { KINDS = 32 };
+    static int32_t tokens[KINDS][ALL];
+    static weft_drawn want[KINDS][STEPS];
+    const weft_op op = op_of(false);
+    wi_sampler *samplers[KINDS];
+    wi_drawing *drawing;
+    weft_device *device;
+    wi_draw draws[WEFT_DEVICE_MARKS][KINDS];
+    float *logits = malloc(sizeof(float) * KINDS * VOCAB);
+    CHECK(logits);
+    CHECK_OK(weft_device_host(NULL, &device));
+    CHECK_OK(wi_drawing_create(VOCAB, KINDS, 1, &drawing));
+    CHECK_OK(wi_drawing_go_there(drawing, &op, device));
+    for (int k = 0; k < KINDS; k++) {
+        weft_request_sampling how = weft_request_sampling_default();
+        how.draw = sampling_of(k).draw;
+        how.ignore_stops = true;
+        fill_prompt(tokens[k], (uint64_t)k);
+        CHECK_OK(wi_sampler_create(&model, &how, tokens[k], PROMPT, 0, STEPS, &samplers[k]));
+        CHECK(!wi_sampler_looks(samplers[k]));
+        run(&how, tokens[k], PROMPT, 0, STEPS, want[k]);
+    }
+    const int64_t before = allocations_so_far();
+    for (int i = 0; i <= STEPS; i++) {
+        wi_draw *now = draws[i % 2], *then = draws[(i + 1) % 2];
+        for (int k = 0; k < KINDS; k++) {
+            now[k] = (wi_draw){.sampler = samplers[k], .logits = logits + (size_t)k * VOCAB};
+            fill_logits(now[k].logits, 5, PROMPT + i);
+        }
+        wi_drawing_begin_there(drawing, now, KINDS, i % 2);
+        if (i == 0) continue;
+        if (i == STEPS) then[1].sampler = NULL; // it has ended
+        CHECK_OK(wi_drawing_end_there(drawing, then, KINDS, (i + 1) % 2));
+        for (int k = 0; k < KINDS; k++) {
+            if (!then[k].sampler) continue;
+            CHECK_INT(then[k].out.id, want[k][i - 1].id);
+            CHECK_BYTES(&then[k].out.logit, &want[k][i - 1].logit, sizeof(float));
+        }
+    }
+    CHECK_INT(allocations_so_far(), before);
+    for (int k = 0; k < KINDS; k++) wi_sampler_destroy(samplers[k]);
+    wi_drawing_destroy(drawing);
+    weft_device_destroy(device);
+    free(logits);
+}
+
 // Where token 7 and then 9 are by far the likeliest: after how many draws the request ends, and by which.
 static int stops_after(const weft_request_sampling *how, int32_t *by)
 {
@@ -361,6 +410,7 @@ int main(void)
     test_penalties();
     test_going_on();
     test_batches();
+    test_under_way();
     test_stops();
     test_logprobs();
     test_nan();

@@ -1,5 +1,7 @@
 // Scheduler and cache, driven by a fake model through random steps. Memory is played too: each position of each unit
 // remembers which text was written there, on every context rank, so what a row would read is known to be its own text.
+// In every other world a step may be under way while the next one is decided: what it draws is known to the memory at
+// once and to the scheduler a step later, and so is who has ended.
 // Held at every step: the books agree with themselves and on all ranks, all that a row sees is there. At the end: every
 // request ended once, and every block is free or cached.
 #include <time.h>
@@ -15,14 +17,28 @@ enum { RANKS_MAX = 5, REQUESTS_MAX = 48, LENGTH_MAX = 700, ALPHABET = 3 };
 // ---- the world of one run ----
 
 typedef struct {
-    wi_work work; // first
-    int32_t tokens[LENGTH_MAX];
-    uint64_t text[LENGTH_MAX]; // a hash of the tokens up to each
+    wi_work work;               // first
+    int32_t tokens[LENGTH_MAX]; // as the scheduler sees them
+    int32_t real[LENGTH_MAX];
+    uint64_t text[LENGTH_MAX]; // a hash of the real tokens up to each
     int restart_at;            // so many tokens turn its rotations another way; 0: never
     int drafts;                // how often tokens were taken back
     bool lives;
     int number;
+    int drawing; // draws that are under way
 } request;
+
+// What a step drew, or that it was a request's last.
+typedef struct {
+    int at, number;
+    bool ends;
+} outcome;
+
+typedef struct {
+    outcome of[REQUESTS_MAX];
+    int count;
+    bool settles; // it is told of before the next one is decided
+} flight;
 
 typedef struct {
     wi_kv *cache;
@@ -38,7 +54,10 @@ typedef struct {
     wi_schedule_options schedule;
     uint64_t seed, draws;
     rank_state rank[RANKS_MAX];
+    bool ahead;
+    flight flight[2], *under_way;
     int submitted, ended;
+    int64_t stopped; // by what was drawn, with a row too many
     int64_t preempted, found, evicted, copied, forked, restarted, taken_back;
 } world;
 
@@ -60,7 +79,7 @@ static uint64_t content(const request *r, int position) { return mix(r->text[pos
 static void push(request *r, int32_t token)
 {
     const int at = r->work.count++;
-    r->tokens[at] = token;
+    r->tokens[at] = r->real[at] = token;
     r->text[at] = mix(at > 0 ? r->text[at - 1] : 17, (uint64_t)token + 1);
 }
 
@@ -97,6 +116,7 @@ static void open_world(world *w, uint64_t seed)
 {
     *w = (world){.seed = seed};
     make_shapes(w);
+    w->ahead = roll(w, 2);
     for (int r = 0; r < w->cache.ranks; r++) {
         rank_state *s = &w->rank[r];
         wi_kv_shape cache = w->cache;
@@ -126,13 +146,14 @@ static void close_world(world *w)
 
 // ---- arrivals and ends ----
 
-// A prompt that often begins like another one's.
+// A prompt that often begins like another one's, and often up to the last token of a block.
 static void make_prompt(world *w, request *r, int length)
 {
     const request *other = &w->rank[0].requests[roll(w, REQUESTS_MAX)];
     int alike = roll(w, 3) ? 0 : (int)roll(w, (uint32_t)length + 1);
+    if (roll(w, 2)) alike = alike / w->cache.block * w->cache.block + w->cache.block - 1;
     if (alike > other->work.count) alike = other->work.count;
-    for (int i = 0; i < length; i++) push(r, i < alike ? other->tokens[i] : (int32_t)roll(w, ALPHABET));
+    for (int i = 0; i < length; i++) push(r, i < alike ? other->real[i] : (int32_t)roll(w, ALPHABET));
 }
 
 static void arrive(world *w)
@@ -190,6 +211,7 @@ static void take_back(world *w)
     const int at = (int)roll(w, REQUESTS_MAX);
     const wi_work *first = &w->rank[0].requests[at].work;
     if (!w->rank[0].requests[at].lives || !first->runs || first->cached <= first->prompt) return;
+    if (w->rank[0].requests[at].drawing > 0) return;
     const int kept = first->prompt + (int)roll(w, (uint32_t)(first->cached - first->prompt) + 1);
     const bool there = wi_kv_truncate(w->rank[0].cache, &w->rank[0].requests[at].work.sequence, kept);
     for (int i = 0; i < w->cache.ranks; i++) {
@@ -283,27 +305,60 @@ static void read_rows(world *w, const wi_slice *share)
     }
 }
 
-// A token is a function of the text, and of how often some were taken back.
-static void finish_share(world *w, const wi_slice *share)
+// A token is a function of the text, and of how often some were taken back. The scheduler does not know it yet, and has
+// a wrong one there. Now and then it is one that ends the request.
+static void finish_share(world *w, const wi_slice *share, flight *f)
 {
     const int at = (int)((request *)share->of - w->rank[0].requests);
-    const request *first = &w->rank[0].requests[at];
-    const bool done = first->work.cached + share->rows == first->work.count;
+    request *first = &w->rank[0].requests[at];
+    const bool done = share->last, ends = !first->work.draws || first->work.count == first->work.positions,
+               stops = done && !ends && roll(w, 60) == 0;
     const int32_t token = (int32_t)(mix(first->text[first->work.count - 1], (uint64_t)first->drafts) >> 40) % ALPHABET;
+    CHECK_INT(done, first->work.cached + share->rows == first->work.count);
     for (int i = 0; i < w->cache.ranks; i++) {
         request *r = &w->rank[i].requests[at];
         wi_slice mine = *share;
         mine.of = &r->work;
         wi_schedule_computed(w->rank[i].schedule, &mine);
-        if (!done || !r->work.draws || r->work.count > r->work.positions) continue;
+        if (!done || ends) continue;
         push(r, token);
-        if (r->work.count != r->restart_at) continue;
-        r->work.turned = 1;
-        wi_schedule_restart(w->rank[i].schedule, &r->work);
-        w->restarted++;
+        r->tokens[r->work.count - 1] = (token + 1) % ALPHABET;
+        r->work.unknown++;
     }
     if (!done) return;
-    if (!first->work.draws || first->work.count > first->work.positions) end(w, at);
+    first->drawing++;
+    f->of[f->count++] = (outcome){.at = at, .number = first->number, .ends = ends || stops};
+    f->settles = f->settles || first->work.count == first->restart_at;
+    w->stopped += stops && !f->settles;
+}
+
+static void know(world *w, rank_state *s, request *r)
+{
+    wi_work *work = &r->work;
+    const int at = work->count - work->unknown--;
+    r->tokens[at] = r->real[at];
+    wi_schedule_known(s->schedule, work);
+    if (at + 1 != r->restart_at) return;
+    CHECK_INT(work->unknown, 0);
+    work->turned = 1;
+    wi_schedule_restart(s->schedule, work);
+    w->restarted++;
+}
+
+static void tell(world *w, flight *f)
+{
+    for (int i = 0; i < f->count; i++) {
+        const outcome *d = &f->of[i];
+        request *first = &w->rank[0].requests[d->at];
+        if (!first->lives || first->number != d->number) continue; // ended meanwhile
+        first->drawing--;
+        if (d->ends) {
+            end(w, d->at);
+            continue;
+        }
+        for (int r = 0; r < w->cache.ranks; r++) know(w, &w->rank[r], &w->rank[r].requests[d->at]);
+    }
+    f->count = 0;
 }
 
 // Says what stands how, and ends the test.
@@ -321,25 +376,46 @@ static void explain(const world *w, const char *why)
     CHECK_FAIL("%s", why);
 }
 
-static int step(world *w)
+static int decide(world *w, const wi_slice **shares)
 {
-    const wi_slice *shares[RANKS_MAX];
     int count = 0;
     for (int i = 0; i < w->cache.ranks; i++) {
         rank_state *s = &w->rank[i];
+        const wi_slice *own;
         const int64_t before = allocations_so_far();
-        const int mine = wi_schedule_step(s->schedule, &shares[i]);
+        const int mine = wi_schedule_step(s->schedule, &own);
         CHECK_INT(allocations_so_far(), before);
         if (i == 0) count = mine;
+        if (i == 0) *shares = own;
         CHECK_INT(mine, count);
         CHECK_INT(wi_schedule_state_of(s->schedule).decisions, wi_schedule_state_of(w->rank[0].schedule).decisions);
         if (wi_schedule_check(s->schedule) < 0) explain(w, weft_error_text());
         copy_units(w, s);
     }
     CHECK(count <= w->schedule.requests);
-    for (int i = 0; i < count; i++) write_rows(w, &shares[0][i]);
-    for (int i = 0; i < count; i++) read_rows(w, &shares[0][i]);
-    for (int i = 0; i < count; i++) finish_share(w, &shares[0][i]);
+    return count;
+}
+
+static int step(world *w)
+{
+    const wi_slice *shares;
+    flight *before = w->under_way, *f = &w->flight[before == &w->flight[0]];
+    int count = decide(w, &shares);
+    w->under_way = NULL;
+    if (count == 0 && before) {
+        tell(w, before);
+        before = NULL;
+        count = decide(w, &shares);
+    }
+    f->settles = !w->ahead || roll(w, 6) == 0;
+    for (int i = 0; i < count; i++) write_rows(w, &shares[i]);
+    for (int i = 0; i < count; i++) read_rows(w, &shares[i]);
+    for (int i = 0; i < count; i++) finish_share(w, &shares[i], f);
+    if (before) tell(w, before);
+    if (f->settles)
+        tell(w, f);
+    else if (count > 0)
+        w->under_way = f;
     return count;
 }
 
@@ -355,6 +431,7 @@ static void add_up(const world *w, world *sum)
     sum->forked += w->forked;
     sum->restarted += w->restarted;
     sum->taken_back += w->taken_back;
+    sum->stopped += w->stopped;
     sum->ended += w->ended;
 }
 
@@ -378,7 +455,8 @@ static int64_t run(uint64_t seed, int64_t steps, world *sum)
     }
     // Nobody else comes, so everybody gets to the end.
     for (int64_t idle = 0; w->ended < w->submitted; idle++, i++) {
-        if (step(w) == 0) explain(w, "a step with nothing in it");
+        const int ended = w->ended;
+        if (step(w) == 0 && w->ended == ended) explain(w, "a step with nothing in it");
         CHECK(idle < 1000000);
     }
     CHECK_INT(step(w), 0);
@@ -463,13 +541,12 @@ int main(int argc, char **argv)
     uint64_t seed = first;
     for (; steps < wanted; seed++) steps += run(seed, 1000, &sum);
     printf("%lld steps of %llu worlds: %d requests ended, %lld preempted, %lld restarted, %lld forked, %lld taken "
-           "back; %lld "
-           "positions found, %lld blocks evicted, %lld units copied\n",
+           "back, %lld stopped with a row too many; %lld positions found, %lld blocks evicted, %lld units copied\n",
            (long long)steps, (unsigned long long)(seed - first), sum.ended, (long long)sum.preempted,
-           (long long)sum.restarted, (long long)sum.forked, (long long)sum.taken_back, (long long)sum.found,
-           (long long)sum.evicted, (long long)sum.copied);
+           (long long)sum.restarted, (long long)sum.forked, (long long)sum.taken_back, (long long)sum.stopped,
+           (long long)sum.found, (long long)sum.evicted, (long long)sum.copied);
     CHECK(steps < 100000 || (sum.preempted > 0 && sum.restarted > 0 && sum.forked > 0 && sum.taken_back > 0 &&
-                             sum.found > 0 && sum.evicted > 0 && sum.copied > 0));
+                             sum.stopped > 0 && sum.found > 0 && sum.evicted > 0 && sum.copied > 0));
     measure();
     return 0;
 }

@@ -133,7 +133,9 @@ static void test_embed(weft_walk *walk, weft_dtype type, weft_family family, siz
     float *wide = weft_walk_memory(walk, COUNT * width * sizeof *wide, 0);
     unsigned char *table = weft_walk_memory(walk, COUNT * width * size, 4);
     float *scales = weft_walk_memory(walk, COUNT * sizeof *scales, 4);
-    int32_t *ids = weft_walk_memory(walk, rows * sizeof *ids, 4);
+    int32_t *ids = weft_walk_memory(walk, rows * sizeof *ids, 4),
+            *given = weft_walk_memory(walk, rows * sizeof *ids, 4);
+    weft_choice *drawn = weft_walk_memory(walk, rows * sizeof *drawn, 4);
     uint8_t *held = weft_walk_memory(walk, rows, 1);
     float *out = weft_walk_memory(walk, rows * stride * sizeof *out, 8),
           *expected = weft_walk_memory(walk, rows * stride * sizeof *out, 0);
@@ -154,6 +156,8 @@ static void test_embed(weft_walk *walk, weft_dtype type, weft_family family, siz
         ids[i] = (int32_t)(weft_walk_random(rows, i) % (COUNT + 8)) + FIRST - 4;
         if (i == 3) ids[i] = INT32_MIN;
         if (i == 4) ids[i] = INT32_MAX;
+        drawn[rows - 1 - i] = (weft_choice){.id = ids[i]};
+        given[i] = ids[i] < 0 || i % 3 == 0 ? -1 - (int32_t)(rows - 1 - i) : ids[i];
         const int64_t at = (int64_t)ids[i] - FIRST;
         if (at >= 0 && at < COUNT)
             for (size_t j = 0; j < width; j++) expected[i * stride + j] = wide[(size_t)at * width + j] * 1.5F;
@@ -171,15 +175,43 @@ static void test_embed(weft_walk *walk, weft_dtype type, weft_family family, siz
     CHECK_OK(weft_gemm_pack_bytes(family, &source, 1, WEFT_FUSE_STACK, NULL, &bytes));
     void *memory = weft_walk_memory(walk, bytes, 0);
     CHECK_OK(weft_gemm_pack(ref, family, &source, 1, WEFT_FUSE_STACK, NULL, memory, &packed));
-    weft_embed args = {&packed, FIRST, ids, 1.5F, out, stride, held, rows};
-    for (int way = 0; way < weft_walk_ways(walk); way++) {
+    weft_embed args = {&packed, FIRST, ids, 1.5F, out, stride, held, rows, NULL};
+    for (int turn = 0; turn < 2 * weft_walk_ways(walk); turn++) {
+        const int way = turn / 2;
         const weft_op *op = weft_walk_way(walk, way);
         if (family >= WEFT_FAMILY_HOST_COUNT && !weft_walk_on_device(walk, way)) continue;
         weft_walk_again(walk, out);
         args.held = way % 2 ? NULL : held;
+        args.ids = turn % 2 ? given : ids;
+        args.drawn = turn % 2 ? drawn : NULL;
         op->table->rows.embed(op, &args);
         weft_walk_same_floats(walk, way, "out", out, expected, rows * stride);
         for (size_t i = 0; i < rows && args.held; i++) CHECK_INT(held[i], ids[i] >= FIRST && ids[i] < FIRST + COUNT);
+    }
+    weft_walk_release(walk);
+}
+
+// Ids, given and drawn, that a part of the vocabulary has.
+static void test_sift(weft_walk *walk, size_t rows)
+{
+    enum { FIRST = 7, COUNT = 50, DRAWN = 9 };
+    weft_walk_case(walk, "sift (%zu)", rows);
+    int32_t *ids = weft_walk_memory(walk, rows * sizeof *ids, 4),
+            *place = weft_walk_memory(walk, rows * sizeof *ids, 4);
+    int32_t *out = weft_walk_memory(walk, rows * sizeof *out, 4), *want = weft_walk_memory(walk, rows * sizeof *out, 0);
+    weft_choice *drawn = weft_walk_memory(walk, DRAWN * sizeof *drawn, 4);
+    for (size_t i = 0; i < DRAWN; i++) drawn[i] = (weft_choice){.id = i == 5 ? -1 : (int32_t)(i * 8)};
+    for (size_t i = 0; i < rows; i++) {
+        ids[i] = (int32_t)(weft_walk_random(rows, i) % (COUNT + 20)) - DRAWN;
+        place[i] = (int32_t)(weft_walk_random(rows, i + rows) % 1000);
+        const int32_t id = ids[i] < 0 ? drawn[-1 - ids[i]].id : ids[i];
+        want[i] = id >= FIRST && id < FIRST + COUNT ? place[i] : -1;
+    }
+    for (int way = 0; way < weft_walk_ways(walk); way++) {
+        const weft_op *op = weft_walk_way(walk, way);
+        weft_walk_again(walk, out);
+        op->table->rows.sift(op, &(weft_sift){ids, place, drawn, FIRST, COUNT, out, rows});
+        weft_walk_same(walk, way, "out", out, want, rows * sizeof *out);
     }
     weft_walk_release(walk);
 }
@@ -431,6 +463,8 @@ int main(void)
     weft_walk *walk = weft_walk_begin();
     test_convert_values(walk);
     for (size_t odd = 0; odd < 2; odd++) test_convert_shapes(walk, odd);
+    test_sift(walk, 1);
+    test_sift(walk, 700);
     const size_t widths[] = {1, 15, 16, 17, 40, 2048};
     for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
         test_embeds(walk, widths[w]);

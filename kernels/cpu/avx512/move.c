@@ -8,6 +8,7 @@
 void wi_move_avx512(weft_kernels *table)
 {
     table->rows.embed = embed;
+    table->rows.sift = sift;
     table->rows.gather = gather;
     table->rows.scatter = scatter;
 }
