@@ -166,14 +166,26 @@ typedef struct {
     bool halves;              // they are rounded already, as weft_norm.halves says; not FMA, not AMX when `exact`
 } weft_gemm_rows;
 
+// Several weights, alike but for what they hold, that lie one behind the other in memory: the experts of a layer. The
+// run is given the first, and a result's row has the bits that a run of its weight alone gives it.
+typedef struct {
+    int count;
+    // [count + 1], ascending: the rows of weight g are offsets[g] - offsets[0] up to offsets[g + 1] - offsets[0] - 1,
+    // and m is offsets[count] - offsets[0]. On a device they may be known to the device alone.
+    const int32_t *offsets;
+    size_t bias_stride; // floats from one weight's bias to the next one's
+} weft_gemm_groups;
+
 // After the tree, once, in this order, each where it is given: + bias, + addend, act (behind a gate: act(gate) * up),
 // + residual. A weight that holds a part of the leaves only takes none of them. Strides in floats.
 typedef struct {
     int64_t m;
     const float *a; // (m, k)
     size_t a_stride;
-    const weft_gemm_rows *rows; // instead of `a`, or NULL
-    float *out[WEFT_ROOTS_MAX]; // (m, columns), one a root
+    const weft_gemm_rows *rows;     // instead of `a`, or NULL
+    const int32_t *index;           // (m): row i meets a[index[i]]; NULL: a[i]. With `a` alone.
+    const weft_gemm_groups *groups; // NULL: all rows meet the one weight. With `a`, without permutation.
+    float *out[WEFT_ROOTS_MAX];     // (m, columns), one a root
     size_t out_stride;
     const float *bias;   // (n): of gate, then of up
     const float *addend; // (m, n): likewise

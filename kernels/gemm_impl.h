@@ -71,7 +71,10 @@ static inline wi_gemm_row wi_gemm_row_of(const weft_gemm_args *args, int64_t row
 {
     const weft_gemm_rows *rows = args->rows;
     int piece = 0;
-    if (!rows) return (wi_gemm_row){.at = args->a + (size_t)row * args->a_stride};
+    if (!rows) {
+        const int64_t at = args->index ? args->index[row] : row;
+        return (wi_gemm_row){.at = args->a + (size_t)at * args->a_stride};
+    }
     while (rows->begin[piece + 1] <= row) piece++;
     const size_t at = (size_t)(row - rows->begin[piece]) * args->a_stride;
     if (rows->halves) return (wi_gemm_row){(const uint16_t *)rows->piece[piece] + at, true};

@@ -81,11 +81,47 @@ wi_gemm_cut wi_gemm_cut_of(const weft_gemm_weight *w, int64_t m, int threads)
 
 size_t weft_gemm_scratch(const weft_gemm_weight *weight, int64_t m, int threads)
 {
-    if (wi_gemm_in_records(weight->family)) return wi_gemm_records_scratch_of(weight, m).bytes;
+    if (wi_gemm_in_records(weight->family)) { // fewer rows may need more
+        const size_t few = wi_gemm_records_scratch_of(weight, m < WI_DEALT_ROWS ? m : WI_DEALT_ROWS).bytes;
+        const size_t all = wi_gemm_records_scratch_of(weight, m).bytes;
+        return few > all ? few : all;
+    }
     return wi_gemm_cut_of(weight, m, threads).bytes;
+}
+
+static const float *at_row(const float *matrix, int64_t row, size_t stride)
+{
+    return matrix ? matrix + (size_t)row * stride : NULL;
+}
+
+// One weight after the other: on the host each has all threads.
+static void run_each(const weft_op *op, const weft_gemm_weight *weight, const weft_gemm_args *args)
+{
+    const weft_gemm_groups *g = args->groups;
+    for (int i = 0; i < g->count; i++) {
+        const int64_t first = g->offsets[i] - g->offsets[0];
+        weft_gemm_weight one = *weight;
+        weft_gemm_args part = *args;
+        part.m = g->offsets[i + 1] - g->offsets[i];
+        if (part.m == 0) continue;
+        one.data += (size_t)i * (size_t)weight->panels * weight->panel_bytes;
+        part.groups = NULL;
+        if (args->index)
+            part.index += first;
+        else
+            part.a = at_row(args->a, first, args->a_stride);
+        for (int r = 0; r < weight->roots; r++) part.out[r] += (size_t)first * args->out_stride;
+        part.bias = at_row(args->bias, i, g->bias_stride);
+        part.addend = at_row(args->addend, first, args->addend_stride);
+        part.residual = at_row(args->residual, first, args->residual_stride);
+        op->table->gemm.run[weight->family](op, &one, &part);
+    }
 }
 
 void weft_gemm_run(const weft_op *op, const weft_gemm_weight *weight, const weft_gemm_args *args)
 {
-    op->table->gemm.run[weight->family](op, weight, args);
+    if (args->groups && op->table->capability == 0)
+        run_each(op, weight, args);
+    else
+        op->table->gemm.run[weight->family](op, weight, args);
 }

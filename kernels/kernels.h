@@ -29,7 +29,7 @@ typedef struct weft_op {
 
 // out = a * w^T by a packed weight (kernels/gemm.h), with op->scratch of weft_gemm_scratch bytes. One a family: `ref`
 // computes each of the host's, slowly; the levels override those whose instructions they have. NULL in the host's
-// tables where a family is a device's, and in a device's where it is the host's.
+// tables where a family is a device's, and in a device's where it is the host's. Those of the host are given no groups.
 typedef void weft_gemm_fn(const weft_op *op, const weft_gemm_weight *weight, const weft_gemm_args *args);
 typedef struct {
     weft_gemm_fn *run[WEFT_FAMILY_COUNT];
@@ -75,7 +75,7 @@ weft_status weft_gemm_pack(const weft_op *op, weft_family family, const weft_gem
 weft_status weft_gemm_pack_begin(weft_family family, const weft_gemm_source *sources, int count, weft_fuse fuse,
                                  const weft_gemm_leaves *leaves, void *memory, weft_gemm_weight *out);
 void weft_gemm_pack_panel(const weft_gemm_weight *weight, int64_t panel, const weft_gemm_source *parts, int count);
-// The table's op for the weight's family.
+// The table's op for the weight's family; on the host once for each group.
 void weft_gemm_run(const weft_op *op, const weft_gemm_weight *weight, const weft_gemm_args *args);
 
 // Plain copies, in the op's order: to[i] = from[i], and rows of `width` floats from stride to stride.

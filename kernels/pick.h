@@ -115,7 +115,7 @@ typedef struct {
 } weft_route_group;
 
 // out[row] = the sum of weights[row][j] * in[place[row][j]] over j, ascending: a product, then a chain of fma. Negative
-// places are left out; a row without any gives zeros.
+// places are left out; a row without any gives zeros. A bias is added to what it belongs to, before its product.
 typedef struct {
     float *out; // (rows, width)
     size_t out_stride;
@@ -124,6 +124,9 @@ typedef struct {
     const int32_t *place; // (rows, k)
     const float *weights; // (rows, k)
     size_t rows, k, width;
+    const float *bias; // (experts, width), bias_stride apart: the one of ids[row][j]; NULL: none
+    size_t bias_stride;
+    const int32_t *ids; // (rows, k)
 } weft_combine;
 
 typedef struct {

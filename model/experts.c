@@ -28,45 +28,61 @@ static weft_status route(weft_model *m, const weft_layer_weights *w, size_t rows
                                                         .offsets = m->moe.offsets,
                                                         .row_of = m->moe.row_of,
                                                         .place = m->moe.place});
-    // The host cuts the work by experts, so it waits for a device here.
+    // Whose rows they are matters to the host where ranks tell each other what their experts say: then it waits here.
+    if (!m->said) return WEFT_OK;
     const weft_device_ops *ops = m->device->ops;
     WEFT_TRY(ops->copy_out(m->device, m->expert_offsets, m->moe.offsets, (experts + 1) * sizeof(int32_t)));
-    if (!m->said) return WEFT_OK; // whose rows they are matters to other ranks alone
     return ops->copy_out(m->device, m->expert_row_of, m->moe.row_of, rows * used * sizeof(int32_t));
 }
 
-// moe.out of the places of this rank's experts, from the rows that they are given.
-static weft_status run_experts(weft_model *m, const weft_layer_weights *w)
+// How far apart the biases of `count` experts lie.
+static size_t gate_up_stride(const weft_ffn_weights *first, int64_t count)
+{
+    return first->gate_up_bias && count > 1 ? (size_t)(first[1].gate_up_bias - first->gate_up_bias) : 0;
+}
+
+static size_t down_stride(const weft_ffn_weights *first, int64_t count)
+{
+    return first->down_bias && count > 1 ? (size_t)(first[1].down_bias - first->down_bias) : 0;
+}
+
+// The places of this rank's experts: all of the rows' choices where it has a part of every expert.
+static weft_range own_places(const weft_model *m, size_t rows)
 {
     const weft_range own = m->layout.experts;
+    if (!m->said) return (weft_range){0, (int64_t)rows * m->config.experts_used};
+    return (weft_range){m->expert_offsets[own.begin], m->expert_offsets[own.end]};
+}
+
+// moe.out of the places of this rank's experts. Sums over several ranks are without bias yet.
+static weft_status run_experts(weft_model *m, const weft_layer_weights *w, size_t rows)
+{
+    const weft_range own = m->layout.experts, places = own_places(m, rows);
     const size_t width = (size_t)m->config.hidden, columns = (size_t)weft_range_size(m->layout.expert_ffn);
-    const size_t first = (size_t)m->expert_offsets[own.begin], end = (size_t)m->expert_offsets[own.end];
-    m->op.table->rows.gather(&m->op, &(weft_move){.out = m->moe.in + first * width,
-                                                  .out_stride = width * sizeof(float),
-                                                  .in = m->normed,
-                                                  .in_stride = width * sizeof(float),
-                                                  .index = m->moe.row_of + first,
-                                                  .rows = end - first,
-                                                  .bytes = width * sizeof(float)});
-    for (int64_t e = own.begin; e < own.end; e++) {
-        const size_t at = (size_t)m->expert_offsets[e];
-        const int64_t count = m->expert_offsets[e + 1] - m->expert_offsets[e];
-        const weft_ffn_weights *expert = &w->expert[e];
-        wi_gate(m, expert, count, columns, m->moe.in + at * width, m->moe.stacked, m->moe.gated);
-        WEFT_TRY(weft_linear_row(m->expert_sum, &m->op, &expert->down,
-                                 &(weft_linear_call){.m = count,
-                                                     .a = m->moe.gated,
-                                                     .a_stride = columns,
-                                                     .out = m->moe.out + at * width,
-                                                     .out_stride = width,
-                                                     .bias = expert->down_bias}));
-    }
-    return WEFT_OK;
+    const int64_t count = weft_range_size(places), experts = weft_range_size(own);
+    if (count == 0) return WEFT_OK;
+    const weft_ffn_weights *first = &w->expert[own.begin];
+    const wi_places at = {.row_of = m->moe.row_of + places.begin,
+                          .groups = {.count = (int)experts,
+                                     .offsets = m->moe.offsets + own.begin,
+                                     .bias_stride = gate_up_stride(first, experts)}};
+    weft_gemm_groups down = at.groups;
+    down.bias_stride = down_stride(first, experts);
+    wi_gate(m, first, count, &at, columns, m->moe.stacked, m->moe.gated);
+    return weft_linear_row(m->expert_sum, &m->op, &first->down,
+                           &(weft_linear_call){.m = count,
+                                               .a = m->moe.gated,
+                                               .a_stride = columns,
+                                               .groups = &down,
+                                               .out = m->moe.out + (size_t)places.begin * width,
+                                               .out_stride = width,
+                                               .bias = m->expert_sum ? NULL : first->down_bias});
 }
 
 // The chosen experts' rows, weighted, by ascending expert, of these rows to the first ones of `branch`.
-static void combine(weft_model *m, weft_range rows)
+static void combine(weft_model *m, const weft_layer_weights *w, weft_range rows)
 {
+    const float *bias = m->expert_sum ? w->expert[0].down_bias : NULL; // where each rank has a part of every expert
     const size_t width = (size_t)m->config.hidden, used = (size_t)m->config.experts_used;
     const size_t first = (size_t)rows.begin, count = (size_t)weft_range_size(rows);
     m->op.table->pick.combine(&m->op, &(weft_combine){.out = m->branch,
@@ -77,14 +93,17 @@ static void combine(weft_model *m, weft_range rows)
                                                       .weights = m->moe.weights + first * used,
                                                       .rows = count,
                                                       .k = used,
-                                                      .width = width});
+                                                      .width = width,
+                                                      .bias = bias,
+                                                      .bias_stride = down_stride(w->expert, m->config.experts),
+                                                      .ids = m->moe.ids + first * used});
 }
 
 // x + that.
-static void combine_and_add(weft_model *m, weft_range rows, float *out)
+static void combine_and_add(weft_model *m, const weft_layer_weights *w, weft_range rows, float *out)
 {
     const size_t width = (size_t)m->config.hidden;
-    combine(m, rows);
+    combine(m, w, rows);
     m->op.table->rows.add(&m->op, out, m->x + (size_t)rows.begin * width, m->branch,
                           (size_t)weft_range_size(rows) * width);
 }
@@ -154,13 +173,13 @@ static void take_as_owner(weft_model *m, int rows)
 }
 
 // The owners' rows of x, to all.
-static weft_status share_rows(weft_model *m, int rows)
+static weft_status share_rows(weft_model *m, const weft_layer_weights *w, int rows)
 {
     const weft_range own = rows_of(m, rows, m->layout.mesh.dense_rank);
     const size_t width = (size_t)m->config.hidden;
     float *slot;
     WEFT_TRY(weft_transfer_acquire(m->joined, &slot));
-    if (weft_range_size(own) > 0) combine_and_add(m, own, slot);
+    if (weft_range_size(own) > 0) combine_and_add(m, w, own, slot);
     WEFT_TRY(weft_transfer_gather(m->joined, (size_t)weft_range_size(own) * width));
     for (int r = 0; r < m->layout.mesh.dense_ranks; r++) {
         const weft_range of = rows_of(m, rows, r);
@@ -176,20 +195,20 @@ weft_status wi_mix_experts(weft_model *m, const weft_layer_weights *w, int rows,
     if (rows == 0) return WEFT_OK;
     if (m->gathered.count) wi_unite(m, m->normed);
     WEFT_TRY(route(m, w, (size_t)rows));
-    WEFT_TRY(run_experts(m, w));
+    WEFT_TRY(run_experts(m, w, (size_t)rows));
     if (m->said) {
         WEFT_TRY(send_to_owners(m, rows));
         take_as_owner(m, rows);
     }
     if (wi_deals(m, rows)) {
         const weft_range own = rows_of(m, rows, m->layout.mesh.dense_rank);
-        if (weft_range_size(own) > 0) combine(m, own);
+        if (weft_range_size(own) > 0) combine(m, w, own);
         return wi_finish_own(m, next, rows, m->branch);
     }
     if (m->said)
-        WEFT_TRY(share_rows(m, rows));
+        WEFT_TRY(share_rows(m, w, rows));
     else
-        combine_and_add(m, (weft_range){0, rows}, m->x);
+        combine_and_add(m, w, (weft_range){0, rows}, m->x);
     wi_finish_all(m, next, rows);
     return WEFT_OK;
 }

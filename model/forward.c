@@ -190,19 +190,28 @@ static weft_status attend(weft_model *m, const weft_batch *b, const weft_layer_c
     return WEFT_OK;
 }
 
-void wi_column(weft_model *m, const weft_gemm_weight *weight, const float *bias, int64_t rows, const float *in,
-               float *out, weft_act act)
+// `in` NULL: the normed rows, or places of them.
+static void column(weft_model *m, const weft_gemm_weight *weight, const float *bias, int64_t rows, const float *in,
+                   const wi_places *places, float *out, weft_act act)
 {
     const bool gathered = !in && m->gathered.count > 0;
     const weft_linear_call call = {.m = rows,
                                    .a = in ? in : m->normed,
                                    .a_stride = gathered ? m->gathered_stride : (size_t)weight->k,
                                    .rows = gathered ? &m->gathered : NULL,
+                                   .index = places ? places->row_of : NULL,
+                                   .groups = places ? &places->groups : NULL,
                                    .out = out,
                                    .out_stride = (size_t)weight->columns,
                                    .bias = bias,
                                    .act = act};
     weft_linear_column(&m->op, weight, &call);
+}
+
+void wi_column(weft_model *m, const weft_gemm_weight *weight, const float *bias, int64_t rows, const float *in,
+               float *out, weft_act act)
+{
+    column(m, weight, bias, rows, in, NULL, out, act);
 }
 
 // Queries, keys and values of the rows. Where the ranks of a cp group divide them they tell each other.
@@ -245,16 +254,16 @@ static weft_act act_of(const weft_model_config *c)
     }
 }
 
-void wi_gate(weft_model *m, const weft_ffn_weights *w, int64_t rows, size_t width, const float *in, float *stacked,
-             float *gated)
+void wi_gate(weft_model *m, const weft_ffn_weights *w, int64_t rows, const wi_places *places, size_t width,
+             float *stacked, float *gated)
 {
     const weft_model_config *c = &m->config;
     if (w->gate_up.fuse == WEFT_FUSE_GATE) {
-        wi_column(m, &w->gate_up, w->gate_up_bias, rows, in, gated, act_of(c));
+        column(m, &w->gate_up, w->gate_up_bias, rows, NULL, places, gated, act_of(c));
         return;
     }
     if (width == 0) return;
-    wi_column(m, &w->gate_up, w->gate_up_bias, rows, in, stacked, WEFT_ACT_NONE);
+    column(m, &w->gate_up, w->gate_up_bias, rows, NULL, places, stacked, WEFT_ACT_NONE);
     const weft_gate args = {.out = gated,
                             .out_stride = width,
                             .in = stacked,
@@ -289,7 +298,7 @@ static weft_status run_layer(weft_model *m, const weft_batch *b, int64_t layer)
     const wi_next next = {m, l->moe ? NULL : w->after_ffn_norm, last ? NULL : w[1].input_norm, rounds && !last};
     if (l->moe) return wi_mix_experts(m, w, b->rows, &next);
     const wi_row down = {&w->ffn.down, w->ffn.down_bias, b->rows, m->gated, weft_range_size(have->ffn)};
-    wi_gate(m, &w->ffn, b->rows, (size_t)down.in_width, NULL, m->stacked, m->gated);
+    wi_gate(m, &w->ffn, b->rows, NULL, (size_t)down.in_width, m->stacked, m->gated);
     wi_release(m);
     return wi_row_and_add(m->down_sum, &down, &next);
 }

@@ -29,6 +29,7 @@ typedef struct {
     weft_gemm_leaves leaves;
     void *memory; // on the device
     size_t bytes;
+    bool follows;  // it stands right behind the matrix before, which is as large
     int64_t times; // it stands for so many alike
     int reader;    // of those who have the same weights, who packs it
     // 0, or the rows of the whole tensor: a row's one scale is made of columns that other ranks of the dense group

@@ -96,10 +96,11 @@ static size_t scratch_bytes(const weft_model *m)
         const weft_gemm_weight *linears[] = {&w->qkv, &w->o, &w->ffn.gate_up, &w->ffn.down, &w->router};
         for (size_t j = 0; j < sizeof linears / sizeof *linears; j++)
             bytes = most(bytes, gemm_scratch(linears[j], rows, threads));
-        for (int64_t e = 0; w->expert && e < c->experts; e++) {
-            bytes = most(bytes, gemm_scratch(&w->expert[e].gate_up, rows, threads));
-            bytes = most(bytes, gemm_scratch(&w->expert[e].down, rows, threads));
-        }
+        if (!w->expert || weft_range_size(m->layout.experts) == 0) continue;
+        const weft_ffn_weights *expert = &w->expert[m->layout.experts.begin];
+        const size_t places = rows * (size_t)c->experts_used; // of all experts; on the host an expert at a time
+        bytes = most(bytes, gemm_scratch(&expert->gate_up, device ? places : rows, threads));
+        bytes = most(bytes, gemm_scratch(&expert->down, device ? places : rows, threads));
     }
     return bytes;
 }
@@ -126,10 +127,9 @@ void wi_model_cut(weft_model *m, wi_cutter *at)
         m->moe.place = cut(at, t * used, sizeof(int32_t));
         m->moe.row_of = cut(at, t * used, sizeof(int32_t));
         m->moe.offsets = cut(at, (size_t)c->experts + 1, sizeof(int32_t));
-        m->moe.in = cut(at, t * used * h, f);
         m->moe.out = cut(at, t * used * h, f);
-        m->moe.gated = cut(at, t * wide, f);
-        m->moe.stacked = cut(at, t * wide * stack, f);
+        m->moe.gated = cut(at, t * used * wide, f);
+        m->moe.stacked = cut(at, t * used * wide * stack, f);
     }
     m->sifted = cut(at, t, sizeof *m->sifted);
     m->last = cut(at, (size_t)m->options.logit_rows * h, f);

@@ -53,15 +53,16 @@ struct weft_model {
     struct {
         float *scores, *weights; // (T, E), (T, used)
         int32_t *ids, *place, *row_of, *offsets;
-        float *in, *gated, *stacked, *out; // (T * used, H or F)
+        float *gated, *stacked, *out; // (T * used, F, 2F or H)
     } moe;
     float *last;  // (logit rows, H)
     void *memory; // all of these, of the device
     size_t memory_bytes;
     void *books; // what is the host's whatever the device: of the following, and of those above that are no floats
-    int32_t *ids, *places;   // (T) tokens that a rank looks up, and their rows
-    int32_t *sifted;         // (T) likewise, on the device
-    int32_t *expert_row_of;  // (T * used) what the device found, moe.row_of and moe.offsets, where the host reads it
+    int32_t *ids, *places; // (T) tokens that a rank looks up, and their rows
+    int32_t *sifted;       // (T) likewise, on the device
+    // Where each rank has whole experts, the host deals what they say: it reads moe.row_of and moe.offsets here.
+    int32_t *expert_row_of;  // (T * used)
     int32_t *expert_offsets; // (E + 1)
 };
 
@@ -97,9 +98,16 @@ uint64_t wi_groups_bytes(const weft_layout *layout, const wi_groups *groups, int
 // `in` NULL: the normed rows.
 void wi_column(weft_model *m, const weft_gemm_weight *weight, const float *bias, int64_t rows, const float *in,
                float *out, weft_act act);
-// gated = act(gate(in)) * up(in), of the `width` columns that this rank has.
-void wi_gate(weft_model *m, const weft_ffn_weights *w, int64_t rows, size_t width, const float *in, float *stacked,
-             float *gated);
+// Places of rows among the experts: place i is row row_of[i] of the normed rows, and meets its group's weights.
+typedef struct {
+    const int32_t *row_of;
+    weft_gemm_groups groups;
+} wi_places;
+
+// gated = act(gate(x)) * up(x) of the normed rows, or of `rows` places of them by the weights from `w` on, of the
+// `width` columns that this rank has.
+void wi_gate(weft_model *m, const weft_ffn_weights *w, int64_t rows, const wi_places *places, size_t width,
+             float *stacked, float *gated);
 
 // What comes behind a sum that joins the hidden states: the norm of a sandwich before that, and the next norm, whose
 // outcome are then the normed rows; NULL behind the last layer.

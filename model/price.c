@@ -274,12 +274,7 @@ static void send_layer(const pricing *p, bool moe)
         const int ranks = l->mesh.dense_ranks;
         send(p, peers_of(p, ranks, of_dense), rows * (double)p->c->hidden / ranks * element, 1);
     }
-    const double experts = experts_read(p->c, rows), each = rows * (double)p->c->experts_used / experts;
-    weft_step_price one = {0};
-    pricing of_one = *p;
-    of_one.out = &one;
-    send_sum(&of_one, &l->expert_down, l->expert_ffn, each, FLOAT); // one expert after the other
-    add(p->out, &one, experts);
+    send_sum(p, &l->expert_down, l->expert_ffn, rows * (double)p->c->experts_used, FLOAT);
 }
 
 static void send_layers(const pricing *p)

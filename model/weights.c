@@ -72,6 +72,19 @@ static weft_status place_vectors(const wi_planner *p)
     return WEFT_OK;
 }
 
+// Memory for a matrix and those that follow it.
+static weft_status take_matrices(const wi_planner *p, size_t first)
+{
+    const wi_plan *plan = p->plan;
+    size_t end = first + 1;
+    void *memory;
+    while (end < plan->matrices && plan->matrix[end].follows) end++;
+    WEFT_TRY(take(p->weights, plan->matrix[first].bytes * (end - first), &memory));
+    for (size_t i = first; i < end; i++)
+        plan->matrix[i].memory = (unsigned char *)memory + plan->matrix[first].bytes * (i - first);
+    return WEFT_OK;
+}
+
 static weft_status place_matrices(const wi_planner *p)
 {
     for (size_t i = 0; i < p->plan->matrices; i++) {
@@ -79,7 +92,7 @@ static weft_status place_matrices(const wi_planner *p)
         weft_gemm_source sources[WI_SOURCES_MAX];
         if (m->count == 0) continue;
         for (int s = 0; s < m->count; s++) sources[s] = wi_matrix_source(m, s);
-        WEFT_TRY(take(p->weights, m->bytes, &m->memory));
+        if (!m->follows) WEFT_TRY(take_matrices(p, i));
         WEFT_TRY(weft_gemm_pack_begin(m->family, sources, m->count, m->fuse, m->cut ? &m->leaves : NULL, m->memory,
                                       m->weight));
     }

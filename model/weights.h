@@ -40,7 +40,9 @@ typedef struct {
     weft_ffn_weights ffn;              // where the layer is dense; else zeroed
     weft_gemm_weight router;           // (E, H); never quantized
     const float *router_bias;          // (E) or NULL
-    weft_ffn_weights *expert;          // [E], or NULL where the layer is dense
+    // [E], or NULL where the layer is dense. Of those that this rank has, each matrix lies right behind that of the
+    // expert before (weft_gemm_groups), and biases lie as far from each other.
+    weft_ffn_weights *expert;
 } weft_layer_weights;
 
 typedef struct {

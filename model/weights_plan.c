@@ -211,50 +211,68 @@ static weft_status plan_dense(wi_planner *p, int64_t layer)
     return add_vector(p, WEFT_PART_DOWN_BIAS, layer, &w->down_bias);
 }
 
-static weft_status plan_expert(wi_planner *p, int64_t layer, int64_t expert, weft_ffn_weights *w)
+// One of an expert's matrices. In gpt-oss those of all experts stand in one tensor, and gate and up take turns as
+// columns.
+typedef weft_status plan_fn(wi_planner *p, int64_t layer, int64_t expert, wi_matrix **out);
+
+static weft_status plan_gate_up(wi_planner *p, int64_t layer, int64_t expert, wi_matrix **out)
 {
-    const weft_layout *l = p->layout;
+    const weft_tensor_entry *all = find(p, WEFT_PART_EXPERTS_GATE_UP, layer, -1),
+                            *bias = find(p, WEFT_PART_EXPERTS_GATE_UP_BIAS, layer, -1);
+    const weft_range ffn = p->layout->expert_ffn;
+    const int64_t first = 2 * ffn.begin, count = weft_range_size(ffn);
+    weft_ffn_weights *w = &p->weights->layer[layer].expert[expert];
     wi_matrix *m;
-    WEFT_TRY(add_matrix(p, &w->gate_up, WEFT_FUSE_GATE, p->weights->type, &m));
+    WEFT_TRY(add_matrix(p, &w->gate_up, all ? WEFT_FUSE_STACK : WEFT_FUSE_GATE, p->weights->type, &m));
     set_inputs(m, p->config->hidden);
-    add_rows(m, find(p, WEFT_PART_EXPERT_GATE, layer, expert), l->expert_ffn);
-    add_rows(m, find(p, WEFT_PART_EXPERT_UP, layer, expert), l->expert_ffn);
-    WEFT_TRY(add_matrix(p, &w->down, WEFT_FUSE_STACK, p->weights->type, &m));
-    set_leaves(m, &l->expert_mesh, &l->expert_down, l->expert_inputs);
-    share_scales(m, &l->expert_mesh, l->expert_inputs, find(p, WEFT_PART_EXPERT_DOWN, layer, expert));
-    add_rows(m, find(p, WEFT_PART_EXPERT_DOWN, layer, expert), l->expert_outputs);
-    return WEFT_OK;
+    *out = m;
+    if (!all) {
+        add_rows(m, find(p, WEFT_PART_EXPERT_GATE, layer, expert), ffn);
+        add_rows(m, find(p, WEFT_PART_EXPERT_UP, layer, expert), ffn);
+        return WEFT_OK;
+    }
+    add_columns(m, all, expert, 0, 2, ffn);
+    add_columns(m, all, expert, 1, 2, ffn);
+    if (count == 0) return WEFT_OK;
+    WEFT_TRY(add_elements(p, bias, expert, first, 2, count, &w->gate_up_bias));
+    return add_elements(p, bias, expert, first + 1, 2, count, NULL);
 }
 
-// One of the experts of gpt-oss, where gate and up take turns as columns.
-static weft_status plan_stacked_expert(wi_planner *p, int64_t layer, int64_t expert, weft_ffn_weights *w)
+static weft_status plan_down(wi_planner *p, int64_t layer, int64_t expert, wi_matrix **out)
 {
-    const weft_tensor_entry *gate_up = find(p, WEFT_PART_EXPERTS_GATE_UP, layer, -1),
-                            *down = find(p, WEFT_PART_EXPERTS_DOWN, layer, -1),
-                            *gate_up_bias = find(p, WEFT_PART_EXPERTS_GATE_UP_BIAS, layer, -1),
-                            *down_bias = find(p, WEFT_PART_EXPERTS_DOWN_BIAS, layer, -1);
+    const weft_tensor_entry *all = find(p, WEFT_PART_EXPERTS_DOWN, layer, -1),
+                            *bias = find(p, WEFT_PART_EXPERTS_DOWN_BIAS, layer, -1),
+                            *down = find(p, WEFT_PART_EXPERT_DOWN, layer, expert);
     const weft_layout *l = p->layout;
-    const int64_t first = 2 * l->expert_ffn.begin, ffn = weft_range_size(l->expert_ffn);
+    weft_ffn_weights *w = &p->weights->layer[layer].expert[expert];
     wi_matrix *m;
-    WEFT_TRY(add_matrix(p, &w->gate_up, WEFT_FUSE_STACK, p->weights->type, &m));
-    set_inputs(m, p->config->hidden);
-    add_columns(m, gate_up, expert, 0, 2, l->expert_ffn);
-    add_columns(m, gate_up, expert, 1, 2, l->expert_ffn);
     WEFT_TRY(add_matrix(p, &w->down, WEFT_FUSE_STACK, p->weights->type, &m));
     set_leaves(m, &l->expert_mesh, &l->expert_down, l->expert_inputs);
-    add_columns(m, down, expert, 0, 1, l->expert_outputs);
-    if (ffn > 0) {
-        WEFT_TRY(add_elements(p, gate_up_bias, expert, first, 2, ffn, &w->gate_up_bias));
-        WEFT_TRY(add_elements(p, gate_up_bias, expert, first + 1, 2, ffn, NULL));
+    *out = m;
+    if (!all) {
+        share_scales(m, &l->expert_mesh, l->expert_inputs, down);
+        add_rows(m, down, l->expert_outputs);
+        return WEFT_OK;
     }
-    return add_elements(p, down_bias, expert, 0, 1, p->config->hidden, &w->down_bias);
+    add_columns(m, all, expert, 0, 1, l->expert_outputs);
+    return add_elements(p, bias, expert, 0, 1, p->config->hidden, &w->down_bias);
+}
+
+// The same matrix of all experts of a layer, one behind the other: they are multiplied together.
+static weft_status plan_alike(wi_planner *p, int64_t layer, weft_range experts, plan_fn *plan)
+{
+    for (int64_t e = experts.begin; e < experts.end; e++) {
+        wi_matrix *m;
+        WEFT_TRY(plan(p, layer, e, &m));
+        m->follows = e > experts.begin && m->count > 0;
+    }
+    return WEFT_OK;
 }
 
 static weft_status plan_experts(wi_planner *p, int64_t layer)
 {
     weft_layer_weights *w = &p->weights->layer[layer];
     const weft_tensor_entry *router = find(p, WEFT_PART_ROUTER, layer, -1);
-    const bool stacked = find(p, WEFT_PART_EXPERTS_DOWN, layer, -1) != NULL;
     wi_matrix *m;
     WEFT_TRY(add_matrix(p, &w->router, WEFT_FUSE_STACK, p->weights->plain, &m));
     set_inputs(m, p->config->hidden);
@@ -265,9 +283,10 @@ static weft_status plan_experts(wi_planner *p, int64_t layer)
     // Without a checkpoint one stands for all that the rank has.
     const weft_range own = p->layout->experts;
     const int64_t have = weft_range_size(own), planned = p->checkpoint || have == 0 ? have : 1, before = p->times;
+    const weft_range experts = {own.begin, own.begin + planned};
     if (planned > 0) p->times *= have / planned;
-    for (int64_t e = own.begin; e < own.begin + planned; e++)
-        WEFT_TRY(stacked ? plan_stacked_expert(p, layer, e, &w->expert[e]) : plan_expert(p, layer, e, &w->expert[e]));
+    WEFT_TRY(plan_alike(p, layer, experts, plan_gate_up));
+    WEFT_TRY(plan_alike(p, layer, experts, plan_down));
     p->times = before;
     return WEFT_OK;
 }

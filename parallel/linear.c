@@ -12,8 +12,13 @@ enum { GRAIN = 16 }; // floats: outputs of ranks that share a leaf are cut at wh
 
 weft_gemm_args wi_row_args(const weft_linear_call *call)
 {
-    return (weft_gemm_args){
-        .m = call->m, .a = call->a, .a_stride = call->a_stride, .rows = call->rows, .out_stride = call->out_stride};
+    return (weft_gemm_args){.m = call->m,
+                            .a = call->a,
+                            .a_stride = call->a_stride,
+                            .rows = call->rows,
+                            .index = call->index,
+                            .groups = call->groups,
+                            .out_stride = call->out_stride};
 }
 
 static void run_whole(const weft_op *op, const weft_gemm_weight *weight, const weft_linear_call *call)
@@ -251,6 +256,7 @@ weft_status weft_linear_row(weft_row_sum *r, const weft_op *op, const weft_gemm_
         return WEFT_OK;
     }
     assert(weft_row_sum_deals(r, call->m) == (call->then != NULL));
+    assert(!call->groups || !call->bias);
     if (r->sum) return row_by_sum(r, op, weight, call);
     WEFT_TRY(r->partial ? row_fast(r, op, weight, call) : wi_shared_run(r, op, weight, call));
     if (call->norm) norm_rows(op, call, (size_t)r->shape.width);

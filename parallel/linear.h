@@ -18,7 +18,10 @@ typedef struct {
     const float *a; // (m, k); of a row linear (m, the columns that this rank computed)
     size_t a_stride;
     const weft_gemm_rows *rows; // of a column linear instead of `a`, or NULL
-    float *out;                 // (m, columns)
+    const int32_t *index;       // of a column linear, and
+    const weft_gemm_groups
+        *groups; // of both, as weft_gemm_args has them; then a row linear over several ranks takes no bias
+    float *out;  // (m, columns)
     size_t out_stride;
     const float *bias;     // (n), of gate and then of up, or NULL. Of a row linear added once.
     weft_act act;          // behind a gate: act(gate) * up

@@ -50,6 +50,10 @@ struct wi_gemm_task {
     float codebook[16];
     int leaves, slots; // slots: the most sums that wait
     struct wi_gemm_leaf leaf[WEFT_LEAVES];
+    // whose rows meet which weight
+    int groups; // weights one behind the other, 0: this one alone
+    const int32_t *offsets;
+    size_t bias_stride;
     // what follows
     int64_t m;
     float *out[WEFT_ROOTS_MAX];
@@ -69,10 +73,15 @@ struct wi_gemm_task {
 };
 
 // All but the activations and how it is cut.
-wi_gemm_task wi_gemm_task_of(const weft_gemm_weight *weight, const weft_gemm_args *args);
+wi_gemm_task wi_gemm_task_of(const weft_op *op, const weft_gemm_weight *weight, const weft_gemm_args *args);
 // Of the tensor families: rounds the activations into op->scratch where they are not bf16 that can be read in place,
 // and decides whether leaves are dealt to blocks (gemm_round.cu).
 wi_gemm_task wi_gemm_prepare(const weft_op *op, const weft_gemm_weight *weight, const weft_gemm_args *args);
+
+// Token tiles of a width that a run takes at most: where rows belong to groups only the device knows how many it needs.
+int wi_gemm_token_tiles(const wi_gemm_task &t, int tokens);
+// Rows that meet one weight, about.
+int64_t wi_gemm_rows_each(const wi_gemm_task &t);
 
 // WEFT_GEMM_TILE=TOKENSxPLANES: the tile that tests and measurements want, where there is such a one; else 0 and 0.
 // Leaves are then not dealt.
@@ -93,28 +102,67 @@ static __device__ __forceinline__ float wi_load_as(weft_dtype type, const unsign
     return type == WEFT_BF16 ? wi_float_of_bf16(half) : wi_float_of_f16(half);
 }
 
-// Which tile a block has: groups of `turn` row tiles, in a group token tile by token tile.
-static __device__ __forceinline__ void wi_gemm_tile(const wi_gemm_task &t, int turn, int *row_tile, int *token_tile)
+// The tokens of a block: those from `token` on that lie before `end`, and the weight that they meet.
+struct wi_gemm_tokens {
+    int group;
+    int64_t token, end;
+};
+
+// Token tile `tile` of `tokens` each. Tiles begin anew with each group. False where there are fewer: then the block has
+// nothing to do. Every warp looks for itself, a group a lane.
+static __device__ __forceinline__ bool wi_gemm_find_tokens(const wi_gemm_task &t, int tile, int tokens,
+                                                           wi_gemm_tokens *out)
 {
-    const int group = turn * t.token_tiles, first = (int)blockIdx.x / group * turn;
-    const int inside = (int)blockIdx.x % group;
+    *out = {0, (int64_t)tile * tokens, t.m};
+    if (!t.groups) return true;
+    const int lane = (int)threadIdx.x % WI_WARP, base = t.offsets[0];
+    for (int first = 0; first < t.groups; first += WI_WARP) {
+        const int g = first + lane < t.groups ? first + lane : t.groups - 1;
+        const int begin = t.offsets[g] - base, end = t.offsets[g + 1] - base;
+        const int tiles = first + lane < t.groups ? (end - begin + tokens - 1) / tokens : 0;
+        int sum = tiles; // of this lane's group and those before it
+#pragma unroll
+        for (int by = 1; by < WI_WARP; by *= 2) {
+            const int lower = __shfl_up_sync(0xffffffff, sum, by);
+            sum += lane >= by ? lower : 0;
+        }
+        const unsigned behind = __ballot_sync(0xffffffff, sum > tile);
+        if (behind) {
+            const int at = __ffs((int)behind) - 1;
+            const int inside = tile - (__shfl_sync(0xffffffff, sum, at) - __shfl_sync(0xffffffff, tiles, at));
+            out->group = first + at;
+            out->token = __shfl_sync(0xffffffff, begin, at) + (int64_t)inside * tokens;
+            out->end = __shfl_sync(0xffffffff, end, at);
+            return true;
+        }
+        tile -= __shfl_sync(0xffffffff, sum, WI_WARP - 1);
+    }
+    return false;
+}
+
+// Which tile a block has: turns of `turn` row tiles, in a turn token tile by token tile.
+static __device__ __forceinline__ bool wi_gemm_tile(const wi_gemm_task &t, int turn, int tokens, int *row_tile,
+                                                    wi_gemm_tokens *out)
+{
+    const int all = turn * t.token_tiles, first = (int)blockIdx.x / all * turn;
+    const int inside = (int)blockIdx.x % all;
     const int rows = t.row_tiles - first < turn ? t.row_tiles - first : turn;
     *row_tile = first + inside % rows;
-    *token_tile = inside / rows;
+    return wi_gemm_find_tokens(t, inside / rows, tokens, out);
 }
 
 // ---- the epilogue ---------------------------------------------------------------------------------------------------
 
-// Of one result: what the tree gave of gate (or of all there is) and of up.
-static __device__ __forceinline__ float wi_gemm_finished(const wi_gemm_task &t, int64_t row, int64_t column, float x,
-                                                         float up)
+// Of one result: what the tree gave of gate (or of all there is) and of up. `bias` is that of its weight.
+static __device__ __forceinline__ float wi_gemm_finished(const wi_gemm_task &t, const float *bias, int64_t row,
+                                                         int64_t column, float x, float up)
 {
-    if (t.bias) x += t.bias[column];
+    if (bias) x += bias[column];
     if (t.addend) x += t.addend[(size_t)row * t.addend_stride + (size_t)column];
     x = wi_act_of(x, t.act);
     if (t.gate) {
         const int64_t other = t.columns + column;
-        if (t.bias) up += t.bias[other];
+        if (bias) up += bias[other];
         if (t.addend) up += t.addend[(size_t)row * t.addend_stride + (size_t)other];
         x *= up;
     }
@@ -122,18 +170,24 @@ static __device__ __forceinline__ float wi_gemm_finished(const wi_gemm_task &t, 
     return x;
 }
 
+static __device__ __forceinline__ const float *wi_gemm_bias(const wi_gemm_task &t, int group)
+{
+    return t.bias ? t.bias + (size_t)group * t.bias_stride : NULL;
+}
+
 // Sums of `width` packed rows by tokens, [token][stride] in shared memory, to the result: a warp takes a token, a lane
 // a column, so lines are written whole.
 static __device__ void wi_gemm_finish(const wi_gemm_task &t, const float *sums, int stride, int width, int panel,
-                                      int64_t token, int tokens, int thread, int threads)
+                                      const wi_gemm_tokens &of, int tokens, int thread, int threads)
 {
     const int lane = thread % WI_WARP, columns = t.gate ? width / 2 : width;
+    const float *bias = wi_gemm_bias(t, of.group);
     const int64_t first = (int64_t)panel * (t.gate ? WEFT_GEMM_PANEL / 2 : WEFT_GEMM_PANEL);
-    for (int i = thread / WI_WARP; i < tokens && token + i < t.m; i += threads / WI_WARP)
+    for (int i = thread / WI_WARP; i < tokens && of.token + i < of.end; i += threads / WI_WARP)
         for (int c = lane; c < columns && first + c < t.columns; c += WI_WARP) {
             const float *from = sums + i * stride + (t.gate ? c / 8 * 16 + c % 8 : c);
-            t.out[0][(size_t)(token + i) * t.out_stride + (size_t)(first + c)] =
-                wi_gemm_finished(t, token + i, first + c, from[0], t.gate ? from[8] : 0.0F);
+            t.out[0][(size_t)(of.token + i) * t.out_stride + (size_t)(first + c)] =
+                wi_gemm_finished(t, bias, of.token + i, first + c, from[0], t.gate ? from[8] : 0.0F);
         }
 }
 
@@ -149,14 +203,35 @@ static __device__ __forceinline__ void wi_gemm_put(const float (&acc)[COUNT], fl
     for (int i = 0; i < COUNT; i++) at[(i / 4 * 8 + i % 2) * stride + i % 4 / 2 * 8] = acc[i];
 }
 
-// A root that is not the whole sum: to its matrix as it is. The stride and the tokens there come by shared memory, as
-// [2], for then the compiler does not fill the registers with addresses before the loop over leaves.
+// What is not needed until a leaf is done waits in shared memory, for then the compiler does not fill the registers
+// with addresses before the loop over leaves.
+struct wi_gemm_later {
+    int64_t stride; // of the result
+    wi_gemm_tokens of;
+};
+
+static __device__ __forceinline__ void wi_gemm_put_off(const wi_gemm_task &t, const wi_gemm_tokens &of,
+                                                       volatile wi_gemm_later *later)
+{
+    later->stride = (int64_t)t.out_stride;
+    later->of.group = of.group;
+    later->of.token = of.token;
+    later->of.end = of.end;
+}
+
+static __device__ __forceinline__ wi_gemm_tokens wi_gemm_tokens_of(const volatile wi_gemm_later *later)
+{
+    return {later->of.group, later->of.token, later->of.end};
+}
+
+// A root that is not the whole sum: to its matrix as it is.
 template <int COUNT>
 static __device__ __forceinline__ void wi_gemm_put_root(const wi_gemm_task &t, const float (&acc)[COUNT], int root,
-                                                        int64_t row, int64_t token, const volatile int64_t *limits)
+                                                        int64_t row, const volatile wi_gemm_later *later)
 {
     const int lane = (int)threadIdx.x % WI_WARP;
-    const int64_t column = row + lane / 4, first = token + lane % 4 * 2, stride = limits[0], left = limits[1] - first;
+    const int64_t column = row + lane / 4, first = later->of.token + lane % 4 * 2, stride = later->stride;
+    const int64_t left = later->of.end - first;
     const bool upper = column < t.columns, lower = column + 8 < t.columns;
     float *out = t.out[root] + first * stride + column;
 #pragma unroll
@@ -170,13 +245,14 @@ static __device__ __forceinline__ void wi_gemm_put_root(const wi_gemm_task &t, c
     }
 }
 
-// Levels that were multiplied as they are take their rows' scales. `row` is the first of the 16 in the weight.
+// Levels that were multiplied as they are take their rows' scales. `row` is the first of the 16 in the weight, which is
+// the group's.
 template <int COUNT>
-static __device__ __forceinline__ void wi_gemm_scale(const wi_gemm_task &t, float (&acc)[COUNT], int row)
+static __device__ __forceinline__ void wi_gemm_scale(const wi_gemm_task &t, float (&acc)[COUNT], int row, int group)
 {
     const int lane = (int)threadIdx.x % WI_WARP, at = row % WEFT_GEMM_PANEL + lane / 4;
     const int panel = row / WEFT_GEMM_PANEL < t.panels ? row / WEFT_GEMM_PANEL : t.panels - 1;
-    const unsigned char *scales = t.data + (size_t)panel * t.panel_bytes;
+    const unsigned char *scales = t.data + (size_t)(group * t.panels + panel) * t.panel_bytes;
     const float upper = wi_load_as(t.scale_type, scales, at), lower = wi_load_as(t.scale_type, scales, at + 8);
 #pragma unroll
     for (int i = 0; i < COUNT; i++) acc[i] = acc[i] * (i % 4 / 2 ? lower : upper);

@@ -18,7 +18,7 @@ struct fma_task {
     int pieces;
     const int64_t *piece_begin;
     const void *const *piece;
-    const int32_t *permutation;
+    const int32_t *index, *permutation;
 };
 
 static constexpr __host__ __device__ int stages_of(int tokens) { return tokens == 1 ? 8 : 3; }
@@ -81,25 +81,26 @@ static __device__ __forceinline__ void chain(const unsigned char *codes, const f
 }
 
 template <weft_dtype TYPE>
-static __device__ __forceinline__ void fill(const fma_task &f, unsigned char *ring, int stage)
+static __device__ __forceinline__ void fill(const fma_task &f, const unsigned char *panel, unsigned char *ring,
+                                            int stage)
 {
     constexpr int column_bytes = WEFT_GEMM_PANEL * bits_of(TYPE) / 8;
     const int first = stage * COLUMNS, left = f.padded - first;
     const int bytes = left < COLUMNS ? left * column_bytes : stage_bytes(TYPE);
-    const unsigned char *from =
-        f.t.data + (size_t)blockIdx.x * f.t.panel_bytes + f.t.codes_at + (size_t)first * column_bytes;
+    const unsigned char *from = panel + f.t.codes_at + (size_t)first * column_bytes;
     for (int i = (int)threadIdx.x * 16; i < bytes; i += THREADS * 16) wi_copy16(ring + i, from + i, true);
 }
 
 // Of a warp's tokens, columns [first, first + span).
 template <int TOKENS>
-static __device__ __forceinline__ void read_activations(const fma_task &f, float *to, int64_t token, int first)
+static __device__ __forceinline__ void read_activations(const fma_task &f, float *to, int64_t token, int64_t end,
+                                                        int first)
 {
     constexpr int span = span_of(TOKENS) * COLUMNS;
     for (int i = 0; i < TOKENS; i++) {
         const int64_t row = token + i;
-        if (row >= f.t.m) return;
-        const float *from = f.a + (size_t)row * f.a_stride;
+        if (row >= end) return;
+        const float *from = f.a + (size_t)(f.index ? f.index[row] : row) * f.a_stride;
         if (f.pieces) {
             int p = 0;
             while (f.piece_begin[p + 1] <= row) p++;
@@ -110,13 +111,14 @@ static __device__ __forceinline__ void read_activations(const fma_task &f, float
     }
 }
 
-static __device__ __forceinline__ void finish(const wi_gemm_task &t, float x, int root, int64_t row)
+static __device__ __forceinline__ void finish(const wi_gemm_task &t, const wi_gemm_tokens &of, float x, int root,
+                                              int64_t row)
 {
     const int lane = (int)threadIdx.x % WI_WARP;
     const float up = __shfl_down_sync(0xffffffff, x, WEFT_GEMM_PANEL / 2);
     const int64_t column = (int64_t)blockIdx.x * (t.gate ? WEFT_GEMM_PANEL / 2 : WEFT_GEMM_PANEL) + lane;
-    if (row >= t.m || column >= t.columns || (t.gate && lane >= WEFT_GEMM_PANEL / 2)) return;
-    if (t.whole) x = wi_gemm_finished(t, row, column, x, up);
+    if (row >= of.end || column >= t.columns || (t.gate && lane >= WEFT_GEMM_PANEL / 2)) return;
+    if (t.whole) x = wi_gemm_finished(t, wi_gemm_bias(t, of.group), row, column, x, up);
     t.out[root][(size_t)row * t.out_stride + (size_t)column] = x;
 }
 
@@ -129,12 +131,14 @@ static __global__ void __launch_bounds__(THREADS, 1) gemm_fma(const __grid_const
     const int thread = (int)threadIdx.x, warp = thread / WI_WARP, lane = thread % WI_WARP;
     float *a = (float *)(void *)(ring + stages * stage_bytes(TYPE)) + warp * TOKENS * span * COLUMNS;
     float *stack = (float *)(void *)(ring + stages * stage_bytes(TYPE)) + WARPS * TOKENS * span * COLUMNS + thread;
-    const int64_t token = ((int64_t)blockIdx.y * WARPS + warp) * TOKENS;
-    const unsigned char *panel = f.t.data + (size_t)blockIdx.x * f.t.panel_bytes;
+    wi_gemm_tokens of;
+    if (!wi_gemm_find_tokens(f.t, (int)blockIdx.y, WARPS * TOKENS, &of)) return;
+    const int64_t token = of.token + warp * TOKENS;
+    const unsigned char *panel = f.t.data + ((size_t)of.group * (size_t)f.t.panels + blockIdx.x) * f.t.panel_bytes;
     const int count = (f.k + COLUMNS - 1) / COLUMNS;
     if (thread < 16) codebook[thread] = f.t.codebook[thread];
     for (int s = 0; s < stages - 1; s++) {
-        if (s < count) fill<TYPE>(f, ring + s * stage_bytes(TYPE), s);
+        if (s < count) fill<TYPE>(f, panel, ring + s * stage_bytes(TYPE), s);
         wi_copy_commit();
     }
     int ready = -1; // the stage in hand
@@ -155,13 +159,13 @@ static __global__ void __launch_bounds__(THREADS, 1) gemm_fma(const __grid_const
                     wi_copy_wait<stages - 2>();
                     __syncthreads();
                     const int ahead = stage + stages - 1;
-                    if (ahead < count) fill<TYPE>(f, ring + ahead % stages * stage_bytes(TYPE), ahead);
+                    if (ahead < count) fill<TYPE>(f, panel, ring + ahead % stages * stage_bytes(TYPE), ahead);
                     wi_copy_commit();
-                    if (stage % span == 0) read_activations<TOKENS>(f, a, token, first);
+                    if (stage % span == 0) read_activations<TOKENS>(f, a, token, of.end, first);
                     __syncwarp();
                     ready = stage;
                 }
-                if (token < f.t.m)
+                if (token < of.end)
                     chain<TYPE, TOKENS>(ring + stage % stages * stage_bytes(TYPE), a + stage % span * COLUMNS,
                                         span * COLUMNS, at - first, stop - first, f.t.has_zero, codebook, sum, total);
             }
@@ -191,7 +195,8 @@ static __global__ void __launch_bounds__(THREADS, 1) gemm_fma(const __grid_const
         for (int i = 0; i < TOKENS; i++) stack[(top * TOKENS + i) * THREADS] = acc[i];
         if (f.t.leaf[l].root < 0) continue;
 #pragma unroll 1
-        for (int i = 0; i < TOKENS; i++) finish(f.t, stack[(top * TOKENS + i) * THREADS], f.t.leaf[l].root, token + i);
+        for (int i = 0; i < TOKENS; i++)
+            finish(f.t, of, stack[(top * TOKENS + i) * THREADS], f.t.leaf[l].root, token + i);
     }
 }
 
@@ -200,15 +205,16 @@ template <weft_dtype TYPE, int TOKENS> static void launch(const weft_op *op, con
     const size_t shared = (size_t)stages_of(TOKENS) * stage_bytes(TYPE) +
                           (size_t)WARPS * TOKENS * span_of(TOKENS) * COLUMNS * sizeof(float) +
                           (size_t)(f.t.slots + 1) * TOKENS * THREADS * sizeof(float);
-    const dim3 grid((unsigned)f.t.panels, wi_grid_of((size_t)f.t.m, WARPS * TOKENS));
+    const dim3 grid((unsigned)f.t.panels, (unsigned)wi_gemm_token_tiles(f.t, WARPS * TOKENS));
     wi_launch(op, "gemm: fma", gemm_fma<TYPE, TOKENS>, grid, dim3(THREADS), shared, f);
 }
 
 template <weft_dtype TYPE> static void launch_width(const weft_op *op, const fma_task &f)
 {
-    if (f.t.m <= WARPS)
+    const int64_t rows = wi_gemm_rows_each(f.t);
+    if (rows <= WARPS)
         launch<TYPE, 1>(op, f);
-    else if (f.t.m <= WARPS * 4)
+    else if (rows <= WARPS * 4)
         launch<TYPE, 4>(op, f);
     else
         launch<TYPE, 16>(op, f);
@@ -218,7 +224,7 @@ void wi_cuda_gemm_fma(const weft_op *op, const weft_gemm_weight *w, const weft_g
 {
     if (args->m < 1) return;
     fma_task f = {};
-    f.t = wi_gemm_task_of(w, args);
+    f.t = wi_gemm_task_of(op, w, args);
     for (int l = 0; l < w->leaves; l++) f.begin[l] = (int)w->leaf[l].begin, f.end[l] = (int)w->leaf[l].end;
     f.k = (int)w->k;
     f.padded = (int)w->padded;
@@ -233,6 +239,7 @@ void wi_cuda_gemm_fma(const weft_op *op, const weft_gemm_weight *w, const weft_g
         f.piece_begin = wi_arrived(op, args->rows->begin, (size_t)f.pieces + 1);
         f.piece = wi_arrived(op, args->rows->piece, (size_t)f.pieces);
     }
+    f.index = wi_arrived(op, args->index, (size_t)args->m);
     f.permutation = w->permutation;
     if (w->type == WEFT_F32) launch_width<WEFT_F32>(op, f);
     if (w->type == WEFT_F16) launch_width<WEFT_F16>(op, f);

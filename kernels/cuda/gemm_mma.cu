@@ -9,14 +9,15 @@ void wi_cuda_gemm_mma(const weft_op *op, const weft_gemm_weight *weight, const w
     wi_gemm_task t = wi_gemm_prepare(op, weight, args);
     const int leaves = t.dealt ? t.leaves : 1, most = t.slots ? 64 : 128; // sums that wait must fit
     int tokens = 8;
-    while (tokens < t.m && tokens < most) tokens *= 2;
+    while (tokens < wi_gemm_rows_each(t) && tokens < most) tokens *= 2;
     // half as many tokens while processors would be idle; leaves that are dealt want all in one tile
-    while (!t.dealt && tokens > 16 && parts(t.panels, WI_MMA_PLANES) * parts(t.m, tokens) < wi_processors(op))
+    while (!t.dealt && tokens > 16 &&
+           parts(t.panels, WI_MMA_PLANES) * wi_gemm_token_tiles(t, tokens) < wi_processors(op))
         tokens /= 2;
     while (!wi_mma_has_width(t.format, tokens)) tokens = tokens > 64 ? 64 : tokens * 2;
     t.planes = WI_MMA_PLANES;
-    while (t.planes > 1 && parts(t.panels, t.planes) * parts(t.m, tokens) * leaves < 4 * wi_processors(op) &&
-           tokens <= 32)
+    while (t.planes > 1 && tokens <= 32 &&
+           parts(t.panels, t.planes) * wi_gemm_token_tiles(t, tokens) * leaves < 4 * wi_processors(op))
         t.planes /= 2;
     const wi_gemm_wanted wanted = wi_gemm_tile_wanted();
     for (int width = 8; width <= most; width *= 2)
@@ -24,7 +25,7 @@ void wi_cuda_gemm_mma(const weft_op *op, const weft_gemm_weight *weight, const w
             (wanted.planes == 1 || wanted.planes == 2 || wanted.planes == 4))
             tokens = width, t.planes = wanted.planes;
     t.row_tiles = parts(t.panels, t.planes);
-    t.token_tiles = parts(t.m, tokens);
+    t.token_tiles = wi_gemm_token_tiles(t, tokens);
     if (t.format == WI_GEMM_BF16) wi_mma_bf16(t, op, tokens);
     if (t.format == WI_GEMM_I8) wi_mma_i8(t, op, tokens);
     if (t.format == WI_GEMM_I8_GROUPS) wi_mma_i8_groups(t, op, tokens);

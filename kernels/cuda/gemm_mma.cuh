@@ -40,23 +40,25 @@ void wi_mma_i8_groups(const wi_gemm_task &t, const weft_op *op, int tokens);
 void wi_mma_i4(const wi_gemm_task &t, const weft_op *op, int tokens);
 void wi_mma_i4_any(const wi_gemm_task &t, const weft_op *op, int tokens);
 
-// Copies one record of each panel and the activations that meet it.
+// Copies one record of each panel and the activations that meet it; rows of another group among these are multiplied
+// and dropped.
 template <int FORMAT, int TOKENS>
 static __device__ __forceinline__ void wi_mma_fill(const wi_gemm_task &t, unsigned char *stage, int panel,
-                                                   int64_t token, int record, int column)
+                                                   const wi_gemm_tokens &of, int record, int column)
 {
     constexpr int columns = wi_gemm_columns(FORMAT), each = columns / 8;
     const int thread = (int)threadIdx.x, threads = (int)blockDim.x;
     for (int i = thread; i < TOKENS * each; i += threads) {
         const int row = i / each, c = i % each;
-        const bool there = token + row < t.m && column + c * 8 < t.row_columns;
+        const bool there = of.token + row < t.m && column + c * 8 < t.row_columns;
         unsigned char *to = stage + c / 8 * TOKENS * 128 + row * 128 + ((c % 8 ^ row % 8) * 16);
-        const uint16_t *from = t.rows + (there ? (size_t)(token + row) * t.row_stride + (size_t)(column + c * 8) : 0);
+        const uint16_t *from =
+            t.rows + (there ? (size_t)(of.token + row) * t.row_stride + (size_t)(column + c * 8) : 0);
         wi_copy16(to, from, there);
     }
     stage += TOKENS * columns * 2;
     for (int p = 0; p < t.planes; p++) {
-        const int at = panel + p < t.panels ? panel + p : t.panels - 1;
+        const int at = of.group * t.panels + (panel + p < t.panels ? panel + p : t.panels - 1);
         const unsigned char *from =
             t.data + (size_t)at * t.panel_bytes + t.codes_at + (size_t)record * (size_t)t.record_bytes;
         for (int i = thread; i < t.record_bytes / 16; i += threads) {
@@ -146,7 +148,7 @@ static __device__ __forceinline__ void wi_mma_end_leaf(const wi_gemm_leaf &leaf,
 // What follows the last leaf, or a leaf that was dealt: whole sums to the result by way of shared memory.
 template <int TOKENS>
 static __device__ __forceinline__ void wi_mma_end(const wi_gemm_task &t, const float (&acc)[2][TOKENS / 2], int leaf,
-                                                  int row_tile, int64_t token, int *word)
+                                                  int row_tile, const volatile wi_gemm_later *later, int *word)
 {
     const int thread = (int)threadIdx.x, threads = (int)blockDim.x, warp = thread / WI_WARP;
     const int width = t.planes * WEFT_GEMM_PANEL, stride = width + 4;
@@ -162,7 +164,8 @@ static __device__ __forceinline__ void wi_mma_end(const wi_gemm_task &t, const f
         wi_gemm_put(acc[1], sums, stride, warp * WEFT_GEMM_PANEL + 16);
     }
     __syncthreads();
-    if (t.whole) wi_gemm_finish(t, sums, stride, width, row_tile * t.planes, token, TOKENS, thread, threads);
+    if (!t.whole) return;
+    wi_gemm_finish(t, sums, stride, width, row_tile * t.planes, wi_gemm_tokens_of(later), TOKENS, thread, threads);
 }
 
 template <int FORMAT, int TOKENS>
@@ -170,24 +173,24 @@ static __global__ void __launch_bounds__(WI_MMA_PLANES *WI_WARP, 1) wi_gemm_mma(
 {
     constexpr int stages = wi_mma_stages(TOKENS), columns = wi_gemm_columns(FORMAT);
     __shared__ float codebook[16];
-    __shared__ volatile int64_t limits[2];
+    __shared__ volatile wi_gemm_later later;
     __shared__ int word;
     unsigned char *ring = wi_shared();
     const int thread = (int)threadIdx.x, warp = thread / WI_WARP;
     const int stage_bytes = TOKENS * columns * 2 + t.planes * t.record_bytes;
     float *slots = (float *)(void *)(ring + stages * stage_bytes);
-    int row_tile, token_tile;
-    wi_gemm_tile(t, WI_MMA_TURN, &row_tile, &token_tile);
+    int row_tile;
+    wi_gemm_tokens of;
+    if (!wi_gemm_tile(t, WI_MMA_TURN, TOKENS, &row_tile, &of)) return;
     const int panel = row_tile * t.planes, first = t.dealt ? (int)blockIdx.y : 0, end = t.dealt ? first + 1 : t.leaves;
-    const int64_t token = (int64_t)token_tile * TOKENS;
     if (FORMAT == WI_GEMM_I4_ANY && thread < 16) codebook[thread] = t.codebook[thread];
-    if (thread == 0) limits[0] = (int64_t)t.out_stride, limits[1] = t.m;
+    if (thread == 0) wi_gemm_put_off(t, of, &later);
 
     int next_leaf = first, next_step = 0, filled = 0, read = 0; // what is copied next, and stages by turns
     float acc[2][TOKENS / 2];
     const auto fill = [&] {
         if (next_leaf < end) {
-            wi_mma_fill<FORMAT, TOKENS>(t, ring + filled * stage_bytes, panel, token, t.leaf[next_leaf].at + next_step,
+            wi_mma_fill<FORMAT, TOKENS>(t, ring + filled * stage_bytes, panel, of, t.leaf[next_leaf].at + next_step,
                                         t.leaf[next_leaf].column + next_step * columns);
             if (++next_step == t.leaf[next_leaf].steps) next_leaf++, next_step = 0;
         }
@@ -207,19 +210,19 @@ static __global__ void __launch_bounds__(WI_MMA_PLANES *WI_WARP, 1) wi_gemm_mma(
             if (++read == stages) read = 0;
         }
         if (FORMAT == WI_GEMM_I8) {
-            wi_gemm_scale(t, acc[0], (panel + warp) * WEFT_GEMM_PANEL);
-            wi_gemm_scale(t, acc[1], (panel + warp) * WEFT_GEMM_PANEL + 16);
+            wi_gemm_scale(t, acc[0], (panel + warp) * WEFT_GEMM_PANEL, later.of.group);
+            wi_gemm_scale(t, acc[1], (panel + warp) * WEFT_GEMM_PANEL + 16, later.of.group);
         }
         if (t.dealt) break;
         wi_mma_end_leaf<TOKENS>(t.leaf[l], acc, slots);
         if (t.leaf[l].root >= 0 && !t.whole) {
             const int64_t row = (int64_t)(panel + warp) * WEFT_GEMM_PANEL;
-            wi_gemm_put_root(t, acc[0], t.leaf[l].root, row, token, limits);
-            wi_gemm_put_root(t, acc[1], t.leaf[l].root, row + 16, token, limits);
+            wi_gemm_put_root(t, acc[0], t.leaf[l].root, row, &later);
+            wi_gemm_put_root(t, acc[1], t.leaf[l].root, row + 16, &later);
         }
     }
     wi_copy_wait<0>();
-    if (t.dealt || t.whole) wi_mma_end<TOKENS>(t, acc, first, row_tile, token, &word);
+    if (t.dealt || t.whole) wi_mma_end<TOKENS>(t, acc, first, row_tile, &later, &word);
 }
 
 template <int FORMAT, int TOKENS> static void wi_mma_launch(const wi_gemm_task &t, const weft_op *op)

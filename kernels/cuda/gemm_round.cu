@@ -14,6 +14,7 @@ struct rounding {
     const int64_t *begin;
     const void *const *piece;
     bool halves;
+    const int32_t *index; // of `a`, or NULL
     const int32_t *permutation;
     int leaves;
     struct {
@@ -28,7 +29,7 @@ struct rounding {
 
 static __device__ __forceinline__ const void *row_of(const rounding &r, int64_t row)
 {
-    if (!r.pieces) return r.a + (size_t)row * r.stride;
+    if (!r.pieces) return r.a + (size_t)(r.index ? r.index[row] : row) * r.stride;
     int p = 0;
     while (r.begin[p + 1] <= row) p++;
     const size_t at = (size_t)(row - r.begin[p]) * r.stride;
@@ -84,7 +85,7 @@ static int format_of(const weft_gemm_weight *w)
     return whole_zeros && is_linear(w->codebook) ? WI_GEMM_I4 : WI_GEMM_I4_ANY;
 }
 
-wi_gemm_task wi_gemm_task_of(const weft_gemm_weight *w, const weft_gemm_args *args)
+wi_gemm_task wi_gemm_task_of(const weft_op *op, const weft_gemm_weight *w, const weft_gemm_args *args)
 {
     wi_gemm_task t = {};
     t.data = w->data;
@@ -122,6 +123,11 @@ wi_gemm_task wi_gemm_task_of(const weft_gemm_weight *w, const weft_gemm_args *ar
         if (!joined) leaf->root = roots++;
         if (leaf->top > t.slots) t.slots = leaf->top;
     }
+    if (args->groups) {
+        t.groups = args->groups->count;
+        t.offsets = wi_arrived(op, args->groups->offsets, (size_t)t.groups + 1);
+        t.bias_stride = args->groups->bias_stride;
+    }
     t.m = args->m;
     for (int i = 0; i < WEFT_ROOTS_MAX; i++) t.out[i] = args->out[i];
     t.out_stride = args->out_stride;
@@ -132,6 +138,22 @@ wi_gemm_task wi_gemm_task_of(const weft_gemm_weight *w, const weft_gemm_args *ar
     t.residual = args->residual;
     t.residual_stride = args->residual_stride;
     return t;
+}
+
+static int64_t groups_with_rows(const wi_gemm_task &t) { return t.groups < t.m ? t.groups : t.m; } // at most
+
+int wi_gemm_token_tiles(const wi_gemm_task &t, int tokens)
+{
+    if (!t.groups) return (int)((t.m + tokens - 1) / tokens);
+    const int64_t some = groups_with_rows(t); // of each the first row opens a tile, and then every `tokens`-th
+    return (int)(some + (t.m - some) / tokens);
+}
+
+int64_t wi_gemm_rows_each(const wi_gemm_task &t)
+{
+    if (!t.groups) return t.m;
+    const int64_t some = groups_with_rows(t);
+    return (t.m + some - 1) / some;
 }
 
 // Whether bf16 rows can be read where they are: by copies of 16 bytes, and no step of a leaf reaches into the next.
@@ -157,12 +179,12 @@ wi_gemm_wanted wi_gemm_tile_wanted(void)
 static bool is_dealt(const weft_op *op, const weft_gemm_weight *w, const weft_gemm_args *args)
 {
     if (wi_gemm_tile_wanted().tokens) return false;
-    return args->m <= WI_DEALT_ROWS && w->leaves > 1 && w->panels < 4 * (int64_t)wi_processors(op);
+    return args->m <= WI_DEALT_ROWS && w->leaves > 1 && !args->groups && w->panels < 4 * (int64_t)wi_processors(op);
 }
 
 wi_gemm_task wi_gemm_prepare(const weft_op *op, const weft_gemm_weight *w, const weft_gemm_args *args)
 {
-    wi_gemm_task t = wi_gemm_task_of(w, args);
+    wi_gemm_task t = wi_gemm_task_of(op, w, args);
     unsigned char *scratch = (unsigned char *)op->scratch;
     const wi_gemm_records_scratch room = wi_gemm_records_scratch_of(w, args->m);
     t.dealt = is_dealt(op, w, args);
@@ -185,6 +207,7 @@ wi_gemm_task wi_gemm_prepare(const weft_op *op, const weft_gemm_weight *w, const
         r.piece = wi_arrived(op, args->rows->piece, (size_t)r.pieces);
         r.halves = args->rows->halves;
     }
+    r.index = wi_arrived(op, args->index, (size_t)args->m);
     r.permutation = w->permutation;
     r.leaves = w->leaves;
     for (int l = 0; l < w->leaves; l++) {

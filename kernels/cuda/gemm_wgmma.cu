@@ -27,7 +27,7 @@ static int records_of(const wi_gemm_task &t)
 static double cost_of(const wi_gemm_task &t, int format, int tokens, int planes, int processors)
 {
     const wi_wgmma_plan plan = wi_wgmma_plan_of(format, tokens);
-    const double blocks = (double)parts(t.panels, planes) * parts(t.m, tokens) * (t.dealt ? t.leaves : 1);
+    const double blocks = (double)parts(t.panels, planes) * wi_gemm_token_tiles(t, tokens) * (t.dealt ? t.leaves : 1);
     const double steps = (double)records_of(t) / (t.dealt ? t.leaves : 1);
     const int least = tokens / 2 < CLOCKS_LEAST ? CLOCKS_LEAST : tokens / 2;
     double step = (double)plan.consumers * (plan.columns / 16.0) * least;
@@ -92,14 +92,15 @@ void wi_cuda_gemm_wgmma(const weft_op *op, const weft_gemm_weight *weight, const
     const choice c = choose(t, format, wi_processors(op));
     t.planes = c.planes;
     t.row_tiles = parts(t.panels, c.planes);
-    t.token_tiles = parts(t.m, c.tokens);
+    t.token_tiles = wi_gemm_token_tiles(t, c.tokens);
     t.stages = stages_of(op, t, format, c.tokens);
     CUtensorMap weights = {}, activations = {};
     cudaError_t status = wi_tensor_map2(&activations, t.rows, (uint64_t)t.row_columns, (uint64_t)t.m,
                                         (uint64_t)t.row_stride * sizeof(uint16_t), WI_RECORD, (uint32_t)c.tokens);
     if (status == cudaSuccess && format == WI_GEMM_BF16)
         status = wi_tensor_map3(&weights, t.data, WI_RECORD, (uint64_t)records_of(t) * WEFT_GEMM_PANEL, WI_RECORD * 2,
-                                (uint64_t)t.panels, t.panel_bytes, WI_RECORD, WEFT_GEMM_PANEL, (uint32_t)c.planes);
+                                (uint64_t)t.panels * (uint64_t)(t.groups ? t.groups : 1), t.panel_bytes, WI_RECORD,
+                                WEFT_GEMM_PANEL, (uint32_t)c.planes);
     if (status != cudaSuccess) {
         wi_failed(op, "gemm: tensor map", status);
         return;

@@ -85,11 +85,12 @@ static __device__ __forceinline__ wi_wgmma_ring wi_wgmma_ring_of(const wi_gemm_t
 }
 
 template <int FORMAT, int TOKENS>
-static __device__ __forceinline__ void wi_wgmma_produce(const wi_gemm_task &t, const wi_wgmma_ring &r,
-                                                        const CUtensorMap *weights, const CUtensorMap *activations,
-                                                        int panel, int token, int first_leaf, int leaf_end)
+static __device__ __forceinline__ void
+wi_wgmma_produce(const wi_gemm_task &t, const wi_wgmma_ring &r, const CUtensorMap *weights,
+                 const CUtensorMap *activations, int panel, const wi_gemm_tokens &of, int first_leaf, int leaf_end)
 {
     constexpr wi_wgmma_plan plan = wi_wgmma_plan_of(FORMAT, TOKENS);
+    const int before = of.group * t.panels, token = (int)of.token; // panels
     int stage = 0, phase = 1;
     for (int l = first_leaf; l < leaf_end; l++)
         for (int s = 0; s < t.leaf[l].steps; s++) {
@@ -98,10 +99,10 @@ static __device__ __forceinline__ void wi_wgmma_produce(const wi_gemm_task &t, c
             unsigned char *to = r.weights + stage * r.weight_bytes;
             const int record = t.leaf[l].at + s;
             if constexpr (FORMAT == WI_GEMM_BF16) {
-                wi_tensor3(to, weights, 0, record * WEFT_GEMM_PANEL, panel, &r.full[stage]);
+                wi_tensor3(to, weights, 0, record * WEFT_GEMM_PANEL, before + panel, &r.full[stage]);
             } else {
                 for (int p = 0; p < t.planes; p++) {
-                    const int there = panel + p < t.panels ? panel + p : t.panels - 1;
+                    const int there = before + (panel + p < t.panels ? panel + p : t.panels - 1);
                     wi_bulk(to + p * t.record_bytes,
                             t.data + (size_t)there * t.panel_bytes + t.codes_at +
                                 (size_t)record * (size_t)t.record_bytes,
@@ -193,13 +194,14 @@ static __device__ __forceinline__ void wi_wgmma_deal(const wi_gemm_task &t, cons
     wi_gemm_fold(t, sums, stride, stack, TOKENS, row_tile, thread, WI_GROUP);
     wi_barrier(1, WI_GROUP);
     if (t.whole)
-        wi_gemm_finish(t, sums, stride, t.planes * WEFT_GEMM_PANEL, row_tile * t.planes, 0, TOKENS, thread, WI_GROUP);
+        wi_gemm_finish(t, sums, stride, t.planes * WEFT_GEMM_PANEL, row_tile * t.planes, {0, 0, t.m}, TOKENS, thread,
+                       WI_GROUP);
 }
 
 template <int FORMAT, int TOKENS>
 static __device__ __forceinline__ void wi_wgmma_consume(const wi_gemm_task &t, const wi_wgmma_ring &r, int row_tile,
-                                                        int token, int first_leaf, int leaf_end, const float *codebook,
-                                                        const volatile int64_t *limits)
+                                                        int first_leaf, int leaf_end, const float *codebook,
+                                                        const volatile wi_gemm_later *later)
 {
     constexpr wi_wgmma_plan plan = wi_wgmma_plan_of(FORMAT, TOKENS);
     const int thread = (int)threadIdx.x, warp = thread / WI_WARP, lane = thread % WI_WARP, stride = 64 + 4;
@@ -223,7 +225,7 @@ static __device__ __forceinline__ void wi_wgmma_consume(const wi_gemm_task &t, c
         wi_wgmma_own(acc);
         if (lane == 0) wi_mbar_arrive(&r.empty[before]);
         before = -1;
-        if (FORMAT == WI_GEMM_I8) wi_gemm_scale(t, acc, panel * WEFT_GEMM_PANEL + warp * 16);
+        if (FORMAT == WI_GEMM_I8) wi_gemm_scale(t, acc, panel * WEFT_GEMM_PANEL + warp * 16, later->of.group);
         if (TOKENS <= WI_DEALT_ROWS && t.dealt) {
             wi_wgmma_deal<TOKENS>(t, r, acc, l, row_tile);
             return;
@@ -231,7 +233,7 @@ static __device__ __forceinline__ void wi_wgmma_consume(const wi_gemm_task &t, c
         if (TOKENS > 128) break; // for one leaf alone
         wi_wgmma_end_leaf<FORMAT, TOKENS>(t, t.leaf[l], acc, near, nearer, r.slots, thread);
         if (t.leaf[l].root >= 0 && !t.whole && warp / 2 < t.planes)
-            wi_gemm_put_root(t, acc, t.leaf[l].root, (int64_t)panel * WEFT_GEMM_PANEL + warp * 16, token, limits);
+            wi_gemm_put_root(t, acc, t.leaf[l].root, (int64_t)panel * WEFT_GEMM_PANEL + warp * 16, later);
     }
     if (TOKENS <= 128 && !t.whole) return;
     // all is read: the ring takes the sums
@@ -240,8 +242,8 @@ static __device__ __forceinline__ void wi_wgmma_consume(const wi_gemm_task &t, c
     wi_barrier(1, plan.consumers * WI_GROUP);
     wi_gemm_put(acc, sums, stride, warp % 4 * 16);
     wi_barrier(2 + group, WI_GROUP);
-    wi_gemm_finish(t, sums, stride, (t.planes < 2 ? t.planes : 2) * WEFT_GEMM_PANEL, panel + 2 * group, token, TOKENS,
-                   thread % WI_GROUP, WI_GROUP);
+    wi_gemm_finish(t, sums, stride, (t.planes < 2 ? t.planes : 2) * WEFT_GEMM_PANEL, panel + 2 * group,
+                   wi_gemm_tokens_of(later), TOKENS, thread % WI_GROUP, WI_GROUP);
 }
 
 #endif
@@ -256,14 +258,15 @@ static __global__ void __launch_bounds__(wi_wgmma_plan_of(FORMAT, TOKENS).thread
     constexpr int consuming = plan.consumers * WI_GROUP;
     const wi_wgmma_ring r = wi_wgmma_ring_of<FORMAT, TOKENS>(t);
     __shared__ float codebook[16];
-    __shared__ volatile int64_t limits[2];
+    __shared__ volatile wi_gemm_later later;
     const int thread = (int)threadIdx.x;
     const int first_leaf = t.dealt ? (int)blockIdx.y : 0, leaf_end = t.dealt ? first_leaf + 1 : t.leaves;
-    int row_tile, token_tile;
-    wi_gemm_tile(t, WI_TILE_TURN, &row_tile, &token_tile);
+    int row_tile;
+    wi_gemm_tokens of;
+    if (!wi_gemm_tile(t, WI_TILE_TURN, TOKENS, &row_tile, &of)) return;
     if (FORMAT == WI_GEMM_I4_ANY && thread < 16) codebook[thread] = t.codebook[thread];
     if (thread == 0) {
-        limits[0] = (int64_t)t.out_stride, limits[1] = t.m;
+        wi_gemm_put_off(t, of, &later);
         for (int i = 0; i < t.stages; i++) {
             wi_mbar_init(&r.full[i], 1);
             wi_mbar_init(&r.empty[i], consuming / WI_WARP);
@@ -276,12 +279,12 @@ static __global__ void __launch_bounds__(wi_wgmma_plan_of(FORMAT, TOKENS).thread
         if (thread == consuming) {
             if (FORMAT == WI_GEMM_BF16) wi_tensor_prefetch(&weights);
             wi_tensor_prefetch(&activations);
-            wi_wgmma_produce<FORMAT, TOKENS>(t, r, &weights, &activations, row_tile * t.planes, token_tile * TOKENS,
-                                             first_leaf, leaf_end);
+            wi_wgmma_produce<FORMAT, TOKENS>(t, r, &weights, &activations, row_tile * t.planes, of, first_leaf,
+                                             leaf_end);
         }
     } else {
         if constexpr (plan.consumers == 2) wi_registers_up<232>();
-        wi_wgmma_consume<FORMAT, TOKENS>(t, r, row_tile, token_tile * TOKENS, first_leaf, leaf_end, codebook, limits);
+        wi_wgmma_consume<FORMAT, TOKENS>(t, r, row_tile, first_leaf, leaf_end, codebook, &later);
     }
 #endif
 }

@@ -85,7 +85,12 @@ template <int N> static __global__ void __launch_bounds__(THREADS) combine_rows(
 #pragma unroll 4
         for (size_t j = 0; j < a.k; j++) {
             if (place[j] < 0) continue;
-            const wi_floats<N> x = wi_read<N>(a.in + (size_t)place[j] * a.in_stride + i);
+            wi_floats<N> x = wi_read<N>(a.in + (size_t)place[j] * a.in_stride + i);
+            if (a.bias) {
+                const float *bias = a.bias + (size_t)a.ids[row * a.k + j] * a.bias_stride + i;
+#pragma unroll
+                for (int c = 0; c < N; c++) x.at[c] += bias[c];
+            }
 #pragma unroll
             for (int c = 0; c < N; c++) sum.at[c] = begun ? fmaf(weights[j], x.at[c], sum.at[c]) : weights[j] * x.at[c];
             begun = true;
@@ -102,6 +107,7 @@ void wi_cuda_combine(const weft_op *op, const weft_combine *args)
     const unsigned threads = wi_row_threads(items, THREADS);
     if (a.rows == 0 || items == 0) return;
     a.place = wi_arrived(op, args->place, args->rows * args->k);
+    a.ids = wi_arrived(op, args->ids, args->rows * args->k);
     if (fours)
         wi_launch(op, "combine", combine_rows<4>, wi_row_grid(a.rows, items, threads), dim3(threads), 0, a);
     else

@@ -2,11 +2,28 @@
 // drawn by chance.
 #include <deque>
 #include <memory>
+#include <stdio.h>
 #include <stdlib.h>
 #include <thread>
 #include <unistd.h>
 
 #include "tests/emulator/run.h"
+
+// ---- what was asked for ---------------------------------------------------------------------------------------------
+
+// Told at the end in the file EMULATOR_COUNTS, a line a process: kernels launched one by one, graphs launched, and
+// how often the host waited for all that a stream had to do.
+static struct emu_counts {
+    unsigned long long kernels, graphs, waits;
+    ~emu_counts()
+    {
+        const char *path = getenv("EMULATOR_COUNTS");
+        FILE *to = path ? fopen(path, "a") : NULL;
+        if (!to) return;
+        fprintf(to, "kernels %llu graphs %llu waits %llu\n", kernels, graphs, waits);
+        fclose(to);
+    }
+} counts;
 
 // ---- streams, events and graphs -------------------------------------------------------------------------------------
 
@@ -94,6 +111,7 @@ void emu_give(cudaStream_t to, emu_work work, const void *kernel)
         return;
     }
     if (!to) run_blocking(); // the default stream comes after all of these
+    counts.kernels += kernel != nullptr;
     stream->work.push_back(std::move(work));
     stream->given++;
     if (emu_setting("CUDA_LAUNCH_BLOCKING", 0)) run_all(stream);
@@ -138,6 +156,7 @@ void emu_work_aside(void)
 cudaError_t cudaDeviceSynchronize(void)
 {
     EMU_ONE_AT_A_TIME;
+    counts.waits++;
     for (size_t i = 0; i < streams.size(); i++) {
         if (streams[i]->capture) return emu_told(cudaErrorStreamCaptureUnsupported);
         run_all(streams[i]);
@@ -180,6 +199,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
     EMU_ONE_AT_A_TIME;
     if (stream_of(stream)->capture) return emu_told(cudaErrorStreamCaptureUnsupported);
     if (!stream) run_blocking();
+    counts.waits++;
     wait_until(stream_of(stream), stream_of(stream)->given);
     return cudaSuccess;
 }
@@ -310,7 +330,10 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t graph, unsign
 cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream)
 {
     EMU_ONE_AT_A_TIME;
+    unsigned long long before = counts.kernels; // those of a graph are none of the host's
     for (size_t i = 0; i < graph->nodes.size(); i++) emu_give(stream, graph->nodes[i], graph->kernels[i]);
+    counts.kernels = before;
+    counts.graphs++;
     return cudaSuccess;
 }
 
@@ -367,6 +390,7 @@ cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind 
 {
     EMU_ONE_AT_A_TIME;
     cudaError_t status = cudaMemcpyAsync(to, from, bytes, kind, nullptr);
+    counts.waits++;
     run_all(default_stream());
     return status;
 }

@@ -142,6 +142,24 @@ static void test_by_hand(weft_walk *walk)
     weft_walk_release(walk);
 }
 
+// What `combine` gives where the expert with number e multiplies the row by e - low + 1.
+static void combine_plainly(const weft_combine *a, const float *x, int32_t low, size_t held, float *out)
+{
+    for (size_t r = 0; r < a->rows; r++)
+        for (size_t i = 0; i < a->width; i++) {
+            float sum = 0;
+            bool begun = false;
+            for (size_t j = r * a->k; j < (r + 1) * a->k; j++) {
+                if (a->ids[j] < low || a->ids[j] >= low + (int32_t)held) continue;
+                float y = x[r * a->width + i] * (float)(a->ids[j] - low + 1);
+                if (a->bias) y += a->bias[(size_t)a->ids[j] * a->bias_stride + i];
+                sum = begun ? fmaf(a->weights[j], y, sum) : a->weights[j] * y;
+                begun = true;
+            }
+            out[r * a->width + i] = sum;
+        }
+}
+
 static void test_mixture(weft_walk *walk, size_t rows, size_t experts, size_t k, size_t width, int32_t low, size_t held)
 {
     weft_walk_case(walk, "mixture (%zu, %zu) k %zu width %zu holding %zu from %d", rows, experts, k, width, held, low);
@@ -154,7 +172,9 @@ static void test_mixture(weft_walk *walk, size_t rows, size_t experts, size_t k,
     float *weights = weft_walk_memory(walk, rows * k * sizeof *weights, 0),
           *moved = weft_walk_memory(walk, rows * k * width * sizeof *moved, 0);
     float *out = weft_walk_memory(walk, rows * width * sizeof *out, width % 16 == 0 ? 0 : 4),
-          *expected = weft_walk_memory(walk, rows * width * sizeof *out, 0);
+          *expected = weft_walk_memory(walk, rows * width * sizeof *out, 0),
+          *bias = weft_walk_memory(walk, experts * (width + 5) * sizeof *bias, 4);
+    weft_walk_fill(bias, experts * (width + 5), WEFT_VALUES_PLAIN, 3);
     weft_walk_fill(scores, rows * experts, WEFT_VALUES_PLAIN, 1);
     weft_walk_fill(x, rows * width, WEFT_VALUES_PLAIN, 2);
     for (int way = 0; way < weft_walk_ways(walk); way++) {
@@ -171,20 +191,23 @@ static void test_mixture(weft_walk *walk, size_t rows, size_t experts, size_t k,
                 CHECK(p == offsets[e] || row_of[p - 1] < row_of[p]);
                 for (size_t i = 0; i < width; i++) moved[(size_t)p * width + i] *= (float)(e + 1);
             }
-        op->table->pick.combine(op, &(weft_combine){out, width, moved, width, place, weights, rows, k, width});
-        for (size_t r = 0; r < rows; r++)
-            for (size_t i = 0; i < width; i++) {
-                float sum = 0;
-                bool begun = false;
-                for (size_t j = r * k; j < (r + 1) * k; j++) {
-                    if (ids[j] < low || ids[j] >= low + (int32_t)held) continue;
-                    const float y = x[r * width + i] * (float)(ids[j] - low + 1);
-                    sum = begun ? fmaf(weights[j], y, sum) : weights[j] * y;
-                    begun = true;
-                }
-                expected[r * width + i] = sum;
-            }
-        weft_walk_same_floats(walk, way, "combined", out, expected, rows * width);
+        weft_combine args = {.out = out,
+                             .out_stride = width,
+                             .in = moved,
+                             .in_stride = width,
+                             .place = place,
+                             .weights = weights,
+                             .rows = rows,
+                             .k = k,
+                             .width = width,
+                             .bias_stride = width + 5,
+                             .ids = ids};
+        for (int biased = 0; biased < 2; biased++) {
+            args.bias = biased ? bias : NULL;
+            op->table->pick.combine(op, &args);
+            combine_plainly(&args, x, low, held, expected);
+            weft_walk_same_floats(walk, way, biased ? "combined with bias" : "combined", out, expected, rows * width);
+        }
     }
     weft_walk_release(walk);
 }
