@@ -2,10 +2,10 @@
 
 weft_status wi_weights_of(const wi_model_flags *flags, const weft_cpu *cpu, weft_weights_options *out)
 {
-    static const weft_dtype types[] = {WEFT_F32, WEFT_F32, WEFT_BF16, WEFT_F16, WEFT_I8, WEFT_I4};
+    static const weft_dtype types[] = {WEFT_F32, WEFT_F32, WEFT_BF16, WEFT_F16, WEFT_I8, WEFT_I4, WEFT_E4M3};
     const int weights = flags->dtype == 0 ? flags->weights : flags->dtype;
     weft_weights_options w = {.as_stored = weights == 0, .type = types[weights], .cpu = cpu};
-    w.group = flags->group ? (int)flags->group : w.type == WEFT_I4 ? 64 : 0;
+    w.group = flags->group ? (int)flags->group : w.type == WEFT_I4 ? 64 : w.type == WEFT_E4M3 ? 128 : 0;
     if (flags->group && flags->group != 32 && flags->group != 64 && flags->group != 128)
         return weft_fail(WEFT_USAGE, "--group %d: must be 32, 64 or 128", (int)flags->group);
     w.has_family = flags->family != NULL;

@@ -33,7 +33,7 @@ static const char *cache_name(weft_cache_type type)
 
 static const char *weights_name(const wi_plan_case *p)
 {
-    return weft_dtype_name(p->sizes.model.weights.as_stored ? p->sizes.stored : p->sizes.model.weights.type);
+    return weft_dtype_name(weft_weights_type(p->config, &p->sizes.model.weights, p->sizes.stored));
 }
 
 // Three figures and a unit: "17.6 GB", in powers of a thousand as data sheets have them.
