@@ -22,7 +22,8 @@ static const struct {
 } formats[] = {{"bf16", WEFT_BF16, 0, WEFT_CACHE_BF16},
                {"int8", WEFT_I8, 0, WEFT_CACHE_BF16},
                {"int4", WEFT_I4, 32, WEFT_CACHE_INT8},
-               {"f32", WEFT_F32, 0, WEFT_CACHE_F32}};
+               {"f32", WEFT_F32, 0, WEFT_CACHE_F32},
+               {"fp8", WEFT_E4M3, 128, WEFT_CACHE_BF16}};
 enum { FORMATS = sizeof formats / sizeof *formats };
 
 static const int lengths[] = {1, 63, 255, 256, 257, 1000, 4097, 20000};
