@@ -20,7 +20,8 @@ weft_dtype wi_stored_of(const weft_model_config *config) { return config->has_dt
 
 weft_cache_type wi_cache_of(const wi_model_flags *flags, const weft_weights_options *weights, weft_dtype stored)
 {
-    static const weft_cache_type types[] = {WEFT_CACHE_BF16, WEFT_CACHE_F32, WEFT_CACHE_BF16, WEFT_CACHE_INT8};
+    static const weft_cache_type types[] = {WEFT_CACHE_BF16, WEFT_CACHE_F32, WEFT_CACHE_BF16, WEFT_CACHE_INT8,
+                                            WEFT_CACHE_FP8};
     const int kv = flags->dtype == 0 ? flags->kv : flags->dtype;
     const weft_dtype type = weights->as_stored ? stored : weights->type;
     return kv == 0 && type == WEFT_F32 ? WEFT_CACHE_F32 : types[kv];

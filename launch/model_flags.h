@@ -41,7 +41,7 @@ typedef struct {
          .kind = WEFT_FLAG_CHOICE,                                                                                     \
          .offset = offsetof(options, model.kv),                                                                        \
          .help = "type of cached keys and values; auto: f32 beside f32 weights, else bf16",                            \
-         .choices = "auto|f32|bf16|int8"},                                                                             \
+         .choices = "auto|f32|bf16|int8|fp8"},                                                                         \
         {.name = "dtype",                                                                                              \
          .kind = WEFT_FLAG_CHOICE,                                                                                     \
          .offset = offsetof(options, model.dtype),                                                                     \

@@ -132,7 +132,8 @@ static weft_step step_of(const wi_plan_case *plan)
     const bool code = type == WEFT_I8 || type == WEFT_I4 || type == WEFT_E4M3;
     const weft_dtype head = type == WEFT_E4M3 ? plan->sizes.stored : code ? WEFT_I8 : type;
     const double d = (double)plan->config->head_dim;
-    static const double element[] = {[WEFT_CACHE_F32] = 4, [WEFT_CACHE_BF16] = 2, [WEFT_CACHE_INT8] = 1};
+    static const double element[] = {
+        [WEFT_CACHE_F32] = 4, [WEFT_CACHE_BF16] = 2, [WEFT_CACHE_INT8] = 1, [WEFT_CACHE_FP8] = 1};
     return (weft_step){.cache = 2 * d * element[plan->sizes.model.cache],
                        .cache_type = plan->sizes.model.cache,
                        .room = options_for(plan, plan->context, plan->batch).model.rows,

@@ -28,7 +28,8 @@ char *wi_plan_mesh_text(const wi_plan_case *p, const weft_mesh_shape *s, char te
 
 static const char *cache_name(weft_cache_type type)
 {
-    return type == WEFT_CACHE_F32 ? "f32" : type == WEFT_CACHE_INT8 ? "int8" : "bf16";
+    static const char *const names[] = {"f32", "bf16", "int8", "fp8"};
+    return names[type];
 }
 
 static const char *weights_name(const wi_plan_case *p)
