@@ -118,7 +118,7 @@ size_t wi_scales_room(const weft_model_config *config, int64_t columns, int64_t 
 // Fills in part->scales. False where they cannot be read, as errno says.
 bool wi_read_scales(const wi_planner *p, wi_staging *s, wi_part_rows *part);
 // `width` columns of row `row` of a part in f32.
-void wi_part_floats(const wi_planner *p, const wi_part_rows *part, int64_t row, size_t width, float *to);
+void wi_widen_row(const wi_planner *p, const wi_part_rows *part, int64_t row, size_t width, float *to);
 // What the pack takes of a part: the same type, another one, or codes with scales. Sets `out`'s data and scales.
 void wi_turn(const wi_planner *p, wi_staging *s, const wi_matrix *m, const wi_part_rows *part, weft_gemm_source *out);
 // The same of columns that are held, where a scale is that of the whole row: `largest` of all its columns, as bits.

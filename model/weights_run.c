@@ -205,7 +205,7 @@ static void read_slice(void *arg, int thread, int threads)
     for (int64_t r = begin; r < end; r++) {
         wi_part_rows one = {source, stored, l->slice + (size_t)r * row, r, 1, 0, {0}};
         if (!fetch_scales(l, s, &one)) return;
-        wi_part_floats(l->p, &one, 0, width, s->floats);
+        wi_widen_row(l->p, &one, 0, width, s->floats);
         l->largest[r] = largest_bits(s->floats, width);
     }
 }

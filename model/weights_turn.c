@@ -56,7 +56,7 @@ static void widen(const wi_planner *p, const wi_scales *s, int64_t row, const ui
 }
 
 // `width` columns of one of the rows in f32.
-void wi_part_floats(const wi_planner *p, const wi_part_rows *r, int64_t row, size_t width, float *to)
+void wi_widen_row(const wi_planner *p, const wi_part_rows *r, int64_t row, size_t width, float *to)
 {
     const weft_op op = {.table = p->op->table};
     const char *from = (const char *)r->rows + (size_t)row * width * ((size_t)weft_dtype_bits(r->stored) / 8);
@@ -75,7 +75,7 @@ void wi_turn_scaled(const wi_planner *p, wi_staging *s, const wi_matrix *m, cons
     const size_t width = (size_t)weft_range_size(m->columns), wide = width + 1;
     for (int64_t i = 0; i < r->count; i++) {
         float *to = s->floats + (size_t)i * wide;
-        wi_part_floats(p, r, i, width, to);
+        wi_widen_row(p, r, i, width, to);
         memcpy(to + width, &largest[i], sizeof *largest);
     }
     out->data = s->codes;
@@ -101,7 +101,7 @@ static void turn_to_codes(const wi_planner *p, wi_staging *s, const wi_matrix *m
     const size_t groups = m->group ? (width + (size_t)m->group - 1) / (size_t)m->group : 1;
     const float *floats = r->stored == WEFT_F32 ? r->rows : s->floats;
     for (int64_t i = 0; i < r->count && floats == s->floats; i++)
-        wi_part_floats(p, r, i, width, s->floats + (size_t)i * width);
+        wi_widen_row(p, r, i, width, s->floats + (size_t)i * width);
     out->data = (char *)s->codes + at * out->row_bytes;
     // Scales are counted from the matrix's first column: those before the ones read are never looked at.
     const size_t before = m->group ? (size_t)(m->columns.begin / m->group) : 0;
@@ -134,7 +134,7 @@ void wi_turn(const wi_planner *p, wi_staging *s, const wi_matrix *m, const wi_pa
         turn_to_codes(p, s, m, r, out);
     } else if (r->stored == WEFT_E4M3) {
         for (int64_t i = 0; i < r->count; i++) {
-            wi_part_floats(p, r, i, width, s->row);
+            wi_widen_row(p, r, i, width, s->row);
             op.table->rows.convert(&op, to + (size_t)i * out->row_bytes, m->type, s->row, WEFT_F32, width);
         }
         out->data = to;
