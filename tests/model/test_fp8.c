@@ -1,7 +1,7 @@
 // Checkpoints of e4m3 by blocks: what is packed of them is what packing whole tensors gives, kept as codes or turned
-// into other types; and what does not fit is refused.
+// into other types, and takes what is told before; and what does not fit is refused.
 #include "kernels/convert.inc"
-#include "model/weights.h"
+#include "model/sizes.h"
 #include "tests/check.h"
 #include "tests/model/fp8_checkpoint.h"
 
@@ -109,6 +109,17 @@ static void check_bytes(weft_device *device, const weft_cpu *cpu, weft_weights_o
     const weft_layout layout = weft_layout_of(config, NULL, group);
     CHECK_OK(weft_weights_load(checkpoint, config, &layout, &how, &op, device, &w));
     CHECK_INT(w.type, kept ? WEFT_E4M3 : type);
+    const weft_tensor_entry *embedding = find(WEFT_PART_EMBEDDING, -1, -1);
+    const weft_sizes_options options = {
+        .model = {.weights = how, .cache = WEFT_CACHE_BF16, .rows = 64, .logit_rows = 4, .positions = 64},
+        .stored = embedding->type,
+        .isa = table.isa,
+        .threads = 1,
+        .node_ranks = 1,
+        .block = 64};
+    weft_model_sizes sizes = {0};
+    CHECK_OK(weft_model_sizes_of(config, &layout, &options, &sizes));
+    CHECK_INT(sizes.weights, w.bytes);
     const weft_gemm_leaves heads = weft_leaves_of_units(config->heads * config->head_dim, config->head_dim),
                            units = weft_leaves_of_units(config->ffn, group > 32 ? group : 32);
     check_packed(&w.layer[0].o, WEFT_FUSE_STACK, o, 1, &heads, kept, type);
