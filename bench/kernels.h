@@ -17,7 +17,7 @@ typedef struct {
     int model;           // whose shapes: WEFT_BENCH_*
     const char *shape;   // one shape of the model ("qkv"), or "4096x4096"; NULL: all of the model
     const char *rows;    // "1,16": numbers of rows instead of the op's own; or NULL
-    const char *weights; // one type of weights, or NULL for bf16, int8, int4 and f32
+    const char *weights; // one type of weights, fp8 among them, or NULL for bf16, int8, int4 and f32
     const char *family;  // pins the instruction family of the GEMM; NULL: what the processor has
     int64_t group;       // columns that share a scale of int4
     int64_t threads;     // 0: one thread, then all

@@ -164,7 +164,10 @@ static weft_status measure_case(wi_kernel_bench *b, attention_bench *g, weft_dty
     const model_shape *m = g->model;
     const double seen = (double)g->rows * ((double)g->length - ((double)g->rows - 1) / 2); // a causal row's keys
     wi_kernel_case c = {.run = run, .state = g, .read = WEFT_CEILING_READ_DRAM};
-    g->cache.type = type == WEFT_BF16 ? WEFT_CACHE_BF16 : type == WEFT_I8 ? WEFT_CACHE_INT8 : WEFT_CACHE_F32;
+    g->cache.type = type == WEFT_BF16   ? WEFT_CACHE_BF16
+                    : type == WEFT_I8   ? WEFT_CACHE_INT8
+                    : type == WEFT_E4M3 ? WEFT_CACHE_FP8
+                                        : WEFT_CACHE_F32;
     g->family = family_of(b, g->cache.type);
     WEFT_TRY_GOTO(make_cache(b, g));
     WEFT_TRY_GOTO(make_room(b, g));
@@ -219,9 +222,10 @@ weft_status wi_bench_attention(wi_kernel_bench *b)
         if (!o->op) return WEFT_OK; // another op's
         return weft_fail(WEFT_USAGE, "--shape %s: attention has the shapes prefill and decode", o->shape);
     }
-    if (o->weights && !weft_dtype_from_name(o->weights, &only))
-        return weft_fail(WEFT_USAGE, "a cache of type \"%s\": use bf16, int8 or f32", o->weights);
-    if (o->weights && only != WEFT_BF16 && only != WEFT_I8 && only != WEFT_F32) return WEFT_OK; // no cache has it
+    if (o->weights && !weft_dtype_from_name(strcmp(o->weights, "fp8") == 0 ? "e4m3" : o->weights, &only))
+        return weft_fail(WEFT_USAGE, "a cache of type \"%s\": use bf16, int8, fp8 or f32", o->weights);
+    if (o->weights && only != WEFT_BF16 && only != WEFT_I8 && only != WEFT_E4M3 && only != WEFT_F32)
+        return WEFT_OK; // no cache has it
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         if (o->model != WEFT_BENCH_ALL && o->model != models[i].model) continue;
         if (only != WEFT_DTYPE_COUNT) WEFT_TRY(measure_model(b, &models[i], only));

@@ -78,6 +78,7 @@ static void run(wi_kernel_bench *b, void *state)
 // One row of small numbers of the type; its values do not matter, but for what a result must be.
 static weft_gemm_source make_source(gemm_bench *g, int group)
 {
+    static const unsigned char e4m3[] = {0, 0x38, 0x40, 0x44, 0x48, 0x4a, 0x4c}; // 0 to 6
     const weft_dtype type = g->type;
     const int64_t k = g->layer->k;
     unsigned char *row = g->source;
@@ -91,6 +92,7 @@ static weft_gemm_source make_source(gemm_bench *g, int group)
         if (type == WEFT_F32) memcpy(row + 4 * i, &real, 4);
         if (type == WEFT_BF16) memcpy(row + 2 * i, &half, 2);
         if (type == WEFT_I8) row[i] = (unsigned char)(signed char)value;
+        if (type == WEFT_E4M3) row[i] = value < 0 ? e4m3[-value] | 0x80 : e4m3[value];
         if (type == WEFT_I4) row[i / 2] = (unsigned char)(i % 2 ? row[i / 2] | (value + 8) << 4 : value + 8);
     }
     for (int64_t i = 0; i <= k / 16; i++) memcpy(scales + 2 * i, &(uint16_t){0x3e00}, 2); // 0.125 in bf16
@@ -100,7 +102,9 @@ static weft_gemm_source make_source(gemm_bench *g, int group)
                               .k = k,
                               .scales = scales,
                               .scale_type = WEFT_BF16,
-                              .group = type == WEFT_I4 ? group : 0};
+                              .group = type == WEFT_I4     ? group
+                                       : type == WEFT_E4M3 ? 128
+                                                           : 0};
 }
 
 static float activation(int64_t row, int64_t k) { return (float)((row + 3 * k) % 5 - 2) * 0.5f; }
@@ -287,9 +291,10 @@ weft_status wi_bench_gemm(wi_kernel_bench *b)
     weft_family family;
     layer own;
     bool found = false;
-    if (o->weights && (!weft_dtype_from_name(o->weights, &only) ||
-                       (only != WEFT_BF16 && only != WEFT_I8 && only != WEFT_I4 && only != WEFT_F32)))
-        return weft_fail(WEFT_USAGE, "weights of type \"%s\": use bf16, int8, int4 or f32", o->weights);
+    if (o->weights &&
+        (!weft_dtype_from_name(strcmp(o->weights, "fp8") == 0 ? "e4m3" : o->weights, &only) ||
+         (only != WEFT_BF16 && only != WEFT_I8 && only != WEFT_I4 && only != WEFT_E4M3 && only != WEFT_F32)))
+        return weft_fail(WEFT_USAGE, "weights of type \"%s\": use bf16, int8, int4, fp8 or f32", o->weights);
     if (o->family && (!weft_family_from_name(o->family, &family) || !weft_family_native(&b->cpu, o->isa, family)))
         return weft_fail(WEFT_UNSUPPORTED, "family \"%s\" is not on this processor at level %s", o->family,
                          weft_isa_name(o->isa));

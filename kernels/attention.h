@@ -12,11 +12,11 @@
 //
 // Families differ in how scores and P*V are multiplied. FMA (ref, AVX2 and AVX-512 give equal bits): f32 chains by fma,
 // ascending, P in f32. DOT (vdpbf16ps) and AMX: queries and P rounded to bf16, pairs or tiles of 32 anchored at
-// absolute positions; they serve bf16 and int8 caches. MMA (mma.sync) and WGMMA are a device's: f32 sums of products of
-// bf16, sixteen columns or keys a step, ascending; one instruction whatever the number of rows, e^x by the device's
-// 2^x, P rounded to bf16; what would be infinite is NaN. They serve bf16 and int8 caches; an int8 cache and heads of
-// more than 128 columns go by mma.sync in both. A key that a row may not see adds exactly nothing to that row, whatever
-// its bytes are; inf and NaN stay inside the rows that see them (m of such a row is not defined).
+// absolute positions; they serve bf16, int8 and fp8 caches. MMA (mma.sync) and WGMMA are a device's: f32 sums of
+// products of bf16, sixteen columns or keys a step, ascending; one instruction whatever the number of rows, e^x by the
+// device's 2^x, P rounded to bf16; what would be infinite is NaN. They serve bf16, int8 and fp8 caches; those two and
+// heads of more than 128 columns go by mma.sync in both. A key that a row may not see adds exactly nothing to that row,
+// whatever its bytes are; inf and NaN stay inside the rows that see them (m of such a row is not defined).
 //
 // The ops refuse nothing and cannot fail: shapes are the caller's promise, and asserted where that costs little.
 #ifndef WEFT_KERNELS_ATTENTION_H
@@ -35,8 +35,14 @@ extern "C" {
 
 enum { WEFT_HEAD_SIZE_MAX = 256, WEFT_BLOCK_MIN = 16, WEFT_BLOCK_MAX = 256 };
 
-// int8: value * scale, one f32 scale for each token and head, K and V apart.
-typedef enum { WEFT_CACHE_F32, WEFT_CACHE_BF16, WEFT_CACHE_INT8, WEFT_CACHE_COUNT } weft_cache_type;
+// int8, fp8 (e4m3): level * scale, one f32 scale for each token and head, K and V apart. No NaN is stored as e4m3: a
+// row that holds one, or inf, has the scale NaN. So its code is read as 480, and what nobody wrote is finite too.
+typedef enum { WEFT_CACHE_F32, WEFT_CACHE_BF16, WEFT_CACHE_INT8, WEFT_CACHE_FP8, WEFT_CACHE_COUNT } weft_cache_type;
+
+static inline bool weft_cache_is_scaled(weft_cache_type type)
+{
+    return type == WEFT_CACHE_INT8 || type == WEFT_CACHE_FP8;
+}
 
 // One layer's view of a pool of blocks. A block holds `block` consecutive positions starting at a multiple of `block`.
 // Inside a block K and V of the layer stand where the offsets say, each weft_cache_*_bytes long; how the bytes lie in
@@ -76,13 +82,13 @@ typedef struct {
 } weft_cache_write;
 
 // Canonical bytes of positions of one layer and head: the stored type, row by row, (rows, k_size) and (rows, v_size),
-// and the scales (rows) of int8. For sending blocks to other ranks, devices and files.
+// and the scales (rows) of int8 and fp8. For sending blocks to other ranks, devices and files.
 typedef struct {
     const weft_cache *cache;
     int head;
     weft_cache_span span;
     void *k, *v;
-    float *k_scale, *v_scale; // of int8, else NULL
+    float *k_scale, *v_scale; // of int8 and fp8, else NULL
     bool import;              // into the cache, else out of it
 } weft_cache_copy;
 

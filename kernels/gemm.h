@@ -13,17 +13,18 @@
 //   MMA  mma.sync.m16n8k16 on 16 columns of the leaf, the weight on the left, each on top of the one before.
 //   WGMMA  wgmma.m64nNk16 likewise: N alone depends on M. Both keep denormals, but activations lose theirs when they
 //        are rounded; a leaf is padded with zeros.
-// Quantized weights. A code stands for a level (int8: itself; int4: codebook[code], by default code - 8), a level for
-// the value (level - zero) * scale.
+// Quantized weights. A code stands for a level (int8: itself; int4: codebook[code], by default code - 8; e4m3: the
+// number that it is), a level for the value (level - zero) * scale.
 //   AMX, MMA, WGMMA
 //        w = bf16((level - zero) * scale), each operation rounded to f32 first. But int8 with a scale a row and no
 //        zeros is multiplied as it is, and the root of a leaf is acc * scale. In AMX the tiles take level * 2^-104,
 //        which is exact, and activations bf16(a * 2^64), and the scale is scale * 2^40: so activations from 2^64 on are
 //        infinite there.
 //   FMA and dot: the chain of a group runs over its levels (in the dot family rounded to bf16, which is exact for
-//        integers) from +0 to s; then acc = fma(scale, t, acc), where t = s without a zero, else fma(-zero, sum, s),
-//        and sum is that of the group's rounded activations, added in ascending order from +0. A group that a leaf cuts
-//        is two groups with one scale; without groups the leaf is the group. So a zero costs nothing inside the chain.
+//        integers and e4m3) from +0 to s; then acc = fma(scale, t, acc), where t = s without a zero, else fma(-zero,
+//        sum, s), and sum is that of the group's rounded activations, added in ascending order from +0. A group that a
+//        leaf cuts is two groups with one scale; without groups the leaf is the group. So a zero costs nothing inside
+//        the chain.
 // NaN stays NaN, but which NaN is not defined.
 #ifndef WEFT_KERNELS_GEMM_H
 #define WEFT_KERNELS_GEMM_H

@@ -5,7 +5,7 @@
 // column held. Families FMA and dot share their layouts, so that one pack serves every level:
 //   F32, F16  [k][row]
 //   BF16      [k/2][row][k%2], and a zero column behind an odd K
-//   I8        [k][row], likewise
+//   I8, E4M3  [k][row], likewise
 //   I4        [k/8][row] words of 32 bits: the even columns' codes in the low half, the odd columns' in the high half,
 //             ascending; code of level nearest 0 behind the end
 // AMX has the weight on the left, so that a row's codes lie side by side and one table per row serves a permute:
@@ -13,6 +13,7 @@
 //   I8        exact: [step][row/2][32] words of 16 bits: a column of the even row in the low byte, of the odd row in
 //   the
 //             high one; else [step][row/2][16] words of 32 bits: columns j and 16 + j of the even row, then of the odd
+//   E4M3      as I8 when exact
 //   I4        [4 steps][row][32] words of 16 bits: column j of the 4 steps in the 4 nibbles of word j, ascending
 // Scales and zeros: [group][row], the groups that hold a column, or one for the row.
 // MMA and WGMMA: kernels/gemm_records.h.
@@ -32,11 +33,15 @@ enum {
     WI_LINE = 64,
 };
 
-// The place of a code of I8 in the layout of AMX, from a padded column.
-static inline int64_t wi_gemm_tile_i8(const weft_gemm_weight *w, int row, int64_t at)
+// Whether a code is a byte.
+static inline bool wi_gemm_is_byte(weft_dtype type) { return type == WEFT_I8 || type == WEFT_E4M3; }
+
+// The place of such a code in the layout of AMX, from a padded column.
+static inline int64_t wi_gemm_tile_byte(const weft_gemm_weight *w, int row, int64_t at)
 {
     const int64_t column = at % WI_STEP, half = WI_STEP / 2;
-    const int64_t in_line = w->exact ? column * 2 + row % 2 : column % half * 4 + row % 2 * 2 + column / half;
+    const bool words = w->exact || w->type == WEFT_E4M3;
+    const int64_t in_line = words ? column * 2 + row % 2 : column % half * 4 + row % 2 * 2 + column / half;
     return at / WI_STEP * WI_STEP * WI_PANEL + row / 2 * WI_LINE + in_line;
 }
 

@@ -2,7 +2,7 @@
 // is. A panel is 32 packed rows, a row of records, one a step of 64 columns of a leaf (I4: 128), padded with zeros.
 // Behind a gate every 8 rows of gate's are followed by the matching 8 of up, so that a tile of 16 rows holds both.
 //   BF16    [row][64]: as a tensor's box or a warp's copies take it to shared memory
-//   I8, I4  codes in the order in which a warp's lanes hold the left operand of 16 x 16: [row/16][half of the
+//   I8, I4, E4M3  codes in the order in which a warp's lanes hold the left operand of 16 x 16: [row/16][half of the
 //           columns][lane] 16 bytes, in these one fragment of 16 columns behind the other, 8 codes each. Of I4 the
 //           codes of a word stand at the bits where they become floats with the fewest instructions. Then, unless
 //           exact, the scales and the zeros of the record: [sub][row], `sub` columns each. Exact: a scale a row before

@@ -134,6 +134,7 @@ static void place_panel_order(const packer *p, unsigned char *codes, int lane, i
         for (int i = 0; i < count; i++) u16[((k + i) / 2 * WI_PANEL + lane) * 2 + (i & 1)] = in->u16[i];
         break;
     case WEFT_I8:
+    case WEFT_E4M3:
         for (int i = 0; i < count; i++) codes[(k + i) * WI_PANEL + lane] = in->u8[i];
         break;
     default:
@@ -163,8 +164,8 @@ static void place_tile_order(const packer *p, unsigned char *codes, int lane, in
         }
         return;
     }
-    if (p->w->type == WEFT_I8) {
-        for (int i = 0; i < count; i++) codes[wi_gemm_tile_i8(p->w, lane, at + i)] = in->u8[i];
+    if (wi_gemm_is_byte(p->w->type)) {
+        for (int i = 0; i < count; i++) codes[wi_gemm_tile_byte(p->w, lane, at + i)] = in->u8[i];
         return;
     }
     const size_t size = (size_t)weft_dtype_bits(p->w->type) / 8;
@@ -189,7 +190,7 @@ static void place_record_order(const packer *p, unsigned char *codes, int lane, 
             continue;
         }
         const int64_t place = wi_gemm_in_record(w->type, lane, column);
-        if (w->type == WEFT_I8)
+        if (wi_gemm_is_byte(w->type))
             record[place] = in->u8[i];
         else
             record[place / 2] |= (unsigned char)((i < count ? in->u8[i] : p->pad) << place % 2 * 4);

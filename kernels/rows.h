@@ -110,6 +110,7 @@ typedef struct {
 // an int4's level is its code - 8. Rounds to nearest even.
 //   without zeros: scale = largest |x| / 127 (int4: / 7), levels -127..127 (-7..7)
 //   with zeros: scale = (highest - lowest) / 255 (int4: / 15), 0 among them, levels -128..127 (-8..7)
+//   e4m3: without zeros; scale = largest |x| / 448, levels as e4m3 has them
 // A group of zeros, or too small for a scale, has scale 0. One that holds NaN or inf has scale NaN, so that it stays
 // seen.
 typedef struct {
@@ -117,7 +118,7 @@ typedef struct {
     size_t in_stride;
     void *codes;
     size_t code_stride;  // in bytes
-    weft_dtype type;     // int8, or int4 where width and group are even
+    weft_dtype type;     // int8, e4m3, or int4 where width and group are even
     float *scales;       // (rows, groups)
     int8_t *zeros;       // (rows, groups) or NULL
     size_t scale_stride; // of scales and of zeros

@@ -101,14 +101,14 @@ static int sub_of(weft_dtype type, int group)
     return group && group < columns ? group : columns;
 }
 
-// AMX expands int8 and int4 on the way where every step of every leaf has one scale a row, MMA and WGMMA where no leaf
-// begins inside what shares a scale in a record; the rest is expanded once, by the pack, to the same values.
+// AMX expands int8, int4 and e4m3 on the way where every step of every leaf has one scale a row, MMA and WGMMA where no
+// leaf begins inside what shares a scale in a record; the rest is expanded once, by the pack, to the same values.
 static weft_dtype packed_type(weft_family family, const weft_gemm_source *s, const weft_gemm_leaves *leaves)
 {
     const bool records = wi_gemm_in_records(family);
     const int grain = records ? sub_of(s->type, s->group) : WI_STEP;
-    if (family == WEFT_FAMILY_FMA) return s->type == WEFT_E4M3 ? WEFT_BF16 : s->type;
-    if (s->type == WEFT_F32 || s->type == WEFT_F16 || s->type == WEFT_E4M3) return WEFT_BF16;
+    if (family == WEFT_FAMILY_FMA) return s->type;
+    if (s->type == WEFT_F32 || s->type == WEFT_F16) return WEFT_BF16;
     if (family == WEFT_FAMILY_BF16_DOT || s->type == WEFT_BF16 || s->group == 0) return s->type;
     bool aligned = s->group >= grain;
     for (int i = leaves->first; i < leaves->first + leaves->count; i++)

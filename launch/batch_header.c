@@ -61,7 +61,8 @@ static weft_status hash_model(const wi_model *m, const char *folder, char text[6
 
 static const char *cache_name(weft_cache_type type)
 {
-    return type == WEFT_CACHE_F32 ? "f32" : type == WEFT_CACHE_BF16 ? "bf16" : "int8";
+    static const char *const names[] = {"f32", "bf16", "int8", "fp8"};
+    return names[type];
 }
 
 weft_status wi_batch_header(const wi_model *m, const char *folder, const wi_request_rules *rules, bool unordered,

@@ -188,8 +188,9 @@ static weft_status print_weight(void *arg, const weft_expected *weight)
 static weft_status print_layers(const wi_plan_case *plan, const wi_mesh_plan *best)
 {
     const weft_mesh mesh = weft_mesh_at(&best->shape, best->fullest);
-    layer_printer l = {.plan = plan,
-                       .layout = weft_layout_of(plan->config, &mesh, weft_weights_group(&plan->sizes.model.weights))};
+    layer_printer l = {
+        .plan = plan,
+        .layout = weft_layout_of(plan->config, &mesh, weft_weights_group(plan->config, &plan->sizes.model.weights))};
     printf("\n%-52s %-20s rank %-15d divided\n", "weight", "has", best->fullest);
     WEFT_TRY(weft_model_tensors(plan->config, WEFT_NAMES_PLAIN, print_weight, &l));
     if (plan->config->tied) printf("%-52s is the embedding, in one copy\n", "the head");

@@ -30,17 +30,18 @@ typedef struct {
      .kind = WEFT_FLAG_CHOICE,                                                                                         \
      .offset = offsetof(options, model.weights),                                                                       \
      .help = "type of the weights in memory; stored: the checkpoint's",                                                \
-     .choices = "stored|f32|bf16|f16|int8|int4"},                                                                      \
+     .choices = "stored|f32|bf16|f16|int8|int4|fp8"},                                                                  \
         {.name = "group",                                                                                              \
          .kind = WEFT_FLAG_INT,                                                                                        \
          .offset = offsetof(options, model.group),                                                                     \
-         .help = "columns that share a scale of int8 and int4: 32, 64 or 128; 0: 64 for int4, the row for int8",       \
+         .help =                                                                                                       \
+             "columns that share a scale of int8, int4 and fp8: 32, 64 or 128; 0: 64, 128 for fp8, the row for int8",  \
          .max = 128},                                                                                                  \
         {.name = "kv",                                                                                                 \
          .kind = WEFT_FLAG_CHOICE,                                                                                     \
          .offset = offsetof(options, model.kv),                                                                        \
          .help = "type of cached keys and values; auto: f32 beside f32 weights, else bf16",                            \
-         .choices = "auto|f32|bf16|int8"},                                                                             \
+         .choices = "auto|f32|bf16|int8|fp8"},                                                                         \
         {.name = "dtype",                                                                                              \
          .kind = WEFT_FLAG_CHOICE,                                                                                     \
          .offset = offsetof(options, model.dtype),                                                                     \

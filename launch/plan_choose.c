@@ -57,7 +57,7 @@ static weft_status bytes_for(const wi_plan_case *plan, const weft_layout *layout
 static weft_layout layout_at(const wi_plan_case *plan, const weft_mesh_shape *shape, int rank)
 {
     const weft_mesh mesh = weft_mesh_at(shape, rank);
-    return weft_layout_of(plan->config, &mesh, weft_weights_group(&plan->sizes.model.weights));
+    return weft_layout_of(plan->config, &mesh, weft_weights_group(plan->config, &plan->sizes.model.weights));
 }
 
 weft_status wi_plan_rank(const wi_plan_case *plan, const weft_mesh_shape *shape, int rank, wi_rank_bytes *out)
@@ -121,23 +121,25 @@ static double seconds_of(const wi_machine *m, const weft_step_price *p)
 
 static double bits_of(weft_dtype type, int group)
 {
-    const double scale = type == WEFT_I8 || type == WEFT_I4 ? 32. / (group ? group : 4096) : 0;
+    const double scale = type == WEFT_I8 || type == WEFT_I4 || type == WEFT_E4M3 ? 32. / (group ? group : 4096) : 0;
     return weft_dtype_bits(type) + scale;
 }
 
 static weft_step step_of(const wi_plan_case *plan)
 {
     const weft_weights_options *w = &plan->sizes.model.weights;
-    const weft_dtype type = w->as_stored ? plan->sizes.stored : w->type;
-    const bool code = type == WEFT_I8 || type == WEFT_I4;
+    const weft_dtype type = weft_weights_type(plan->config, w, plan->sizes.stored);
+    const bool code = type == WEFT_I8 || type == WEFT_I4 || type == WEFT_E4M3;
+    const weft_dtype head = type == WEFT_E4M3 ? plan->sizes.stored : code ? WEFT_I8 : type;
     const double d = (double)plan->config->head_dim;
-    static const double element[] = {[WEFT_CACHE_F32] = 4, [WEFT_CACHE_BF16] = 2, [WEFT_CACHE_INT8] = 1};
+    static const double element[] = {
+        [WEFT_CACHE_F32] = 4, [WEFT_CACHE_BF16] = 2, [WEFT_CACHE_INT8] = 1, [WEFT_CACHE_FP8] = 1};
     return (weft_step){.cache = 2 * d * element[plan->sizes.model.cache],
                        .cache_type = plan->sizes.model.cache,
                        .room = options_for(plan, plan->context, plan->batch).model.rows,
                        .weight = bits_of(type, w->group) / 8,
                        .unchanged = bits_of(code ? plan->sizes.stored : type, 0) / 8,
-                       .head = bits_of(code ? WEFT_I8 : type, 0) / 8};
+                       .head = bits_of(head, 0) / 8};
 }
 
 static double ceil_of(double a, double b) { return (double)(int64_t)((a + b - 1) / b); }

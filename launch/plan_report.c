@@ -28,12 +28,13 @@ char *wi_plan_mesh_text(const wi_plan_case *p, const weft_mesh_shape *s, char te
 
 static const char *cache_name(weft_cache_type type)
 {
-    return type == WEFT_CACHE_F32 ? "f32" : type == WEFT_CACHE_INT8 ? "int8" : "bf16";
+    static const char *const names[] = {"f32", "bf16", "int8", "fp8"};
+    return names[type];
 }
 
 static const char *weights_name(const wi_plan_case *p)
 {
-    return weft_dtype_name(p->sizes.model.weights.as_stored ? p->sizes.stored : p->sizes.model.weights.type);
+    return weft_dtype_name(weft_weights_type(p->config, &p->sizes.model.weights, p->sizes.stored));
 }
 
 // Three figures and a unit: "17.6 GB", in powers of a thousand as data sheets have them.

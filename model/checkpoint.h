@@ -27,10 +27,15 @@ const char *weft_checkpoint_file(const weft_checkpoint *checkpoint, const weft_t
 int weft_checkpoint_files(const weft_checkpoint *checkpoint);
 uint64_t weft_checkpoint_bytes(const weft_checkpoint *checkpoint); // of all tensors
 
-// Holds every tensor that the model has, each of its shape and f32, f16 or bf16, and none that nothing would read. All
-// that is missing is counted, the first is named. `style` says how its names are spelled.
+// Holds every tensor that the model has, each of its shape and f32, f16 or bf16, and none that nothing would read. A
+// matrix may be e4m3 where the config says in which blocks: then its scales are there too. All that is missing is
+// counted, the first is named. `style` says how its names are spelled.
 weft_status weft_checkpoint_check(const weft_checkpoint *checkpoint, const weft_model_config *config,
                                   weft_name_style *style);
+
+// The scales of an e4m3 matrix, (blocks of rows, blocks of columns): the tensor of its name with "_scale_inv" behind.
+// NULL: none.
+const weft_tensor_entry *weft_checkpoint_scales(const weft_checkpoint *checkpoint, const weft_tensor_entry *matrix);
 
 // ---- reading ----
 

@@ -87,20 +87,46 @@ static weft_status find_architecture(wi_reader *r)
     return WEFT_OK;
 }
 
+static const char *text_of(const weft_json *object, const char *key, const char *fallback)
+{
+    const char *text = weft_json_string_value(weft_json_get(object, key));
+    return text ? text : fallback;
+}
+
+// E4M3 by blocks is read, and activations are not rounded; every other way is refused.
+static weft_status read_quantization(const wi_reader *r)
+{
+    const weft_json *q = weft_json_get(r->root, "quantization_config");
+    if (!q) q = weft_json_get(r->text, "quantization_config");
+    if (weft_json_kind_of(q) == WEFT_JSON_NULL) return WEFT_OK;
+    const char *method = text_of(q, "quant_method", ""), *format = text_of(q, "fmt", "e4m3");
+    if (strcmp(method, "fp8") != 0 || strcmp(format, "e4m3") != 0)
+        return weft_fail(WEFT_UNSUPPORTED,
+                         "%s: the checkpoint is quantized (\"quantization_config\": %.40s); weft reads fp8 (e4m3), "
+                         "f32, f16 and bf16, and quantizes by --weights",
+                         r->name, strcmp(method, "fp8") == 0 ? format : method);
+    const weft_json *block = weft_json_get(q, "weight_block_size");
+    const int64_t rows = weft_json_int_value(weft_json_at(block, 0)),
+                  columns = weft_json_int_value(weft_json_at(block, 1));
+    if (weft_json_size(block) != 2 || rows < 1 || rows > 1 << 20 ||
+        (columns != 16 && columns != 32 && columns != 64 && columns != 128))
+        return weft_fail(
+            WEFT_UNSUPPORTED,
+            "%s: \"weight_block_size\" of fp8 must be [ROWS, COLUMNS] with 16, 32, 64 or 128 columns; weft "
+            "reads no other scales",
+            r->name);
+    if (strcmp(text_of(q, "activation_scheme", "dynamic"), "dynamic") != 0)
+        return weft_fail(WEFT_UNSUPPORTED, "%s: \"activation_scheme\" is %.40s; weft reads fp8 with dynamic", r->name,
+                         text_of(q, "activation_scheme", ""));
+    r->c->fp8_rows = (int)rows;
+    r->c->fp8_columns = (int)columns;
+    return WEFT_OK;
+}
+
 // What would change the arithmetic and is not computed here.
 static weft_status refuse_unknown(const wi_reader *r)
 {
-    const weft_json *quantized = weft_json_get(r->root, "quantization_config");
-    const char *method;
     bool both_ways;
-    if (!quantized) quantized = weft_json_get(r->text, "quantization_config");
-    if (weft_json_kind_of(quantized) != WEFT_JSON_NULL) {
-        if (weft_json_string(quantized, "quant_method", "", &method) < 0) method = "";
-        return weft_fail(WEFT_UNSUPPORTED,
-                         "%s: the checkpoint is quantized (\"quantization_config\": %.40s); weft reads f32, f16 and "
-                         "bf16, and quantizes by --weights",
-                         r->name, method);
-    }
     WEFT_TRY(wi_read_bool(r, "use_bidirectional_attention", false, &both_ways));
     if (both_ways)
         return weft_fail(WEFT_UNSUPPORTED, "%s: \"use_bidirectional_attention\" is true; weft runs causal decoders",
@@ -265,6 +291,7 @@ static weft_status read_all(wi_reader *r, const weft_json *generation)
     if (weft_json_kind_of(r->root) != WEFT_JSON_OBJECT)
         return weft_fail(WEFT_FORMAT, "%s: must be a JSON object", r->name);
     WEFT_TRY(find_architecture(r));
+    WEFT_TRY(read_quantization(r));
     WEFT_TRY(refuse_unknown(r));
     WEFT_TRY(read_dtype(r));
     WEFT_TRY(read_sizes(r));

@@ -73,6 +73,9 @@ typedef struct {
     const weft_architecture *architecture;
     bool has_dtype; // config.json says which type the weights were saved in
     weft_dtype dtype;
+    // The matrices of the layers may be E4M3, with a scale for so many rows and columns of them in a tensor beside
+    // (quant_method fp8); 0: the checkpoint is not quantized.
+    int fp8_rows, fp8_columns;
     int64_t hidden, layers, heads, kv_heads, head_dim, vocab;
     int64_t ffn;       // width of the dense FFN
     int64_t positions; // max_position_embeddings

@@ -171,7 +171,7 @@ weft_status weft_model_create(const weft_op *op, const weft_cpu *cpu, weft_devic
     *config = (weft_model_config){0};
     m->device = device;
     m->options = *options;
-    m->layout = weft_layout_of(&m->config, options->mesh, weft_weights_group(&options->weights));
+    m->layout = weft_layout_of(&m->config, options->mesh, weft_weights_group(&m->config, &options->weights));
     // Together, and failed on all ranks alike; what comes then is this rank's alone.
     m->options.weights.capability = op->table->capability;
     WEFT_TRY_GOTO(weft_weights_load(checkpoint, &m->config, &m->layout, &m->options.weights,

@@ -34,10 +34,11 @@ static weft_status check_options(const weft_weights_options *o)
 {
     const weft_dtype type = o->type;
     if (o->as_stored) return WEFT_OK;
-    if (type != WEFT_F32 && type != WEFT_F16 && type != WEFT_BF16 && type != WEFT_I8 && type != WEFT_I4)
-        return weft_fail(WEFT_INVALID, "weights in %s: use f32, f16, bf16, int8 or int4", weft_dtype_name(type));
+    if (type != WEFT_F32 && type != WEFT_F16 && type != WEFT_BF16 && type != WEFT_I8 && type != WEFT_I4 &&
+        type != WEFT_E4M3)
+        return weft_fail(WEFT_INVALID, "weights in %s: use f32, f16, bf16, e4m3, int8 or int4", weft_dtype_name(type));
     const bool group = o->group == 32 || o->group == 64 || o->group == 128;
-    if ((type == WEFT_I8 && !group && o->group != 0) || (type == WEFT_I4 && !group))
+    if ((type == WEFT_I8 && !group && o->group != 0) || ((type == WEFT_I4 || type == WEFT_E4M3) && !group))
         return weft_fail(WEFT_INVALID, "weights in %s by groups of %d: use 32, 64 or 128", weft_dtype_name(type),
                          o->group);
     return WEFT_OK;

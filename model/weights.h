@@ -50,7 +50,7 @@ typedef struct {
     weft_layer_weights *layer;  // [layers]
     const float *final_norm;    // (H)
     weft_gemm_weight head;      // (V, H), column form
-    weft_dtype type;            // of the matrices; beside int4 embedding and head are int8
+    weft_dtype type;            // of the matrices; beside int4 embedding and head are int8, beside e4m3 `plain`
     weft_dtype plain;           // of what is never quantized
     weft_family family;         // that multiplies the head
     bool rounds;                // the GEMMs of the layers read f32 as bf16; so of all ranks alike
@@ -59,9 +59,9 @@ typedef struct {
 } weft_weights;
 
 typedef struct {
-    bool as_stored;  // each matrix in the type of the checkpoint's embedding; else:
-    weft_dtype type; // f32, bf16, f16, int8 or int4
-    int group;       // int8, int4: columns that share a scale, 32, 64 or 128; 0: the row (int8)
+    bool as_stored;  // each matrix in the type of the checkpoint's embedding, or as e4m3 that it is stored in; else:
+    weft_dtype type; // f32, bf16, f16, int8, int4 or e4m3
+    int group;       // int8, int4, e4m3: columns that share a scale, 32, 64 or 128; 0: the row (int8)
     bool has_family; // multiply by `family` instead of by what weft_family_choose says for each type
     weft_family family;
     bool has_limit; // no family above `limit`, which is what all ranks have
@@ -73,11 +73,26 @@ typedef struct {
     void *progress_arg;
 } weft_weights_options;
 
-// Columns that share a scale, as weft_layout_of takes them: 0 where none do.
-static inline int weft_weights_group(const weft_weights_options *options)
+// Whether matrices that the checkpoint has in e4m3 keep their codes and scales.
+static inline bool weft_weights_kept(const weft_model_config *config, const weft_weights_options *options)
 {
-    const bool codes = !options->as_stored && (options->type == WEFT_I8 || options->type == WEFT_I4);
-    return codes ? options->group : 0;
+    return config->fp8_rows > 0 && (options->as_stored || options->type == WEFT_E4M3);
+}
+
+// The type of the matrices, `stored` being the embedding's.
+static inline weft_dtype weft_weights_type(const weft_model_config *config, const weft_weights_options *options,
+                                           weft_dtype stored)
+{
+    if (weft_weights_kept(config, options)) return WEFT_E4M3;
+    return options->as_stored ? stored : options->type;
+}
+
+// Columns that share a scale, as weft_layout_of takes them: 0 where none do.
+static inline int weft_weights_group(const weft_model_config *config, const weft_weights_options *options)
+{
+    if (weft_weights_kept(config, options)) return config->fp8_columns;
+    const bool codes = options->type == WEFT_I8 || options->type == WEFT_I4 || options->type == WEFT_E4M3;
+    return codes && !options->as_stored ? options->group : 0;
 }
 
 // Reads and packs what the layout says, by op, which is the host's, and its team. Where the layout's mesh has its

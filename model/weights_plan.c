@@ -18,13 +18,21 @@ static weft_status grow(void **array, size_t *room, size_t count, size_t size)
     return WEFT_OK;
 }
 
+// Where a checkpoint of e4m3 has it.
+static bool is_linear(weft_part part)
+{
+    return (part >= WEFT_PART_Q && part <= WEFT_PART_O) || (part >= WEFT_PART_GATE && part <= WEFT_PART_DOWN) ||
+           (part >= WEFT_PART_EXPERT_GATE && part <= WEFT_PART_EXPERT_DOWN);
+}
+
 static const weft_tensor_entry *find(const wi_planner *p, weft_part part, int64_t layer, int64_t expert)
 {
     weft_expected expected;
     if (!weft_model_tensor(p->config, p->style, part, layer, expert, &expected)) return NULL;
     if (p->checkpoint) return weft_checkpoint_find(p->checkpoint, expected.name);
     weft_tensor_entry *entry = &p->expected[part];
-    *entry = (weft_tensor_entry){.type = p->stored, .rank = expected.rank};
+    *entry = (weft_tensor_entry){.type = p->config->fp8_rows && is_linear(part) ? WEFT_E4M3 : p->stored,
+                                 .rank = expected.rank};
     memcpy(entry->shape, expected.shape, sizeof expected.shape);
     return entry;
 }
@@ -71,7 +79,7 @@ static weft_family family_of(const wi_planner *p, weft_dtype type)
     return p->options->has_limit && p->options->limit < own ? p->options->limit : own;
 }
 
-static bool is_code(weft_dtype type) { return type == WEFT_I8 || type == WEFT_I4; }
+static bool is_code(weft_dtype type) { return type == WEFT_I8 || type == WEFT_I4 || type == WEFT_E4M3; }
 
 // A matrix without sources.
 static weft_status add_matrix(wi_planner *p, weft_gemm_weight *weight, weft_fuse fuse, weft_dtype type, wi_matrix **out)
@@ -80,15 +88,16 @@ static weft_status add_matrix(wi_planner *p, weft_gemm_weight *weight, weft_fuse
     WEFT_TRY(grow((void **)&plan->matrix, &plan->matrix_room, plan->matrices, sizeof *plan->matrix));
     *out = &plan->matrix[plan->matrices++];
     **out = (wi_matrix){.weight = weight, .family = family_of(p, type), .type = type, .fuse = fuse, .times = p->times};
-    if (is_code(type)) (*out)->group = p->options->group;
+    (*out)->kept = type == WEFT_E4M3 && weft_weights_kept(p->config, p->options);
+    if (is_code(type)) (*out)->group = (*out)->kept ? p->config->fp8_columns : p->options->group;
     if (p->replicas > 1) (*out)->reader = (int)(p->layer % p->replicas);
     return WEFT_OK;
 }
 
-// The columns to be read for those held: in whole groups, whose scales are made of all of their columns.
+// The columns to be read for those held: in whole groups, where scales are made of all of their columns.
 static weft_range whole_groups(const wi_matrix *m, weft_range held)
 {
-    if (weft_range_size(held) <= 0) return held;
+    if (weft_range_size(held) <= 0 || m->kept) return held;
     const int64_t group = !is_code(m->type) ? 1 : m->group > 0 ? m->group : m->k;
     const weft_range read = {held.begin / group * group, (held.end + group - 1) / group * group};
     return (weft_range){read.begin, read.end < m->k ? read.end : m->k};
@@ -112,20 +121,30 @@ static void set_leaves(wi_matrix *m, const weft_mesh *mesh, const weft_row_shape
 // Where rows have one scale each, not all of their columns are read but those held: ranks tell each other the largest.
 static void share_scales(wi_matrix *m, const weft_mesh *mesh, weft_range held, const weft_tensor_entry *tensor)
 {
-    if (!mesh->dense || !is_code(m->type) || m->group > 0) return;
+    if (!mesh->dense || !is_code(m->type) || m->group > 0 || m->kept) return;
     m->columns = held;
     m->scaled_rows = tensor->shape[0];
 }
 
-static void add_rows(wi_matrix *m, const weft_tensor_entry *tensor, weft_range rows)
+// Before the ranges are looked at: all ranks pack a matrix in the same type.
+static void add_rows(const wi_planner *p, wi_matrix *m, const weft_tensor_entry *tensor, weft_range rows)
 {
+    if (m->kept && tensor->type != WEFT_E4M3) {
+        m->kept = false;
+        m->group = 0;
+        m->type = p->weights->plain;
+        m->family = family_of(p, m->type);
+    }
     if (weft_range_size(rows) <= 0 || weft_range_size(m->columns) <= 0) return;
-    m->source[m->count++] = (wi_source){.range = {.tensor = tensor,
-                                                  .row = rows.begin,
-                                                  .rows = weft_range_size(rows),
-                                                  .column = m->columns.begin,
-                                                  .columns = weft_range_size(m->columns)},
-                                        .rows = weft_range_size(rows)};
+    wi_source *source = &m->source[m->count++];
+    *source = (wi_source){.range = {.tensor = tensor,
+                                    .row = rows.begin,
+                                    .rows = weft_range_size(rows),
+                                    .column = m->columns.begin,
+                                    .columns = weft_range_size(m->columns)},
+                          .rows = weft_range_size(rows)};
+    if (tensor->type == WEFT_E4M3 && p->checkpoint)
+        source->scales.tensor = weft_checkpoint_scales(p->checkpoint, tensor);
 }
 
 // Rows that are columns of a slice (inputs, outputs) of a tensor of three dimensions.
@@ -159,7 +178,7 @@ static weft_status plan_qkv(wi_planner *p, int64_t layer)
     set_inputs(m, c->hidden);
     for (int i = 0; i < 3; i++) {
         const weft_range of_all = {before + rows[i].begin, before + rows[i].end};
-        add_rows(m, all ? all : find(p, (weft_part)(WEFT_PART_Q + i), layer, -1), all ? of_all : rows[i]);
+        add_rows(p, m, all ? all : find(p, (weft_part)(WEFT_PART_Q + i), layer, -1), all ? of_all : rows[i]);
         before += (i == 0 ? c->heads : c->kv_heads) * c->head_dim;
     }
     bool first = true;
@@ -179,7 +198,7 @@ static weft_status plan_attention(wi_planner *p, int64_t layer)
     WEFT_TRY(add_matrix(p, &w->o, WEFT_FUSE_STACK, p->weights->type, &m));
     set_leaves(m, &l->mesh, &l->o, l->o_inputs);
     share_scales(m, &l->mesh, l->o_inputs, find(p, WEFT_PART_O, layer, -1));
-    add_rows(m, find(p, WEFT_PART_O, layer, -1), l->outputs);
+    add_rows(p, m, find(p, WEFT_PART_O, layer, -1), l->outputs);
     WEFT_TRY(add_vector(p, WEFT_PART_O_BIAS, layer, &w->o_bias));
     WEFT_TRY(add_range(p, WEFT_PART_SINKS, layer, l->heads, &w->sinks));
     WEFT_TRY(add_vector(p, WEFT_PART_Q_NORM, layer, &w->q_norm));
@@ -200,12 +219,12 @@ static weft_status plan_dense(wi_planner *p, int64_t layer)
     wi_matrix *m;
     WEFT_TRY(add_matrix(p, &w->gate_up, WEFT_FUSE_GATE, p->weights->type, &m));
     set_inputs(m, p->config->hidden);
-    add_rows(m, both ? both : find(p, WEFT_PART_GATE, layer, -1), l->ffn);
-    add_rows(m, both ? both : find(p, WEFT_PART_UP, layer, -1), up);
+    add_rows(p, m, both ? both : find(p, WEFT_PART_GATE, layer, -1), l->ffn);
+    add_rows(p, m, both ? both : find(p, WEFT_PART_UP, layer, -1), up);
     WEFT_TRY(add_matrix(p, &w->down, WEFT_FUSE_STACK, p->weights->type, &m));
     set_leaves(m, &l->mesh, &l->down, l->down_inputs);
     share_scales(m, &l->mesh, l->down_inputs, find(p, WEFT_PART_DOWN, layer, -1));
-    add_rows(m, find(p, WEFT_PART_DOWN, layer, -1), l->outputs);
+    add_rows(p, m, find(p, WEFT_PART_DOWN, layer, -1), l->outputs);
     WEFT_TRY(add_range(p, WEFT_PART_GATE_BIAS, layer, l->ffn, &w->gate_up_bias));
     WEFT_TRY(add_range(p, WEFT_PART_UP_BIAS, layer, l->ffn, NULL));
     return add_vector(p, WEFT_PART_DOWN_BIAS, layer, &w->down_bias);
@@ -227,8 +246,8 @@ static weft_status plan_gate_up(wi_planner *p, int64_t layer, int64_t expert, wi
     set_inputs(m, p->config->hidden);
     *out = m;
     if (!all) {
-        add_rows(m, find(p, WEFT_PART_EXPERT_GATE, layer, expert), ffn);
-        add_rows(m, find(p, WEFT_PART_EXPERT_UP, layer, expert), ffn);
+        add_rows(p, m, find(p, WEFT_PART_EXPERT_GATE, layer, expert), ffn);
+        add_rows(p, m, find(p, WEFT_PART_EXPERT_UP, layer, expert), ffn);
         return WEFT_OK;
     }
     add_columns(m, all, expert, 0, 2, ffn);
@@ -251,7 +270,7 @@ static weft_status plan_down(wi_planner *p, int64_t layer, int64_t expert, wi_ma
     *out = m;
     if (!all) {
         share_scales(m, &l->expert_mesh, l->expert_inputs, down);
-        add_rows(m, down, l->expert_outputs);
+        add_rows(p, m, down, l->expert_outputs);
         return WEFT_OK;
     }
     add_columns(m, all, expert, 0, 1, l->expert_outputs);
@@ -276,7 +295,7 @@ static weft_status plan_experts(wi_planner *p, int64_t layer)
     wi_matrix *m;
     WEFT_TRY(add_matrix(p, &w->router, WEFT_FUSE_STACK, p->weights->plain, &m));
     set_inputs(m, p->config->hidden);
-    add_rows(m, router, (weft_range){0, router->shape[0]});
+    add_rows(p, m, router, (weft_range){0, router->shape[0]});
     WEFT_TRY(add_vector(p, WEFT_PART_ROUTER_BIAS, layer, &w->router_bias));
     w->expert = calloc((size_t)p->config->experts, sizeof *w->expert);
     if (!w->expert) return weft_fail(WEFT_NO_MEMORY, "no memory for %" PRId64 " experts", p->config->experts);
@@ -340,14 +359,18 @@ static int64_t alike(const wi_planner *p, int64_t layer)
     return count;
 }
 
-// The rows of this rank's part of the vocabulary. Their codes have eight bits and a scale a row.
+// The rows of this rank's part of the vocabulary. Their codes have eight bits and a scale a row; beside e4m3, as in
+// checkpoints of it, they are not quantized.
 static weft_status plan_vocab(wi_planner *p, weft_gemm_weight *weight, const weft_tensor_entry *tensor)
 {
     wi_matrix *m;
-    WEFT_TRY(add_matrix(p, weight, WEFT_FUSE_STACK, is_code(p->weights->type) ? WEFT_I8 : p->weights->type, &m));
+    const weft_dtype type = p->weights->type == WEFT_E4M3 ? p->weights->plain
+                            : is_code(p->weights->type)   ? WEFT_I8
+                                                          : p->weights->type;
+    WEFT_TRY(add_matrix(p, weight, WEFT_FUSE_STACK, type, &m));
     m->group = 0;
     set_inputs(m, p->config->hidden);
-    add_rows(m, tensor, p->layout->vocab);
+    add_rows(p, m, tensor, p->layout->vocab);
     p->weights->family = m->family;
     p->layer++;
     return WEFT_OK;
@@ -369,8 +392,9 @@ weft_status wi_plan_make(wi_planner *p)
     if (p->options->has_family && !is_there(p->options))
         return weft_fail(WEFT_USAGE, "--family %s: this device does not have it; leave --family out, or take fma",
                          weft_family_name(p->options->family));
-    w->type = p->options->as_stored ? embedding->type : p->options->type;
-    w->plain = is_code(w->type) ? embedding->type : w->type;
+    const weft_dtype stored = is_code(embedding->type) ? WEFT_BF16 : embedding->type;
+    w->type = weft_weights_type(c, p->options, stored);
+    w->plain = is_code(w->type) ? stored : w->type;
     w->layer = calloc((size_t)c->layers, sizeof *w->layer);
     if (!w->layer) return weft_fail(WEFT_NO_MEMORY, "no memory for %" PRId64 " layers", c->layers);
     for (int64_t i = 0; i < c->layers; i++) {
@@ -385,9 +409,11 @@ weft_status wi_plan_make(wi_planner *p)
     WEFT_TRY(add_vector(p, WEFT_PART_FINAL_NORM, -1, &w->final_norm));
     WEFT_TRY(plan_vocab(p, &w->head, head ? head : embedding));
     if (head) WEFT_TRY(plan_vocab(p, &w->embedding, embedding));
-    // On the host int8 may be multiplied as it is, of activations that are scaled before they are rounded.
+    // On the host int8 may be multiplied as it is, of activations that are scaled before they are rounded. Beside e4m3
+    // there may be matrices that are not.
     const weft_family family = family_of(p, w->type);
-    w->rounds = family != WEFT_FAMILY_FMA && (w->type != WEFT_I8 || family >= WEFT_FAMILY_HOST_COUNT);
+    w->rounds = family != WEFT_FAMILY_FMA && (w->type != WEFT_I8 || family >= WEFT_FAMILY_HOST_COUNT) &&
+                (w->type != WEFT_E4M3 || family_of(p, w->plain) != WEFT_FAMILY_FMA);
     WEFT_TRY(measure(p->plan));
     return WEFT_OK;
 }

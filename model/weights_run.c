@@ -7,18 +7,9 @@
 #include "core/checked.h"
 #include "model/load.h"
 
-// What one thread needs beside the weights.
-typedef struct {
-    void *raw;     // a panel's rows as stored, or a whole slice whose columns are rows
-    void *turned;  // a panel's rows, where they were columns
-    float *floats; // a panel's rows in f32, or in the type that is packed
-    void *codes;
-    float *scales;
-} staging;
-
 typedef struct {
     const wi_planner *p;
-    staging *thread;            // [threads]
+    wi_staging *thread;         // [threads]
     atomic_uint_least64_t done; // packed bytes
     atomic_int error;           // errno of the first failure
     _Atomic(const weft_read *) failed;
@@ -38,7 +29,7 @@ static void note_failure(loading *l, const weft_read *range)
 // ---- a panel ----
 
 // `rows` rows from row `begin` of a source to `to`, as stored; from s->raw where the source stands the other way round.
-static bool fetch(const loading *l, staging *s, const wi_source *source, int64_t begin, int64_t rows, int64_t k,
+static bool fetch(const loading *l, wi_staging *s, const wi_source *source, int64_t begin, int64_t rows, int64_t k,
                   void *to)
 {
     const size_t size = size_of(source->range.tensor->type);
@@ -64,71 +55,14 @@ static bool fetch(const loading *l, staging *s, const wi_source *source, int64_t
     return true;
 }
 
-// Rows of columns that are held, of those whose scale is that of the whole row: each gets the largest of all of its
-// columns behind its own, and a code of it that nobody reads.
-static void turn_scaled(const wi_planner *p, staging *s, const wi_matrix *m, weft_dtype stored, const void *rows,
-                        int64_t count, const uint32_t *largest, weft_gemm_source *out)
+static bool fetch_scales(loading *l, wi_staging *s, wi_part_rows *r)
 {
-    const weft_op op = {.table = p->op->table};
-    const size_t width = (size_t)weft_range_size(m->columns), wide = width + 1;
-    for (int64_t r = 0; r < count; r++) {
-        float *to = s->floats + (size_t)r * wide;
-        op.table->rows.convert(&op, to, WEFT_F32, (const char *)rows + (size_t)r * width * size_of(stored), stored,
-                               width);
-        memcpy(to + width, &largest[r], sizeof *largest);
-    }
-    out->data = s->codes;
-    out->row_bytes = wide;
-    out->scales = s->scales;
-    out->scale_row_bytes = sizeof(float);
-    op.table->rows.quantize(&op, &(weft_quantize){.in = s->floats,
-                                                  .in_stride = wide,
-                                                  .codes = s->codes,
-                                                  .code_stride = wide,
-                                                  .type = m->type,
-                                                  .scales = s->scales,
-                                                  .scale_stride = 1,
-                                                  .rows = (size_t)count,
-                                                  .width = wide});
+    if (r->stored != WEFT_E4M3 || wi_read_scales(l->p, s, r)) return true;
+    note_failure(l, &r->source->scales);
+    return false;
 }
 
-// Rows as stored become what the pack takes: the same type, another one, or codes with scales. `at` is the number of
-// rows of the panel before them.
-static void turn(const wi_planner *p, staging *s, const wi_matrix *m, weft_dtype stored, const void *rows, int64_t at,
-                 int64_t count, weft_gemm_source *out)
-{
-    const weft_op op = {.table = p->op->table};
-    const size_t width = (size_t)weft_range_size(m->columns), elements = (size_t)count * width;
-    if (m->type == WEFT_I8 || m->type == WEFT_I4) {
-        const size_t groups = m->group ? (width + (size_t)m->group - 1) / (size_t)m->group : 1;
-        const float *floats = rows;
-        if (stored != WEFT_F32) {
-            op.table->rows.convert(&op, s->floats, WEFT_F32, rows, stored, elements);
-            floats = s->floats;
-        }
-        out->data = (char *)s->codes + (size_t)at * out->row_bytes;
-        // Scales are counted from the matrix's first column: those before the ones read are never looked at.
-        const size_t before = m->group ? (size_t)(m->columns.begin / m->group) : 0;
-        out->scales = s->scales + (size_t)at * groups - before;
-        out->scale_row_bytes = groups * sizeof(float);
-        op.table->rows.quantize(&op, &(weft_quantize){.in = floats,
-                                                      .in_stride = width,
-                                                      .codes = (char *)s->codes + (size_t)at * out->row_bytes,
-                                                      .code_stride = out->row_bytes,
-                                                      .type = m->type,
-                                                      .scales = s->scales + (size_t)at * groups,
-                                                      .scale_stride = groups,
-                                                      .group = (size_t)m->group,
-                                                      .rows = (size_t)count,
-                                                      .width = width});
-    } else if (stored != m->type) {
-        void *to = (char *)s->floats + (size_t)at * out->row_bytes;
-        op.table->rows.convert(&op, to, m->type, rows, stored, elements);
-        out->data = to;
-    }
-}
-
-static bool pack_panel(loading *l, staging *s, const wi_matrix *m, int64_t panel)
+static bool pack_panel(loading *l, wi_staging *s, const wi_matrix *m, int64_t panel)
 {
     const bool gate = m->fuse == WEFT_FUSE_GATE;
     const int64_t k = weft_range_size(m->columns);
@@ -152,13 +86,15 @@ static bool pack_panel(loading *l, staging *s, const wi_matrix *m, int64_t panel
             note_failure(l, &source->range);
             return false;
         }
+        wi_part_rows part = {source, stored, to, begin, rows, at, {0}};
+        if (!fetch_scales(l, s, &part)) return false;
         parts[count] = wi_matrix_source(m, i);
         parts[count].n = rows;
         parts[count].data = to;
         if (l->slice)
-            turn_scaled(l->p, s, m, stored, to, rows, l->largest + begin, &parts[count++]);
+            wi_turn_scaled(l->p, s, m, &part, l->largest + begin, &parts[count++]);
         else
-            turn(l->p, s, m, stored, to, at, rows, &parts[count++]);
+            wi_turn(l->p, s, m, &part, &parts[count++]);
         at += rows;
     }
     weft_gemm_pack_panel(m->weight, panel, parts, count);
@@ -177,7 +113,7 @@ static void report(loading *l, int thread, uint64_t bytes)
 // A matrix whose rows stand as columns is read whole, by one thread.
 static bool pack_turned(loading *l, int thread, const wi_matrix *m)
 {
-    staging *s = &l->thread[thread];
+    wi_staging *s = &l->thread[thread];
     weft_read range = m->source[0].range; // all sources are columns of one slice
     range.to = s->raw;
     range.to_stride = (size_t)range.columns * size_of(range.tensor->type);
@@ -251,11 +187,10 @@ static void read_slice(void *arg, int thread, int threads)
 {
     const scaled *a = arg;
     loading *l = a->l;
-    const weft_op op = {.table = l->p->op->table};
     const wi_source *source = &a->m->source[0];
     const weft_dtype stored = source->range.tensor->type;
     const size_t width = (size_t)source->range.columns, row = width * size_of(stored);
-    float *floats = l->thread[thread].floats;
+    wi_staging *s = &l->thread[thread];
     weft_read range = source->range;
     int64_t begin, end;
     weft_team_share(source->rows, 1, thread, threads, &begin, &end);
@@ -268,8 +203,10 @@ static void read_slice(void *arg, int thread, int threads)
         return;
     }
     for (int64_t r = begin; r < end; r++) {
-        op.table->rows.convert(&op, floats, WEFT_F32, l->slice + (size_t)r * row, stored, width);
-        l->largest[r] = largest_bits(floats, width);
+        wi_part_rows one = {source, stored, l->slice + (size_t)r * row, r, 1, 0, {0}};
+        if (!fetch_scales(l, s, &one)) return;
+        wi_widen_row(l->p, &one, 0, width, s->floats);
+        l->largest[r] = largest_bits(s->floats, width);
     }
 }
 
@@ -341,7 +278,7 @@ static weft_status load_to_device(loading *l, const wi_matrix *m)
 
 // ---- vectors ----
 
-static weft_status read_vectors(const wi_planner *p, staging *s, float *to)
+static weft_status read_vectors(const wi_planner *p, wi_staging *s, float *to)
 {
     const weft_op op = {.table = p->op->table};
     for (size_t i = 0; i < p->plan->vectors; i++) {
@@ -358,7 +295,7 @@ static weft_status read_vectors(const wi_planner *p, staging *s, float *to)
     return WEFT_OK;
 }
 
-static weft_status load_vectors(const wi_planner *p, staging *s)
+static weft_status load_vectors(const wi_planner *p, wi_staging *s)
 {
     const size_t bytes = p->plan->floats * sizeof(float);
     if (p->device->ops->is_host) return read_vectors(p, s, p->plan->floats_at);
@@ -375,8 +312,9 @@ static weft_status load_vectors(const wi_planner *p, staging *s)
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
-static void measure_staging(const wi_planner *p, size_t *raw, size_t *turned, size_t *rows)
+static void measure_staging(const wi_planner *p, size_t *raw, size_t *turned, size_t *rows, size_t *blocks)
 {
+    *blocks = 0;
     *raw = (size_t)WEFT_GEMM_PANEL * (size_t)p->config->hidden * sizeof(float);
     *rows = *raw;
     *turned = 0;
@@ -386,6 +324,7 @@ static void measure_staging(const wi_planner *p, size_t *raw, size_t *turned, si
         const weft_read *range = &m->source[0].range;
         const size_t width = (size_t)weft_range_size(m->columns) + (m->scaled_rows > 0);
         const size_t panel = (size_t)WEFT_GEMM_PANEL * width * sizeof(float);
+        *blocks = larger(*blocks, wi_scales_room(p->config, range->columns, WEFT_GEMM_PANEL) * sizeof(float));
         const size_t slice = (size_t)(range->rows * range->columns) * size_of(range->tensor->type);
         *rows = larger(*rows, panel);
         *raw = larger(*raw, m->source[0].step ? slice : panel);
@@ -398,7 +337,7 @@ static void measure_staging(const wi_planner *p, size_t *raw, size_t *turned, si
     }
 }
 
-static void free_staging(staging *thread, int threads)
+static void free_staging(wi_staging *thread, int threads)
 {
     for (int i = 0; thread && i < threads; i++) {
         free(thread[i].raw);
@@ -406,23 +345,29 @@ static void free_staging(staging *thread, int threads)
         free(thread[i].floats);
         free(thread[i].codes);
         free(thread[i].scales);
+        free(thread[i].raw_blocks);
+        free(thread[i].blocks);
+        free(thread[i].row);
     }
     free(thread);
 }
 
-static weft_status make_staging(const wi_planner *p, int threads, staging **out)
+static weft_status make_staging(const wi_planner *p, int threads, wi_staging **out)
 {
-    size_t raw, turned, rows;
-    staging *thread = calloc((size_t)threads, sizeof *thread);
-    measure_staging(p, &raw, &turned, &rows);
+    size_t raw, turned, rows, blocks;
+    wi_staging *thread = calloc((size_t)threads, sizeof *thread);
+    measure_staging(p, &raw, &turned, &rows, &blocks);
     for (int i = 0; thread && i < threads; i++) {
-        staging *s = &thread[i];
+        wi_staging *s = &thread[i];
         s->raw = malloc(raw);
         s->turned = malloc(turned + 1);
         s->floats = malloc(rows);
         s->codes = malloc(rows / 4 + 1);
         s->scales = malloc(rows / 16 + WEFT_GEMM_PANEL * sizeof(float)); // a scale for 16 columns at most
-        if (s->raw && s->turned && s->floats && s->codes && s->scales) continue;
+        s->raw_blocks = malloc(blocks + 1);
+        s->blocks = malloc(blocks + 1);
+        s->row = malloc(rows / WEFT_GEMM_PANEL + 1);
+        if (s->raw && s->turned && s->floats && s->codes && s->scales && s->raw_blocks && s->blocks && s->row) continue;
         free_staging(thread, threads);
         thread = NULL;
     }

@@ -25,8 +25,8 @@ static __device__ __forceinline__ float cap(float x, float softcap)
     return softcap * (1.0F - 2.0F / (e + 1.0F));
 }
 
-// Four neighbouring values of a row.
-template <int TYPE> static __device__ __forceinline__ float4 load_four(const unsigned char *row, int at)
+// Four neighbouring values of a row. TYPE INT8 serves fp8 too: `floats`.
+template <int TYPE> static __device__ __forceinline__ float4 load_four(const unsigned char *row, int at, bool floats)
 {
     if (TYPE == WEFT_CACHE_F32) return *(const float4 *)(row + (size_t)at * 4);
     if (TYPE == WEFT_CACHE_BF16) {
@@ -35,14 +35,16 @@ template <int TYPE> static __device__ __forceinline__ float4 load_four(const uns
                            wi_float_of_bits(w.y & 0xffff0000));
     }
     const uint32_t w = *(const uint32_t *)(row + at);
+    if (floats)
+        return make_float4(wi_cached_e4m3(w, 0), wi_cached_e4m3(w, 8), wi_cached_e4m3(w, 16), wi_cached_e4m3(w, 24));
     return make_float4((float)(int8_t)w, (float)(int8_t)(w >> 8), (float)(int8_t)(w >> 16), (float)(int8_t)(w >> 24));
 }
 
-template <int TYPE> static __device__ __forceinline__ float load_one(const unsigned char *at)
+template <int TYPE> static __device__ __forceinline__ float load_one(const unsigned char *at, bool floats)
 {
     if (TYPE == WEFT_CACHE_F32) return *(const float *)at;
     if (TYPE == WEFT_CACHE_BF16) return wi_float_of_bf16(*(const uint16_t *)at);
-    return (float)*(const int8_t *)at;
+    return floats ? wi_cached_e4m3(*at, 0) : (float)*(const int8_t *)at;
 }
 
 template <int TYPE> static __device__ constexpr size_t element(void)
@@ -89,7 +91,7 @@ template <int TYPE> static __device__ void score(const wi_attention &w, const wi
 #pragma unroll
     for (int r = 0; r < ROWS; r++) x[r] = 0;
     for (int d = 0; d < c.k_size; d += 4) {
-        const float4 v = load_four<TYPE>(row, d);
+        const float4 v = load_four<TYPE>(row, d, c.type == WEFT_CACHE_FP8);
 #pragma unroll
         for (int r = 0; r < ROWS; r++) {
             const float4 q = *(const float4 *)(s->q + r * c.k_size + d);
@@ -158,7 +160,7 @@ static __device__ void weigh(const wi_attention &w, const wi_tile &t, int chunk,
         const unsigned char *v = wi_cache_v(c, t.blocks[(from + begin) / c.block], t.kv_head) +
                                  ((size_t)at * (size_t)c.columns + (size_t)column) * element<TYPE>();
         for (int i = begin; i < next; i++, v += (size_t)c.columns * element<TYPE>()) {
-            const float x = load_one<TYPE>(v);
+            const float x = load_one<TYPE>(v, c.type == WEFT_CACHE_FP8);
 #pragma unroll
             for (int r = 0; r < RT; r++) {
                 if (i >= s->begin[first + r] && i < s->end[first + r]) o[r] = fmaf(s->s[first + r][i], x, o[r]);

@@ -1,11 +1,11 @@
-// Attention's MMA family: mma.sync of bf16 into f32, for bf16 and int8 caches. One instruction for a row alone and for
-// a tile of them, so how queries are cut does not show. attention_tile.cuh says the arithmetic.
+// Attention's MMA family: mma.sync of bf16 into f32, for bf16, int8 and fp8 caches. One instruction for a row alone and
+// for a tile of them, so how queries are cut does not show. attention_tile.cuh says the arithmetic.
 //
 // A block takes 64 rows, a warp sixteen of them. A chunk's K and V come in four slots of 64 positions each, three steps
-// ahead (cp.async; int8 is widened on its way), in a ring that goes on over chunks. A warp keeps the scores of all 256
-// positions in registers, so that their largest is known before any weight; then O of the chunk and the class's chain.
-// Two blocks a multiprocessor where shared memory allows. Decode is bound by bytes: a warp without rows only copies.
-// Prefill is bound by mma and ldmatrix. Heads of V beyond 128 columns are two items.
+// ahead (cp.async; int8 and fp8 are widened on their way), in a ring that goes on over chunks. A warp keeps the scores
+// of all 256 positions in registers, so that their largest is known before any weight; then O of the chunk and the
+// class's chain. Two blocks a multiprocessor where shared memory allows. Decode is bound by bytes: a warp without rows
+// only copies. Prefill is bound by mma and ldmatrix. Heads of V beyond 128 columns are two items.
 #include "kernels/cuda/attention_tile.cuh"
 
 enum { WARPS = 4, THREADS = WARPS * WI_WARP, ROWS = 64, KEYS = 64, SLOTS = 4, STEPS = 8 };
@@ -52,10 +52,11 @@ static __device__ __forceinline__ unsigned char *piece_at(unsigned char *rows, i
     return rows + row * row_bytes + ((piece ^ (row & 7)) << 4);
 }
 
-// Eight levels as bf16.
-static __device__ __forceinline__ uint32_t widen(uint32_t levels, int shift)
+// Two levels as bf16.
+static __device__ __forceinline__ uint32_t widen(uint32_t levels, int shift, bool floats)
 {
-    const float low = (float)(int8_t)(levels >> shift), high = (float)(int8_t)(levels >> (shift + 8));
+    float low = (float)(int8_t)(levels >> shift), high = (float)(int8_t)(levels >> (shift + 8));
+    if (floats) low = wi_cached_e4m3(levels, shift), high = wi_cached_e4m3(levels, shift + 8);
     return wi_bits_of_float(low) >> 16 | (wi_bits_of_float(high) & 0xffff0000);
 }
 
@@ -87,7 +88,9 @@ static __device__ __forceinline__ void load_rows(const wi_attention &w, const wi
             }
             uint2 levels = make_uint2(0, 0);
             if (there) levels = *(const uint2 *)(from + piece * 8);
-            *(uint4 *)to = make_uint4(widen(levels.x, 0), widen(levels.x, 16), widen(levels.y, 0), widen(levels.y, 16));
+            const bool floats = c.type == WEFT_CACHE_FP8;
+            *(uint4 *)to = make_uint4(widen(levels.x, 0, floats), widen(levels.x, 16, floats),
+                                      widen(levels.y, 0, floats), widen(levels.y, 16, floats));
         }
     }
 }
@@ -243,7 +246,8 @@ static __device__ __forceinline__ void run_idle(const wi_attention &w, const mma
     wi_copy_wait<0>();
 }
 
-// Beside the scores of an int8 cache there are not enough registers for the chain: it rests behind the parts that wait.
+// Beside the scores of an int8 or fp8 cache there are not enough registers for the chain: it rests behind the parts
+// that wait.
 template <int N> static __device__ __forceinline__ float4 *chain_at(const wi_attention &w)
 {
     return wi_waiting_parts(w) + WI_LEVELS * (N / 4 + 1) * THREADS;
@@ -361,7 +365,7 @@ void wi_cuda_attention_mma(const weft_op *op, const weft_attention *args)
     if (grid == 0) return;
     w.tame = true;
     const bool narrow = w.cache.columns <= 64;
-    if (w.cache.type == WEFT_CACHE_INT8)
+    if (w.cache.type >= WEFT_CACHE_INT8)
         narrow ? launch<32, true>(op, grid, w) : launch<64, true>(op, grid, w);
     else
         narrow ? launch<32, false>(op, grid, w) : launch<64, false>(op, grid, w);

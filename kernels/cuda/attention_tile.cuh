@@ -3,12 +3,12 @@
 // the next. Scores of a chunk are s[4 j + 2 h + x] for key 8 j + 2 (lane % 4) + x, O the same with columns of V.
 //
 // The arithmetic beside the products, which both families have:
-//   s = x, times the key's scale of an int8 cache. Where there is a soft-cap (or a scale that is not positive)
+//   s = x, times the key's scale of an int8 or fp8 cache. Where there is a soft-cap (or a scale that is not positive)
 //       s = cap(s * scale) and scale is 1 from here on.
 //   top = the largest s that the row sees; m = top * scale + 0
 //   p = ex2.approx(fma(s, slope, -(top * slope))), slope = scale * log2(e); 0 where the row does not see
 //   l = the sum of p by the sixteen lanes and their tree
-//   P = bf16(p), times V's scale of an int8 cache before rounding; O = P V, sixteen keys a step, from 0 in each chunk.
+//   P = bf16(p), times V's scale of such a cache before rounding; O = P V, sixteen keys a step, from 0 in each chunk.
 // Chunks, classes and roots are joined as in all families.
 //
 // 0 * inf is NaN in a product, so a value of V that is not finite would reach rows that do not see it. In a chunk that

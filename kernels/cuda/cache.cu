@@ -22,7 +22,7 @@ static __device__ float warp_top(float x)
 }
 
 // The scale of a row: NaN where it holds an inf or a NaN, for there is none that would keep its other values.
-static __device__ float row_scale(const float *x, int n, int lane)
+static __device__ float row_scale(const float *x, int n, float most, int lane)
 {
     float top = 0;
     bool finite = true;
@@ -32,15 +32,16 @@ static __device__ float row_scale(const float *x, int n, int lane)
         top = a > top ? a : top;
     }
     top = warp_top(top);
-    return __all_sync(0xffffffff, finite) ? top / 127.0F : wi_nan();
+    return __all_sync(0xffffffff, finite) ? top / most : wi_nan();
 }
 
-static __device__ int8_t level_of(float x, float scale)
+static __device__ uint8_t code_of(float x, float scale, bool floats)
 {
     if (!(scale > 0)) return 0;
+    if (floats) return (uint8_t)wi_e4m3_of_float(x / scale);
     float q = rintf(x / scale);
     q = q > 127.0F ? 127.0F : q < -127.0F ? -127.0F : q; // a denormal scale is a rough one
-    return (int8_t)(int)q;
+    return (uint8_t)(int)q;
 }
 
 // One row of a head by a warp: n values, zeros up to `columns`.
@@ -54,9 +55,10 @@ static __device__ void put_row(int type, unsigned char *head, size_t values, int
         uint16_t *to = (uint16_t *)head + (size_t)at * columns;
         for (int i = lane; i < columns; i += WI_WARP) to[i] = i < n ? wi_bf16_of_float(x[i]) : (uint16_t)0;
     } else {
-        const float scale = row_scale(x, n, lane);
-        int8_t *to = (int8_t *)head + (size_t)at * columns;
-        for (int i = lane; i < columns; i += WI_WARP) to[i] = i < n ? level_of(x[i], scale) : (int8_t)0;
+        const bool floats = type == WEFT_CACHE_FP8;
+        const float scale = row_scale(x, n, floats ? 448.0F : 127.0F, lane);
+        uint8_t *to = head + (size_t)at * columns;
+        for (int i = lane; i < columns; i += WI_WARP) to[i] = i < n ? code_of(x[i], scale, floats) : (uint8_t)0;
         if (lane == 0) ((float *)(head + values))[at] = scale;
     }
 }
@@ -171,7 +173,7 @@ static __global__ void copy_rows(copy_work w)
         unsigned char *k = wi_cache_k(c, block, w.head), *v = wi_cache_v(c, block, w.head);
         copy_row(k + (size_t)at * k_row, k_row, w.k + row * k_row, k_row, w.import, lane);
         copy_row(v + (size_t)at * c.columns * element, c.columns * element, w.v + row * v_row, v_row, w.import, lane);
-        if (c.type != WEFT_CACHE_INT8 || lane > 0) continue;
+        if (c.type < WEFT_CACHE_INT8 || lane > 0) continue;
         copy_scale(k, c.k_values, at, w.k_scale + row, w.import);
         copy_scale(v, c.v_values, at, w.v_scale + row, w.import);
     }

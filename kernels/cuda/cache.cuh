@@ -1,7 +1,7 @@
 // How K and V of one layer lie in a block on the device: row by row, as in cache_copy's canonical bytes. Each KV head
 // has its own run of bytes, as on the host, so the sizes are those of weft_cache_k_bytes and weft_cache_v_bytes.
 //
-// K: (block, k_size). V: (block, columns), columns = v_size rounded up to sixteen; the rest holds zeros. int8: the
+// K: (block, k_size). V: (block, columns), columns = v_size rounded up to sixteen; the rest holds zeros. int8, fp8: the
 // scales (block) follow the values of K, and those of V. A row is whole pieces of 16 bytes in bf16 and of 8 in int8,
 // which is what copies into shared memory, ldmatrix and bulk tensor copies take; a box of a tensor map is some
 // positions times 64 columns of one head. All families read the same bytes.
@@ -22,7 +22,7 @@ struct wi_cache_view {
 static inline wi_cache_view wi_cache_task_of(const weft_cache *c)
 {
     const size_t element = c->type == WEFT_CACHE_F32 ? 4 : c->type == WEFT_CACHE_BF16 ? 2 : 1;
-    const size_t scales = c->type == WEFT_CACHE_INT8 ? (size_t)c->block * sizeof(float) : 0;
+    const size_t scales = weft_cache_is_scaled(c->type) ? (size_t)c->block * sizeof(float) : 0;
     wi_cache_view to = {};
     to.pool = c->pool + c->k_offset;
     to.block_bytes = c->block_bytes;
@@ -49,6 +49,13 @@ static __device__ __forceinline__ unsigned char *wi_cache_k(const wi_cache_view 
 static __device__ __forceinline__ unsigned char *wi_cache_v(const wi_cache_view &c, int32_t block, int head)
 {
     return c.pool + (size_t)block * c.block_bytes + c.v_offset + (size_t)head * c.v_head;
+}
+
+// The code at a bit of `codes` as a float: its bits stand where a float has its own, but for an exponent 120 too small.
+// NaN is 480, as in the host's caches.
+static __device__ __forceinline__ float wi_cached_e4m3(uint32_t codes, int shift)
+{
+    return wi_float_of_bits((uint32_t)((int32_t)(codes << (24 - shift)) >> 4) & 0x87f00000) * 0x1p120F;
 }
 
 #endif

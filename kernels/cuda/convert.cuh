@@ -61,12 +61,22 @@ static __device__ __forceinline__ uint16_t wi_f16_of_float(float value)
 }
 
 // Four bits of exponent, three of mantissa, no infinity; all ones is NaN.
-static __device__ __forceinline__ float wi_float_of_e4m3(uint8_t code)
+static __device__ __forceinline__ float wi_float_of_e4m3(uint32_t code)
 {
-    const uint32_t sign = (uint32_t)(code & 0x80) << 24, exponent = code >> 3 & 15, mantissa = code & 7;
-    if ((code & 0x7f) == 0x7f) return wi_float_of_bits(sign | 0x7fc00000);
-    if (exponent) return wi_float_of_bits(sign | (exponent + 120) << 23 | mantissa << 20);
-    return wi_float_of_bits(sign | wi_bits_of_float((float)mantissa * 0x1p-9F)); // exact
+    // where a float has its own, but for an exponent 120 too small, denormals too
+    const float value = wi_float_of_bits((code & 0x80) << 24 | (code & 0x7f) << 20) * 0x1p120F;
+    return (code & 0x7f) == 0x7f ? wi_nan() : value;
+}
+
+// To nearest even, and no farther than 448; NaN is 0x7f.
+static __device__ __forceinline__ uint32_t wi_e4m3_of_float(float value)
+{
+    const uint32_t bits = wi_bits_of_float(value), sign = bits >> 24 & 0x80, size = bits & 0x7fffffff;
+    if (size > 0x7f800000) return 0x7f;
+    if (size >= 0x43e00000) return sign | 0x7e; // 448
+    if (size >= 0x3c800000) return sign | ((size + 0x7ffff + (size >> 20 & 1) - 0x3c000000) >> 20);
+    // Below 2^-6: adding 2^14 leaves a multiple of 2^-9, rounded by the addition, in the lower bits.
+    return sign | (wi_bits_of_float(wi_float_of_bits(size) + 16384.0F) - 0x46800000);
 }
 
 // What is left of x as a number of that type.

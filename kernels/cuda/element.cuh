@@ -6,7 +6,7 @@
 #include "kernels/cuda/convert.cuh"
 #include "kernels/gemm_records.h"
 
-// The place of a code of int8 in the layout of AMX (wi_gemm_tile_i8).
+// The place of a code of int8 in the layout of AMX (wi_gemm_tile_byte).
 static __device__ __forceinline__ size_t wi_element_tile(const weft_gemm_weight &w, unsigned row, size_t k)
 {
     const size_t column = k % 32;

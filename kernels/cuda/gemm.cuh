@@ -9,8 +9,8 @@
 #include "kernels/cuda/math.cuh"
 #include "kernels/gemm_records.h"
 
-// What becomes an operand, and how: bf16 as it is; int8 as it is, or by groups; int4 of linear levels with zeros of
-// int8 or none; int4 of any.
+// What becomes an operand, and how: bf16 as it is; int8 as it is; int8 by groups, or e4m3 (`floats`); int4 of linear
+// levels with zeros of int8 or none; int4 of any.
 enum { WI_GEMM_BF16, WI_GEMM_I8, WI_GEMM_I8_GROUPS, WI_GEMM_I4, WI_GEMM_I4_ANY };
 
 // Columns of a record.
@@ -46,7 +46,8 @@ struct wi_gemm_task {
     weft_dtype scale_type, zero_type;
     bool scaled, has_zero, exact, whole, gate;
     int format;
-    bool pairs; // int4 whose scales are bf16
+    bool pairs;  // int4 whose scales are bf16
+    bool floats; // codes of eight bits are e4m3
     float codebook[16];
     int leaves, slots; // slots: the most sums that wait
     struct wi_gemm_leaf leaf[WEFT_LEAVES];

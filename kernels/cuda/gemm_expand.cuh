@@ -73,6 +73,24 @@ static __device__ __forceinline__ void wi_gemm_expand_i8(uint32_t low, uint32_t 
     for (int i = 0; i < 4; i++) out[i] = wi_bf16_pair(x[2 * i], x[2 * i + 1]);
 }
 
+// Eight codes of e4m3 likewise. Their bits stand where a float has its own, but for an exponent 120 too small.
+static __device__ __forceinline__ void wi_gemm_expand_e4m3(uint32_t low, uint32_t high, const wi_gemm_scales &s,
+                                                           uint32_t (&out)[4])
+{
+    const uint32_t sizes = 0x7f7f7f7f, ones = 0x01010101;
+    const bool nan = (((low & sizes) + ones) | ((high & sizes) + ones)) & 0x80808080;
+    float x[8];
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        const uint32_t code = (i < 4 ? low : high) << (24 - i % 4 * 8), place = 0x87f00000;
+        x[i] = fmaf(wi_float_of_bits((uint32_t)((int32_t)code >> 4) & place), 0x1p120F, -s.zero[i / 2 % 2]);
+        if (nan && (code & 0x7f000000) == 0x7f000000) x[i] = wi_nan();
+        x[i] = x[i] * s.scale[i / 2 % 2];
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++) out[i] = wi_bf16_pair(x[2 * i], x[2 * i + 1]);
+}
+
 // Eight codes of int4: those of register i stand at bits 4 i and 4 i + 16.
 //
 // Scales in bf16: two codes under 128 are two bf16 already, 128 + code; what is taken off is exact, and the product is
@@ -135,6 +153,8 @@ static __device__ __forceinline__ void wi_gemm_expand(const wi_gemm_task &t, con
                 wi_gemm_expand_i4(word[f], *s, out[f]);
         } else if constexpr (FORMAT == WI_GEMM_I4_ANY) {
             wi_gemm_expand_any(word[f], codebook, *s, out[f]);
+        } else if (FORMAT == WI_GEMM_I8_GROUPS && t.floats) {
+            wi_gemm_expand_e4m3(word[2 * f], word[2 * f + 1], *s, out[f]);
         } else {
             wi_gemm_expand_i8<FORMAT == WI_GEMM_I8>(word[2 * f], word[2 * f + 1], *s, out[f]);
         }

@@ -36,7 +36,7 @@ static constexpr __host__ __device__ int stage_bytes(weft_dtype type)
 // Eight columns' levels of a lane's row, from a column that is a multiple of 8.
 template <weft_dtype TYPE>
 static __device__ __forceinline__ void levels(const unsigned char *codes, int column, const float *codebook,
-                                              float (&out)[8])
+                                              bool floats, float (&out)[8])
 {
     const int lane = (int)threadIdx.x % WI_WARP;
     const uint32_t *words = (const uint32_t *)(const void *)codes;
@@ -51,7 +51,8 @@ static __device__ __forceinline__ void levels(const unsigned char *codes, int co
             const uint32_t pair = words[(column + j) / 2 * WEFT_GEMM_PANEL + lane];
             out[j] = wi_float_of_bits(j & 1 ? pair & 0xffff0000 : pair << 16);
         }
-        if constexpr (TYPE == WEFT_I8) out[j] = (float)((const signed char *)codes)[at];
+        if constexpr (TYPE == WEFT_I8)
+            out[j] = floats ? wi_float_of_e4m3(codes[at]) : (float)((const signed char *)codes)[at];
         if constexpr (TYPE == WEFT_I4) out[j] = codebook[eight >> (16 * (j & 1) + 4 * (j / 2)) & 15];
     }
 }
@@ -59,12 +60,12 @@ static __device__ __forceinline__ void levels(const unsigned char *codes, int co
 // Columns [from, end) of a stage on top of the chains; with zeros, activations on top of their sums too.
 template <weft_dtype TYPE, int TOKENS>
 static __device__ __forceinline__ void chain(const unsigned char *codes, const float *a, int stride, int from, int end,
-                                             bool totals, const float *codebook, float (&sum)[TOKENS],
+                                             bool totals, const float *codebook, bool floats, float (&sum)[TOKENS],
                                              float (&total)[TOKENS])
 {
     for (; from < end; from += 8) {
         float w[8];
-        levels<TYPE>(codes, from, codebook, w);
+        levels<TYPE>(codes, from, codebook, floats, w);
 #pragma unroll
         for (int i = 0; i < TOKENS; i++) {
             const float4 low = *(const float4 *)(const void *)(a + i * stride + from);
@@ -167,7 +168,8 @@ static __global__ void __launch_bounds__(THREADS, 1) gemm_fma(const __grid_const
                 }
                 if (token < of.end)
                     chain<TYPE, TOKENS>(ring + stage % stages * stage_bytes(TYPE), a + stage % span * COLUMNS,
-                                        span * COLUMNS, at - first, stop - first, f.t.has_zero, codebook, sum, total);
+                                        span * COLUMNS, at - first, stop - first, f.t.has_zero, codebook, f.t.floats,
+                                        sum, total);
             }
             if (f.t.scaled) {
                 const int index = (int)group * WEFT_GEMM_PANEL + lane;
@@ -244,6 +246,6 @@ void wi_cuda_gemm_fma(const weft_op *op, const weft_gemm_weight *w, const weft_g
     if (w->type == WEFT_F32) launch_width<WEFT_F32>(op, f);
     if (w->type == WEFT_F16) launch_width<WEFT_F16>(op, f);
     if (w->type == WEFT_BF16) launch_width<WEFT_BF16>(op, f);
-    if (w->type == WEFT_I8) launch_width<WEFT_I8>(op, f);
+    if (w->type == WEFT_I8 || w->type == WEFT_E4M3) launch_width<WEFT_I8>(op, f);
     if (w->type == WEFT_I4) launch_width<WEFT_I4>(op, f);
 }

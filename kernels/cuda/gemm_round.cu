@@ -79,6 +79,7 @@ static bool is_linear(const float *codebook)
 
 static int format_of(const weft_gemm_weight *w)
 {
+    if (w->type == WEFT_E4M3) return WI_GEMM_I8_GROUPS;
     if (w->type == WEFT_I8) return w->exact ? WI_GEMM_I8 : WI_GEMM_I8_GROUPS;
     if (w->type != WEFT_I4) return WI_GEMM_BF16;
     const bool whole_zeros = !w->has_zero || w->zero_type == WEFT_I8;
@@ -104,6 +105,7 @@ wi_gemm_task wi_gemm_task_of(const weft_op *op, const weft_gemm_weight *w, const
     t.gate = w->fuse == WEFT_FUSE_GATE;
     t.format = format_of(w);
     t.pairs = w->scale_type == WEFT_BF16;
+    t.floats = w->type == WEFT_E4M3;
     for (int i = 0; i < 16; i++) t.codebook[i] = w->codebook[i];
     t.leaves = w->leaves;
     const int64_t record = wi_gemm_record_columns(w->type);

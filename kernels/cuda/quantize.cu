@@ -1,4 +1,4 @@
-// Rows to int8 and int4 with scales, and back. A warp takes a group, a block of 256 threads one of more than 1024
+// Rows to int8, int4 and e4m3 with scales, and back. A warp takes a group, a block of 256 threads one of more than 1024
 // columns; each thread takes two columns at a time, a byte of int4. Bound by memory: a group is read twice, the second
 // time from the caches.
 #include "kernels/cuda/rows.cuh"
@@ -13,7 +13,7 @@ enum { THREADS = 256, WIDE = 1024 };
 typedef struct {
     float inverse;
     int32_t shift, low, high; // a code is round(x * inverse) + shift, held in low..high
-    bool good;
+    bool good, floats;        // floats: a code is x * inverse as e4m3
 } coder;
 
 // By each thread alike; thread `first` writes the scale and the zero.
@@ -21,7 +21,7 @@ static __device__ __forceinline__ coder coder_of(const weft_quantize &a, size_t 
                                                  bool first)
 {
     const bool wide = a.type == WEFT_I8;
-    const float steps = a.zeros ? (wide ? 255.0F : 15.0F) : (wide ? 127.0F : 7.0F);
+    const float steps = a.type == WEFT_E4M3 ? 448.0F : a.zeros ? (wide ? 255.0F : 15.0F) : (wide ? 127.0F : 7.0F);
     const float largest = high > -low ? high : -low;
     float scale = a.zeros ? high / steps - low / steps : largest / steps, zero = 0;
     if (scale < 0x1p-126F) scale = 0; // too small for an inverse: all codes stand for 0
@@ -41,11 +41,13 @@ static __device__ __forceinline__ coder coder_of(const weft_quantize &a, size_t 
     c.low = a.zeros ? (wide ? -128 : 0) : (wide ? -127 : 1);
     c.high = wide ? 127 : 15;
     c.good = good;
+    c.floats = a.type == WEFT_E4M3;
     return c;
 }
 
 static __device__ __forceinline__ int32_t code_of(const coder &c, float x)
 {
+    if (c.floats) return c.good ? (int32_t)wi_e4m3_of_float(x * c.inverse) : 0;
     const int32_t code = (c.good ? (int32_t)rintf(x * c.inverse) : 0) + c.shift;
     return code < c.low ? c.low : code > c.high ? c.high : code;
 }
@@ -94,7 +96,7 @@ static __global__ void __launch_bounds__(THREADS) quantize_groups(weft_quantize 
     for (size_t i = 2 * thread; i < n; i += 2 * TOGETHER) {
         const bool second = i + 1 < n;
         const int32_t one = code_of(c, x[i]), two = second ? code_of(c, x[i + 1]) : 0;
-        if (a.type == WEFT_I8) {
+        if (a.type != WEFT_I4) {
             codes[begin + i] = (uint8_t)one;
             if (second) codes[begin + i + 1] = (uint8_t)two;
         } else {
@@ -123,13 +125,14 @@ static __global__ void __launch_bounds__(THREADS) dequantize_rows(weft_dequantiz
     const uint8_t *codes = (const uint8_t *)a.codes + row * a.code_stride;
     float *out = a.out + row * a.out_stride;
     for (size_t i = 2 * wi_row_item(); i < a.width; i += 2 * wi_items()) {
-        const unsigned pair = a.type == WEFT_I8 ? 0U : codes[i / 2];
+        const unsigned pair = a.type != WEFT_I4 ? 0U : codes[i / 2];
 #pragma unroll
         for (unsigned j = 0; j < 2; j++) {
             if (i + j >= a.width) break;
-            const int32_t level = a.type == WEFT_I8 ? (int32_t)(int8_t)codes[i + j] : (int32_t)(pair >> 4 * j & 15) - 8;
+            const int32_t code = a.type == WEFT_I8 ? (int32_t)(int8_t)codes[i + j] : (int32_t)(pair >> 4 * j & 15) - 8;
+            const float level = a.type == WEFT_E4M3 ? wi_float_of_e4m3(codes[i + j]) : (float)code;
             const size_t g = row * a.scale_stride + (i + j) / group;
-            out[i + j] = ((float)level - (a.zeros ? (float)a.zeros[g] : 0.0F)) * a.scales[g];
+            out[i + j] = (level - (a.zeros ? (float)a.zeros[g] : 0.0F)) * a.scales[g];
         }
     }
 }

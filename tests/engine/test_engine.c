@@ -251,6 +251,7 @@ static void check_crowd(const char *name, int groups, bool grows, weft_dtype typ
     result want[CROWD] = {0};
     golden_read(name, &g);
     o.type = type;
+    o.group = type == WEFT_E4M3 ? 128 : 0;
     o.cache = cache;
     o.unshared = true;
     o.requests = 1;
@@ -349,6 +350,7 @@ int main(void)
     check_crowd("llama-plain", 1, true, WEFT_F32, WEFT_CACHE_F32);
     check_crowd("gpt-oss", 2, true, WEFT_BF16, WEFT_CACHE_BF16);
     check_crowd("mistral", 1, false, WEFT_BF16, WEFT_CACHE_INT8);
+    check_crowd("qwen2", 1, true, WEFT_E4M3, WEFT_CACHE_FP8);
     check_crowd("gemma3", 3, true, WEFT_F32, WEFT_CACHE_BF16);
     check_once();
     check_going_on("llama-plain", 20, 12);
@@ -360,6 +362,8 @@ int main(void)
     check_bits("gpt-oss", WEFT_BF16, 0, WEFT_CACHE_BF16);
     check_bits("qwen3-moe", WEFT_F32, 0, WEFT_CACHE_INT8);
     check_bits("mistral", WEFT_I8, 0, WEFT_CACHE_INT8);
+    check_bits("llama-plain", WEFT_F32, 0, WEFT_CACHE_FP8);
+    check_bits("qwen3-moe", WEFT_E4M3, 128, WEFT_CACHE_FP8);
     check_bits("llama-dynamic", WEFT_I4, 32, WEFT_CACHE_BF16);
     check_order();
     check_positions();

@@ -22,7 +22,8 @@ static const struct {
 } formats[] = {{"bf16", WEFT_BF16, 0, WEFT_CACHE_BF16},
                {"int8", WEFT_I8, 0, WEFT_CACHE_BF16},
                {"int4", WEFT_I4, 32, WEFT_CACHE_INT8},
-               {"f32", WEFT_F32, 0, WEFT_CACHE_F32}};
+               {"f32", WEFT_F32, 0, WEFT_CACHE_F32},
+               {"fp8", WEFT_E4M3, 128, WEFT_CACHE_FP8}};
 enum { FORMATS = sizeof formats / sizeof *formats };
 
 static const int lengths[] = {1, 63, 255, 256, 257, 1000, 4097, 20000};
@@ -85,7 +86,7 @@ typedef struct {
 // Every position and head counts once over all ranks: its holder adds it.
 static void look_at_cache(watched *w)
 {
-    static const size_t sizes[] = {4, 2, 1};
+    static const size_t sizes[] = {4, 2, 1, 1};
     weft_engine_cached have;
     const weft_model_config *c = weft_model_config_of(w->r->model);
     const weft_layout *l = w->layout;
@@ -101,7 +102,7 @@ static void look_at_cache(watched *w)
             if (first < l->heads.begin || first >= l->heads.end) continue;
             for (int at = 0; at < have.cached; at += 16) { // by 16: blocks of any size give the same digests
                 const int rows = have.cached - at < 16 ? have.cached - at : 16;
-                const bool scaled = cache->type == WEFT_CACHE_INT8;
+                const bool scaled = weft_cache_is_scaled(cache->type);
                 const size_t bytes = (size_t)rows * (size_t)cache->k_size * sizes[cache->type];
                 const int64_t window = c->layer[layer].window;
                 if (window > 0 && at <= have.cached - window) continue; // may have been let go

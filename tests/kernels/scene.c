@@ -138,13 +138,17 @@ static void widen(float *to, const void *from, weft_cache_type type, size_t n)
         } else if (type == WEFT_CACHE_BF16) {
             const uint32_t bits = (uint32_t)((const uint16_t *)from)[i] << 16;
             memcpy(to + i, &bits, sizeof bits);
+        } else if (type == WEFT_CACHE_FP8) {
+            const int code = ((const uint8_t *)from)[i], exponent = code >> 3 & 15, mantissa = code & 7;
+            const float size = ldexpf((float)(exponent ? mantissa + 8 : mantissa), (exponent ? exponent : 1) - 10);
+            to[i] = code & 0x80 ? -size : size;
         } else {
             to[i] = ((const int8_t *)from)[i];
         }
     }
 }
 
-// int8 stays without its scale, which follows the values: k has length * size floats and then length scales.
+// int8 and fp8 stay without their scale, which follows the values: k has length * size floats and then length scales.
 void weft_scene_stored(const weft_op *op, const scene *s, int request, int kv_head, float *k, float *v)
 {
     const size_t length = (size_t)s->shape.length[request], ks = (size_t)s->shape.k_size, vs = (size_t)s->shape.v_size;
@@ -159,8 +163,8 @@ void weft_scene_stored(const weft_op *op, const scene *s, int request, int kv_he
     widen(k, s->raw_k, s->shape.type, length * ks);
     widen(v, s->raw_v, s->shape.type, length * vs);
     for (size_t i = 0; i < length; i++) {
-        k_scale[i] = s->shape.type == WEFT_CACHE_INT8 ? s->raw_k_scale[i] : 1;
-        v_scale[i] = s->shape.type == WEFT_CACHE_INT8 ? s->raw_v_scale[i] : 1;
+        k_scale[i] = s->shape.type >= WEFT_CACHE_INT8 ? s->raw_k_scale[i] : 1;
+        v_scale[i] = s->shape.type >= WEFT_CACHE_INT8 ? s->raw_v_scale[i] : 1;
     }
 }
 
@@ -195,7 +199,7 @@ static float plain_score(const row *r, int64_t at)
     const scene_shape *shape = &r->s->shape;
     float x = 0;
     for (int d = 0; d < shape->k_size; d++) x = fmaf(r->q[d], r->k[at * shape->k_size + d], x);
-    if (shape->type == WEFT_CACHE_INT8) x *= r->k[r->length * shape->k_size + at];
+    if (shape->type >= WEFT_CACHE_INT8) x *= r->k[r->length * shape->k_size + at];
     x *= weft_scene_args(r->s).scale;
     if (shape->softcap > 0) {
         const float y = x / shape->softcap, e = wi_expf1(y + y);
@@ -219,7 +223,7 @@ static part plain_chunk(const row *r, int64_t chunk)
     for (int64_t at = low; at < high; at++) {
         float w = wi_expf1(score[at - first] - (p.m == -INFINITY ? 0 : p.m));
         lane[at % 16] += w;
-        if (shape->type == WEFT_CACHE_INT8) w *= r->v[r->length * shape->v_size + at];
+        if (shape->type >= WEFT_CACHE_INT8) w *= r->v[r->length * shape->v_size + at];
         for (int d = 0; d < shape->v_size; d++) p.o[d] = fmaf(w, r->v[at * shape->v_size + d], p.o[d]);
     }
     for (int half = 8; half > 0; half /= 2)
@@ -325,7 +329,7 @@ static void exact_row(const scene *s, const row *r, int head, size_t at, void *a
 {
     const exact *e = arg;
     const scene_shape *shape = &s->shape;
-    const bool scaled = shape->type == WEFT_CACHE_INT8;
+    const bool scaled = shape->type >= WEFT_CACHE_INT8;
     double *out = e->out + at * (size_t)shape->v_size, *score = malloc((size_t)(r->length + 1) * sizeof *score);
     double top = shape->sinks ? (double)s->sinks[head] : -INFINITY, sum = 0;
     CHECK(score);

@@ -71,7 +71,7 @@ static void test_sizes(weft_walk *walk)
                             {128, 128}, {192, 64}, {192, 128}, {256, 256}, {120, 8}, {16, 248}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         scene_shape shape = small;
-        shape.type = (weft_cache_type)(i % 3), shape.k_size = sizes[i][0], shape.v_size = sizes[i][1], shape.seed = i;
+        shape.type = (weft_cache_type)(i % 4), shape.k_size = sizes[i][0], shape.v_size = sizes[i][1], shape.seed = i;
         shape.block = 16 << i % 5, shape.length[1] = 70;
         run_shape(walk, &shape, "sizes");
     }

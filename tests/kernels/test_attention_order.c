@@ -209,7 +209,7 @@ static void test_shapes(weft_walk *walk)
     const int sizes[][2] = {{8, 8}, {40, 72}, {64, 64}, {80, 96}, {128, 128}, {192, 128}, {256, 256}, {24, 248}};
     for (int i = 0; i < 16; i++) {
         scene_shape shape = small;
-        shape.type = (weft_cache_type)(i == 4 ? 0 : 1 + i / 2 % 2);
+        shape.type = (weft_cache_type)(i == 4 ? 0 : 1 + i / 2 % 3);
         shape.k_size = sizes[i / 2][0], shape.v_size = sizes[i / 2][1];
         shape.block = 16 << i % 5;
         shape.window = i % 4 == 1 ? 37 : 0;

@@ -30,7 +30,23 @@ static void check_bf16(uint16_t stored, float x)
     CHECK_INT(stored, best);
 }
 
-static void check_int8(const int8_t *stored, float scale, const float *x, int n)
+static float of_e4m3(uint8_t code)
+{
+    const int exponent = code >> 3 & 15, mantissa = code & 7;
+    const float size = ldexpf((float)(exponent ? mantissa + 8 : mantissa), (exponent ? exponent : 1) - 10);
+    return code & 0x80 ? -size : size;
+}
+
+// No code is nearer.
+static void check_e4m3(uint8_t stored, float scale, float x)
+{
+    const double exact = scale > 0 ? fmax(-448, fmin(448, (double)x / (double)scale)) : 0;
+    const double far = fabs((double)of_e4m3(stored) - exact), size = fabs((double)of_e4m3(stored));
+    CHECK((stored & 0x7f) < 0x7f);
+    CHECK(far <= fmax(ldexp(1, -10), ldexp(1, ilogb(fmax(size, ldexp(1, -6))) - 4)) * 1.0001);
+}
+
+static void check_codes(weft_cache_type type, const unsigned char *stored, float scale, const float *x, int n)
 {
     float top = 0;
     bool finite = true;
@@ -42,17 +58,18 @@ static void check_int8(const int8_t *stored, float scale, const float *x, int n)
         CHECK(isnan(scale)); // the row must not pass for a good one
         return;
     }
-    CHECK_REAL((double)scale, (double)(top / 127.0F));
-    for (int i = 0; i < n; i++) {
+    CHECK_REAL((double)scale, (double)(top / (type == WEFT_CACHE_FP8 ? 448.0F : 127.0F)));
+    for (int i = 0; i < n && type == WEFT_CACHE_FP8; i++) check_e4m3(stored[i], scale, x[i]);
+    for (int i = 0; i < n && type == WEFT_CACHE_INT8; i++) {
         const double exact = scale > 0 ? (double)x[i] / (double)scale : 0, clipped = fmax(-127, fmin(127, exact));
-        CHECK(fabs((double)stored[i] - clipped) <= 0.5 + 1e-4);
+        CHECK(fabs((double)(int8_t)stored[i] - clipped) <= 0.5 + 1e-4);
     }
 }
 
 static void check_row(weft_cache_type type, const unsigned char *stored, float scale, const float *x, int n)
 {
     if (type == WEFT_CACHE_F32) CHECK_BYTES(stored, x, (size_t)n * sizeof *x);
-    if (type == WEFT_CACHE_INT8) check_int8((const int8_t *)stored, scale, x, n);
+    if (type == WEFT_CACHE_INT8 || type == WEFT_CACHE_FP8) check_codes(type, stored, scale, x, n);
     for (int i = 0; type == WEFT_CACHE_BF16 && i < n; i++) {
         uint16_t one;
         memcpy(&one, stored + 2 * (size_t)i, sizeof one);
@@ -131,7 +148,7 @@ static void check_device(weft_walk *walk, int way, const scene *s, const rows *e
         copy_rows(weft_walk_way(walk, way), &s->cache, s, head, &r, false);
         weft_walk_same(walk, way, "rows of K", r.k, expected[head].k, n * ks * e);
         weft_walk_same(walk, way, "rows of V", r.v, expected[head].v, n * vs * e);
-        if (s->shape.type != WEFT_CACHE_INT8) continue;
+        if (!weft_cache_is_scaled(s->shape.type)) continue;
         weft_walk_same(walk, way, "scales of K", r.k_scale, expected[head].k_scale, n * sizeof(float));
         weft_walk_same(walk, way, "scales of V", r.v_scale, expected[head].v_scale, n * sizeof(float));
     }
@@ -182,17 +199,17 @@ int main(void)
 {
     weft_walk *walk = weft_walk_begin();
     const int sizes[][2] = {{8, 8}, {24, 40}, {64, 64}, {128, 128}, {80, 256}};
-    for (int i = 0; i < 15 * WEFT_VALUES_COUNT; i++) {
-        const scene_shape shape = {.type = (weft_cache_type)(i % 3),
+    for (int i = 0; i < 20 * WEFT_VALUES_COUNT; i++) {
+        const scene_shape shape = {.type = (weft_cache_type)(i % 4),
                                    .block = 16 << i % 5,
                                    .kv_heads = 1 + i % HEADS,
                                    .heads = 2,
-                                   .k_size = sizes[i / 3 % 5][0],
-                                   .v_size = sizes[i / 3 % 5][1],
+                                   .k_size = sizes[i / 4 % 5][0],
+                                   .v_size = sizes[i / 4 % 5][1],
                                    .requests = 2,
                                    .rows = {1, 1},
                                    .length = {67, 1 + i},
-                                   .values = (weft_values)(i / 15),
+                                   .values = (weft_values)(i / 20),
                                    .seed = (uint64_t)i};
         run_shape(walk, &shape);
     }

@@ -298,11 +298,11 @@ static void check_positive(void)
 {
     static const int64_t rows[] = {1, 5, 40};
     for (int family = 0; family < WEFT_FAMILY_COUNT; family++)
-        for (int type = 0; type < 2; type++)
+        for (int type = 0; type < 3; type++)
             for (int scale = 0; scale < 3; scale++)
                 for (int group = 0; group < 5; group++) {
                     const gemm_case c = {.m = rows[(scale + group) % 3],
-                                         .weight = {.type = type ? WEFT_I4 : WEFT_I8,
+                                         .weight = {.type = types[3 + type],
                                                     .n = 75,
                                                     .k = 660,
                                                     .group = groups[group],

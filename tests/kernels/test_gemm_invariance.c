@@ -233,7 +233,7 @@ static void check_leaves(const where *w)
         {{0, 0, 40, 48, 104, 104, 104, 184, 203}, 0, WEFT_LEAVES},
         {{0, 0, 0, 0, 0, 0, 24, 24, 24}, 0, WEFT_LEAVES},
     };
-    static const weft_dtype types[] = {WEFT_BF16, WEFT_I8, WEFT_I4, WEFT_F32, WEFT_F16};
+    static const weft_dtype types[] = {WEFT_BF16, WEFT_I8, WEFT_I4, WEFT_F32, WEFT_F16, WEFT_E4M3};
     for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++)
         for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
             const weight_case c = {.type = types[t],
@@ -278,6 +278,8 @@ static void check_all_tiles(const where *w)
         {.type = WEFT_I8, .n = 150, .k = 760, .leaves = &leaves},
         {.type = WEFT_I8, .n = 150, .k = 300, .group = 32, .zeros = true, .zero_type = WEFT_F16},
         {.type = WEFT_I8, .n = 140, .k = 760, .group = 16, .scale_type = WEFT_F16, .leaves = &leaves},
+        {.type = WEFT_E4M3, .n = 150, .k = 760, .group = 64, .leaves = &leaves},
+        {.type = WEFT_E4M3, .n = 140, .k = 300, .group = 128, .scale_rows = 128, .scale_type = WEFT_BF16},
         {.type = WEFT_I4, .n = 150, .k = 760, .group = 16, .scale_type = WEFT_BF16, .leaves = &leaves},
         {.type = WEFT_I4, .n = 70, .k = 330, .group = 128, .scale_type = WEFT_F16, .zeros = true, .zero_type = WEFT_I8},
         {.type = WEFT_I4, .n = 150, .k = 300, .codebook = true, .gate = true},

@@ -8,6 +8,7 @@
     "\"hidden_size\":64,\"num_hidden_layers\":4,\"num_attention_heads\":4,\"num_key_value_heads\":2,"                  \
     "\"intermediate_size\":96,\"vocab_size\":128,\"max_position_embeddings\":256"
 #define LLAMA "{\"model_type\":\"llama\"," SIZES
+#define FP8 ",\"quantization_config\":{\"quant_method\":\"fp8\","
 
 static weft_status parse(const char *text, weft_model_config *out)
 {
@@ -224,6 +225,11 @@ static void refuses_what_is_not_known(void)
     refuse(LLAMA ",\"hidden_act\":\"relu\"}", WEFT_UNSUPPORTED, "weft knows silu");
     refuse(LLAMA ",\"torch_dtype\":\"float8\"}", WEFT_UNSUPPORTED, "bfloat16");
     refuse(LLAMA ",\"quantization_config\":{\"quant_method\":\"awq\"}}", WEFT_UNSUPPORTED, "awq");
+    refuse(LLAMA FP8 "\"fmt\":\"e5m2\",\"weight_block_size\":[128,128]}}", WEFT_UNSUPPORTED, "e5m2");
+    refuse(LLAMA FP8 "\"fmt\":\"e4m3\"}}", WEFT_UNSUPPORTED, "weight_block_size");
+    refuse(LLAMA FP8 "\"weight_block_size\":[128,100]}}", WEFT_UNSUPPORTED, "weight_block_size");
+    refuse(LLAMA FP8 "\"weight_block_size\":[0,128]}}", WEFT_UNSUPPORTED, "weight_block_size");
+    refuse(LLAMA FP8 "\"weight_block_size\":[128,128],\"activation_scheme\":\"static\"}}", WEFT_UNSUPPORTED, "static");
     refuse(LLAMA ",\"attn_logit_softcapping\":50.0}", WEFT_UNSUPPORTED, "gemma2 alone");
     refuse(LLAMA ",\"use_bidirectional_attention\":true}", WEFT_UNSUPPORTED, "causal");
     refuse(LLAMA ",\"partial_rotary_factor\":0.5}", WEFT_UNSUPPORTED, "phi3 alone");

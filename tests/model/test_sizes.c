@@ -29,6 +29,7 @@ static const format formats[] = {
     {"int8 by rows", {.type = WEFT_I8}},
     {"int8 by amx", {.type = WEFT_I8, .group = 64, .has_family = true, .family = WEFT_FAMILY_AMX}},
     {"int4", {.type = WEFT_I4, .group = 32}},
+    {"fp8", {.type = WEFT_E4M3, .group = 128}},
 };
 
 static weft_cpu cpu;

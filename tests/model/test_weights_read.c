@@ -95,7 +95,7 @@ int main(void)
         {{.tp = 4, .cp = 1}, WEFT_I4, 64, 1},  {{.tp = 1, .cp = 2}, WEFT_BF16, 0, 2},
         {{.tp = 1, .cp = 5}, WEFT_I8, 0, 1},   {{.tp = 2, .cp = 2}, WEFT_BF16, 0, 1},
         {{.tp = 2, .cp = 2}, WEFT_I8, 0, 1},   {{.tp = 2, .cp = 2, .dense = WEFT_DENSE_MESH}, WEFT_I8, 0, 1},
-        {{.tp = 2, .cp = 3}, WEFT_I8, 32, 1},
+        {{.tp = 2, .cp = 3}, WEFT_I8, 32, 1},  {{.tp = 2, .cp = 1}, WEFT_E4M3, 128, 1},
     };
     weft_isa isa;
     cpu = weft_cpu_detect();

@@ -12,6 +12,7 @@ enum { ROWS = 512 };
 #include "kernels/cpu/attention.inc"
 
 #include "kernels/cpu/attention_soften.inc"
+#include "kernels/cpu/e4m3.inc"
 
 enum { HALF = CHUNK / 16, TILES = CHUNK / 32 };
 
@@ -75,10 +76,14 @@ static void family_begin(tile *t)
     }
 }
 
-static void widen_int8(uint16_t *to, const int8_t *from, size_t count)
+// Levels of int8 or fp8.
+static void widen(uint16_t *to, weft_cache_type type, const int8_t *from, size_t count)
 {
     for (size_t i = 0; i < count; i += 2 * LANES) {
-        const vf low = i_real(i_load_s8(from + i)), high = i_real(i_load_s8(from + i + LANES));
+        const vi first = i_load_s8(from + i), second = i_load_s8(from + i + LANES);
+        const bool floats = type == WEFT_CACHE_FP8;
+        const vf low = floats ? e4m3_cached(first, 0) : i_real(first);
+        const vf high = floats ? e4m3_cached(second, 0) : i_real(second);
         _mm512_storeu_si512(to + i, (__m512i)_mm512_cvtne2ps_pbh(high, low));
     }
 }
@@ -94,8 +99,8 @@ static void take_keys(chunk_tiles *c, int group)
     c->k[group] = k;
     if (cache->type == WEFT_CACHE_BF16 && n == c->k_size) return;
     uint16_t *to = c->staged_k + (size_t)group * GROUP * c->k_size;
-    if (cache->type == WEFT_CACHE_INT8)
-        widen_int8(to, (const void *)k, GROUP * n);
+    if (weft_cache_is_scaled(cache->type))
+        widen(to, cache->type, (const void *)k, GROUP * n);
     else
         memcpy(to, k, GROUP * n * 2);
     memset(to + GROUP * n, 0, GROUP * (c->k_size - n) * 2);
@@ -128,8 +133,8 @@ static void stage_values(const chunk_tiles *c, int number, int begin, int end)
         const int64_t position = c->first + at;
         const unsigned char *v =
             cache_v(cache, block_of(c->t, position), c->t->kv_head) + (size_t)(position % cache->block) * columns * e;
-        if (cache->type == WEFT_CACHE_INT8)
-            widen_int8(to, (const void *)v, GROUP * columns);
+        if (weft_cache_is_scaled(cache->type))
+            widen(to, cache->type, (const void *)v, GROUP * columns);
         else
             memcpy(to, v, GROUP * columns * 2);
         for (int i = 0; i < GROUP; i++) {

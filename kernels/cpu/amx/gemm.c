@@ -61,8 +61,8 @@ static const unsigned char *prepare(const run *r, const span *s, unsigned char *
     if (r->w->type == WEFT_BF16) return s->codes;
     if (r->w->exact)
         expand_exact(r->w, s, room);
-    else if (r->w->type == WEFT_I8)
-        expand_i8(r->w, s, room);
+    else if (r->w->type != WEFT_I4)
+        expand_bytes(r->w, s, room);
     else
         expand_i4(r->w, s, room);
     return room;

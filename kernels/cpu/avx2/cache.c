@@ -1,3 +1,5 @@
+#include "kernels/cpu/avx2/lanes.inc"
+
 #include "kernels/cpu/cache.inc"
 #include "kernels/cpu/levels.h"
 

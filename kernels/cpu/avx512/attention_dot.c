@@ -11,6 +11,7 @@ enum { ROWS = 32, SIDE = 4, KEYS_WIDE = 4, COLUMNS_WIDE = 4 };
 #include "kernels/cpu/attention.inc"
 
 #include "kernels/cpu/attention_soften.inc"
+#include "kernels/cpu/e4m3.inc"
 
 typedef uint16_t query;
 typedef uint16_t weight;
@@ -63,8 +64,10 @@ LANE __m512i load_words(const unsigned char *p, weft_cache_type type)
 {
     if (type == WEFT_CACHE_BF16) return _mm512_loadu_si512(p);
     const vi w = i_load_u16((const void *)p);
-    const vf even = i_real(i_sar(i_shl(w, 24), 24)), odd = i_real(i_sar(i_shl(w, 16), 24));
-    return i_or(i_shr(v_bits(even), 16), v_bits(odd)); // integers of 8 bits have nothing in the lower half
+    const bool floats = type == WEFT_CACHE_FP8;
+    const vf even = floats ? e4m3_cached(w, 0) : i_real(i_sar(i_shl(w, 24), 24));
+    const vf odd = floats ? e4m3_cached(w, 8) : i_real(i_sar(i_shl(w, 16), 24));
+    return i_or(i_shr(v_bits(even), 16), v_bits(odd)); // codes of 8 bits have nothing in the lower half
 }
 
 LANE size_t word_bytes(weft_cache_type type) { return type == WEFT_CACHE_BF16 ? 4 : 2; }
@@ -99,8 +102,10 @@ LANE void dots_of(const query *const *q, int n, const unsigned char *const *k, i
 {
     if (c->type == WEFT_CACHE_BF16)
         dots(q, n, k, groups, c->k_size, WEFT_CACHE_BF16, s);
-    else
+    else if (c->type == WEFT_CACHE_INT8)
         dots(q, n, k, groups, c->k_size, WEFT_CACHE_INT8, s);
+    else
+        dots(q, n, k, groups, c->k_size, WEFT_CACHE_FP8, s);
 }
 
 static void dots_side_wide(const query *const *q, const unsigned char *const *k, const weft_cache *c, float *const *s)
@@ -159,8 +164,10 @@ LANE void weigh_of(float *const *o, const weight *const *p, int n, const unsigne
     const size_t columns = cache_columns(c->v_size);
     if (c->type == WEFT_CACHE_BF16)
         weigh(o, p, n, v, columns, wide, WEFT_CACHE_BF16, from, to);
-    else
+    else if (c->type == WEFT_CACHE_INT8)
         weigh(o, p, n, v, columns, wide, WEFT_CACHE_INT8, from, to);
+    else
+        weigh(o, p, n, v, columns, wide, WEFT_CACHE_FP8, from, to);
 }
 
 static void weigh_side(float *const *o, const weight *const *p, const unsigned char *v, const weft_cache *c, int wide,

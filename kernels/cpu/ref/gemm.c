@@ -24,6 +24,7 @@ static float read_as(weft_dtype type, const unsigned char *base, int64_t index)
     uint16_t half;
     float value;
     if (type == WEFT_I8) return (float)((const int8_t *)base)[index];
+    if (type == WEFT_E4M3) return wi_float_of_e4m3(base[index]);
     if (type == WEFT_F32) {
         memcpy(&value, base + index * 4, sizeof value);
         return value;
@@ -44,7 +45,8 @@ static float level_at(packed_row r, int64_t at)
     case WEFT_BF16:
         return read_as(WEFT_BF16, codes, tiles ? in_step : (at / 2 * WI_PANEL + r.lane) * 2 + at % 2);
     case WEFT_I8:
-        return read_as(WEFT_I8, codes, tiles ? wi_gemm_tile_i8(r.w, r.lane, at) : at * WI_PANEL + r.lane);
+    case WEFT_E4M3:
+        return read_as(r.w->type, codes, tiles ? wi_gemm_tile_byte(r.w, r.lane, at) : at * WI_PANEL + r.lane);
     case WEFT_I4:
         if (tiles) {
             const int64_t four = at / (WI_STEP * WI_STEPS_I4), inside = at % (WI_STEP * WI_STEPS_I4);
