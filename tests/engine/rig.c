@@ -1,6 +1,7 @@
 #include "tests/engine/rig.h"
 
 #include "core/json.h"
+#include "kernels/device.h"
 #include "tests/check.h"
 
 const char *golden_root(void)
@@ -27,8 +28,18 @@ void rig_open(rig *r, const char *name, const rig_options *o)
     const weft_cpu cpu = weft_cpu_detect();
     *r = (rig){.table = weft_kernels_for(o->isa)};
     CHECK_OK(weft_team_create(&(weft_team_options){.threads = o->threads, .waiters = 8}, &r->team));
-    CHECK_OK(weft_device_host(r->team, &r->device));
     const weft_op op = {.table = &r->table, .team = r->team};
+    weft_op there = op;
+    if (o->device) {
+        const weft_device_kind *kind;
+        there = (weft_op){.table = &r->device_table};
+        CHECK_OK(weft_device_kind_open(o->device, &kind));
+        CHECK_OK(kind->open(0, &r->device, &r->device_table, &there.stream));
+    } else {
+        CHECK_OK(weft_device_host(r->team, &r->device));
+    }
+    if (o->mesh) r->mesh = *o->mesh;
+    if (o->device) r->mesh.device = r->device;
     snprintf(path, sizeof path, "%s/%s", golden_root(), name);
     CHECK_OK(weft_model_config_read(path, &config));
     CHECK_OK(weft_checkpoint_open(path, &checkpoint));
@@ -38,8 +49,9 @@ void rig_open(rig *r, const char *name, const rig_options *o)
                                       .rows = o->chunk,
                                       .logit_rows = o->chunk,
                                       .positions = o->positions,
-                                      .mesh = o->mesh};
-    CHECK_OK(weft_model_create(&op, &cpu, r->device, &config, checkpoint, &model, &r->model));
+                                      .host = &op,
+                                      .mesh = o->mesh ? &r->mesh : NULL};
+    CHECK_OK(weft_model_create(&there, &cpu, r->device, &config, checkpoint, &model, &r->model));
     weft_checkpoint_close(checkpoint);
     const weft_engine_options engine = {.block = o->block,
                                         .cache_bytes = o->cache_bytes,

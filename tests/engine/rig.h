@@ -17,10 +17,12 @@ typedef struct {
     double margin;
     int64_t read_budget;
     const weft_mesh *mesh; // NULL: a rank alone
+    const char *device;    // NULL: the host; else a kind of kernels/device.h
 } rig_options;
 
 typedef struct {
-    weft_kernels table;
+    weft_kernels table, device_table;
+    weft_mesh mesh; // with the device
     weft_team *team;
     weft_device *device;
     weft_model *model;
