@@ -264,7 +264,7 @@ static weft_status run_doctor(weft_job *job, const wi_call *call)
     WEFT_TRY_GOTO(weft_comm_agree(world, status, NULL));
     tell_of_self(topology, &mine);
     if (wi_seat_find(wi_seat_place(world), 0, NULL, &mine.seat, NULL) < 0) {
-        mine.seat = (wi_seat){.device = -1, .node = -1};
+        mine.seat = (wi_rank_seat){.device = -1, .node = -1};
         weft_error_clear();
     }
     WEFT_TRY_GOTO(weft_comm_allgather(world, &mine, sizeof mine, ranks));

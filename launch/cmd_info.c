@@ -85,7 +85,7 @@ static void print_build(weft_job *job, const weft_cpu *cpu, weft_isa isa)
 
 static weft_status run_info(weft_job *job, const wi_call *call)
 {
-    wi_seat seat = {0};
+    wi_rank_seat seat = {0};
     weft_cpu cpu = weft_cpu_detect();
     weft_isa isa;
     if (call->operands->count) {

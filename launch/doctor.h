@@ -43,7 +43,7 @@ typedef struct {
     int32_t pid, cpus, cores, node_first, node_last; // what it may use
     int32_t machine_cpus;
     uint64_t cpu[WI_CPU_WORDS]; // bit c of word w: cpu 64 * w + c
-    wi_seat seat;               // with --device cuda
+    wi_rank_seat seat;          // with --device cuda
 } wi_rank_facts;
 
 typedef struct {

@@ -72,7 +72,7 @@ static void find_seats(const wi_doctor *doctor, wi_findings *out)
 {
     weft_comm *world = weft_job_world(doctor->job);
     const int size = weft_comm_size(world);
-    wi_seat *all = calloc((size_t)size, sizeof *all);
+    wi_rank_seat *all = calloc((size_t)size, sizeof *all);
     for (int rank = 0; all && rank < size; rank++) all[rank] = doctor->ranks[rank].seat;
     for (int rank = 0; all && rank < size; rank++) {
         const char *texts[2];

@@ -92,7 +92,7 @@ static int list(const char *root, const char *folder, char names[][32], int capa
 
 // ---- GPUs ----
 
-// "Model: 		 NVIDIA H200"
+// "Model: NVIDIA H200", with tabs between.
 static void read_information(const char *root, wi_gpu *gpu, int *minor)
 {
     char path[PATH_MAX], line[256];

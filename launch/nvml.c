@@ -14,12 +14,6 @@ enum { LINKS_MAX = 36 }; // of any GPU so far; one that has fewer says so
 
 static const char library_name[] = "libnvidia-ml.so.1";
 
-typedef struct {
-#define DECLARE(name, arguments, needed) nvmlReturn_t(*name) arguments;
-    WI_NVML_FUNCTIONS(DECLARE)
-#undef DECLARE
-} nvml_api;
-
 static bool find(void *library, const char *name, void *function, size_t bytes)
 {
     void *address = dlsym(library, name);
@@ -27,7 +21,7 @@ static bool find(void *library, const char *name, void *function, size_t bytes)
     return address != NULL;
 }
 
-static weft_status open_api(nvml_api *api)
+static weft_status open_api(wi_nvml *api)
 {
     void *library = dlopen(library_name, RTLD_NOW | RTLD_LOCAL);
     if (!library) {
@@ -59,7 +53,7 @@ static weft_status failed(nvmlReturn_t code)
 // ---- one GPU ----
 
 typedef struct {
-    const nvml_api *api;
+    const wi_nvml *api;
     nvmlDevice_t device;
     wi_gpu *gpu;
 } told;
@@ -89,7 +83,7 @@ static void ask(const told *t, int state, nvmlReturn_t (*function)(nvmlDevice_t,
 
 static void read_heat(const told *t)
 {
-    const nvml_api *api = t->api;
+    const wi_nvml *api = t->api;
     unsigned value = 0;
     unsigned long long bits = 0;
     if (api->nvmlDeviceGetTemperature)
@@ -113,7 +107,7 @@ static void read_heat(const told *t)
 
 static void read_memory(const told *t)
 {
-    const nvml_api *api = t->api;
+    const wi_nvml *api = t->api;
     nvmlMemory_t memory = {0};
     nvmlEnableState_t now = 0, pending = 0;
     unsigned long long errors = 0;
@@ -141,7 +135,7 @@ static void read_memory(const told *t)
 
 static void read_modes(const told *t)
 {
-    const nvml_api *api = t->api;
+    const wi_nvml *api = t->api;
     unsigned now = 0, pending = 0;
     nvmlComputeMode_t mode = 0;
     int major = 0, minor = 0;
@@ -172,7 +166,7 @@ static void read_identity(const told *t)
 
 static void read_parts(const told *t, int gpu, wi_hardware *out)
 {
-    const nvml_api *api = t->api;
+    const wi_nvml *api = t->api;
     unsigned most = 0;
     nvmlDevice_t part;
     if (t->gpu->state[WI_STATE_mig] != 1 || !api->nvmlDeviceGetMaxMigDeviceCount ||
@@ -194,7 +188,7 @@ static void read_parts(const told *t, int gpu, wi_hardware *out)
 // Links to other GPUs; returns how many end at a switch, by which a GPU reaches all others.
 static int read_links(const told *t, int gpu, wi_hardware *out)
 {
-    const nvml_api *api = t->api;
+    const wi_nvml *api = t->api;
     int up = 0, down = 0, to_switch = 0;
     if (!api->nvmlDeviceGetNvLinkState) return 0;
     for (unsigned link = 0; link < LINKS_MAX; link++) {
@@ -233,7 +227,7 @@ static void join_by_switch(const int *to_switch, wi_hardware *out)
 
 // ---- all ----
 
-static void read_gpus(const nvml_api *api, unsigned count, wi_hardware *out)
+static void read_gpus(const wi_nvml *api, unsigned count, wi_hardware *out)
 {
     nvmlDevice_t device[WI_GPUS_MAX];
     int to_switch[WI_GPUS_MAX] = {0};
@@ -261,7 +255,7 @@ static void read_gpus(const nvml_api *api, unsigned count, wi_hardware *out)
 
 weft_status wi_nvml_read(wi_hardware *out)
 {
-    nvml_api api = {0};
+    wi_nvml api = {0};
     unsigned count = 0;
     memset(out, 0, sizeof *out);
     memset(out->far_gpu, WI_FAR_UNKNOWN, sizeof out->far_gpu);

@@ -115,4 +115,11 @@ enum {
     X(nvmlDeviceGetComputeMode, (nvmlDevice_t, nvmlComputeMode_t *), 0)                                                \
     X(nvmlDeviceGetCudaComputeCapability, (nvmlDevice_t, int *, int *), 0)
 
+// The functions where the library was opened; NULL for what it lacks.
+typedef struct {
+#define WI_NVML_POINTER(name, arguments, needed) nvmlReturn_t(*name) arguments;
+    WI_NVML_FUNCTIONS(WI_NVML_POINTER)
+#undef WI_NVML_POINTER
+} wi_nvml;
+
 #endif

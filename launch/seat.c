@@ -21,10 +21,10 @@ wi_seat_of wi_seat_place(const weft_comm *world)
     return place;
 }
 
-static void fill(const wi_hardware *h, const wi_placement *p, const char (*seen)[16], wi_seat *out)
+static void fill(const wi_hardware *h, const wi_placement *p, const char (*seen)[16], wi_rank_seat *out)
 {
     const char *list = getenv("CUDA_VISIBLE_DEVICES");
-    *out = (wi_seat){.device = p->device, .node = p->node, .visible = p->visible};
+    *out = (wi_rank_seat){.device = p->device, .node = p->node, .visible = p->visible};
     if (p->gpu >= 0) {
         memcpy(out->bus, h->gpu[p->gpu].bus, sizeof out->bus);
         memcpy(out->name, h->gpu[p->gpu].name, sizeof out->name);
@@ -52,7 +52,8 @@ static weft_status list_devices(const weft_device_kind *kind, wi_placement_quest
     return WEFT_OK;
 }
 
-weft_status wi_seat_find(wi_seat_of place, int threads, const weft_device_kind *kind, wi_seat *out, wi_share *share)
+weft_status wi_seat_find(wi_seat_of place, int threads, const weft_device_kind *kind, wi_rank_seat *out,
+                         wi_share *share)
 {
     char bus[SEEN_MAX][16] = {{0}};
     wi_placement_question q = {.local_rank = place.rank,
@@ -77,7 +78,7 @@ weft_status wi_seat_find(wi_seat_of place, int threads, const weft_device_kind *
     return status;
 }
 
-char *wi_seat_text(const wi_seat *seat, char *text, size_t capacity)
+char *wi_seat_text(const wi_rank_seat *seat, char *text, size_t capacity)
 {
     char node[32] = "", nic[32] = "";
     if (seat->device < 0) {
@@ -94,14 +95,14 @@ char *wi_seat_text(const wi_seat *seat, char *text, size_t capacity)
     return text;
 }
 
-static bool same_gpu(weft_comm *world, const wi_seat *all, int a, int b)
+static bool same_gpu(weft_comm *world, const wi_rank_seat *all, int a, int b)
 {
     return weft_comm_node(world, a) == weft_comm_node(world, b) && strcmp(all[a].bus, all[b].bus) == 0 &&
            strcmp(all[a].part, all[b].part) == 0;
 }
 
 // By what all ranks told, where GPUs are known; a rank alone can only guess.
-static bool shares(weft_comm *world, const wi_seat *all, int rank)
+static bool shares(weft_comm *world, const wi_rank_seat *all, int rank)
 {
     if (!all[rank].bus[0]) return all[rank].shares[0] != 0;
     for (int r = 0; r < weft_comm_size(world); r++)
@@ -109,14 +110,14 @@ static bool shares(weft_comm *world, const wi_seat *all, int rank)
     return false;
 }
 
-static bool is_new(const wi_seat *all, int rank, const char *text, bool of_shares)
+static bool is_new(const wi_rank_seat *all, int rank, const char *text, bool of_shares)
 {
     for (int r = 0; r < rank; r++)
         if (strcmp(of_shares ? all[r].shares : all[r].say, text) == 0) return false;
     return text[0] != 0;
 }
 
-int wi_seats_say(weft_comm *world, const wi_seat *all, int rank, const char *texts[2])
+int wi_seats_say(weft_comm *world, const wi_rank_seat *all, int rank, const char *texts[2])
 {
     static const char silent[] =
         "another rank of this host computes on the same GPU, and they share its memory; show each "
@@ -135,10 +136,10 @@ int wi_seats_say(weft_comm *world, const wi_seat *all, int rank, const char *tex
     return count;
 }
 
-weft_status wi_seats_tell(weft_comm *world, const wi_seat *own, const char *before, FILE *out)
+weft_status wi_seats_tell(weft_comm *world, const wi_rank_seat *own, const char *before, FILE *out)
 {
     const int size = weft_comm_size(world);
-    wi_seat *all = calloc((size_t)size, sizeof *all);
+    wi_rank_seat *all = calloc((size_t)size, sizeof *all);
     weft_status status = all ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory for the places of %d ranks", size);
     WEFT_TRY_GOTO(weft_comm_agree(world, status, NULL));
     WEFT_TRY_GOTO(weft_comm_allgather(world, own, sizeof *own, all));

@@ -32,7 +32,7 @@ static weft_status bind_rank(const wi_line *line, int ranks, int rank)
     static weft_topology topology; // 8 KiB: not for a stack that a team of threads may copy
     static wi_share share;
     const wi_common *common = &line->common;
-    wi_seat seat;
+    wi_rank_seat seat;
     if (common->bind == WI_BIND_NONE || (ranks == 1 && common->bind == WI_BIND_AUTO)) return WEFT_OK;
     if (wants_gpu(line)) {
         WEFT_TRY(wi_seat_find((wi_seat_of){rank, ranks}, (int)common->threads, NULL, &seat, &share));
@@ -172,7 +172,7 @@ static bool speaks_of_opening(weft_status status, const wi_launcher *launcher)
 static void choose_nic(int argc, char *const *argv, const wi_launcher *launcher)
 {
     wi_line line;
-    wi_seat seat;
+    wi_rank_seat seat;
     if (getenv("UCX_NET_DEVICES") || wi_line_read(argc, argv, &line) < 0) {
         weft_error_clear();
         return;

@@ -6,7 +6,7 @@
 enum { RANKS = 4 };
 
 typedef struct {
-    wi_seat seat[RANKS];
+    wi_rank_seat seat[RANKS];
     const char *expected;
 } scene;
 
@@ -47,9 +47,9 @@ static void run(const scene *s)
     CHECK_OK(weft_job_run_threads(&options, RANKS, body, (void *)(uintptr_t)s));
 }
 
-static wi_seat seat(int device, const char *bus, const char *shares)
+static wi_rank_seat seat(int device, const char *bus, const char *shares)
 {
-    wi_seat s = {
+    wi_rank_seat s = {
         .device = device, .node = device / 2, .visible = 1, .name = "NVIDIA H200", .nic = "mlx5_0", .cpus = "0-3"};
     snprintf(s.bus, sizeof s.bus, "%s", bus);
     snprintf(s.shares, sizeof s.shares, "%s", shares);
@@ -101,7 +101,7 @@ int main(void)
         snprintf(s.seat[r].part, sizeof s.seat[r].part, "MIG-%d", r);
         snprintf(s.seat[r].say, sizeof s.seat[r].say, "%s", r == 0 ? "" : "far from its cpus");
     }
-    s.seat[3] = (wi_seat){.device = 1, .node = -1, .visible = 2, .cpus = "7"}; // one that no bus is known of
+    s.seat[3] = (wi_rank_seat){.device = 1, .node = -1, .visible = 2, .cpus = "7"}; // one that no bus is known of
     s.expected = "> rank 0 on @: GPU 0 (NVIDIA H200 at 0000:01:00.0, MIG-0), NUMA node 0, NIC mlx5_0, cpus 0-3\n"
                  "> rank 1 on @: GPU 0 (NVIDIA H200 at 0000:01:00.0, MIG-1), NUMA node 0, NIC mlx5_0, cpus 0-3\n"
                  "> rank 1: far from its cpus\n"
