@@ -200,11 +200,11 @@ static weft_status record(wi_hardware *hardware, const char *path)
 static weft_status look(wi_doctor *doctor, weft_comm *leaders)
 {
     const doctor_options *options = doctor->call->options;
-    wi_findings *lists = calloc(2, sizeof *lists), *job = lists, *mine = lists + 1, *all = NULL;
+    wi_findings *job = calloc(1, sizeof *job), *mine = calloc(1, sizeof *mine), *all = NULL;
     int *ranks = NULL;
     weft_status status = WEFT_OK;
     doctor->hardware = calloc(1, sizeof *doctor->hardware);
-    if (!lists || !doctor->hardware) status = weft_fail(WEFT_NO_MEMORY, "no memory for what is found");
+    if (!job || !mine || !doctor->hardware) status = weft_fail(WEFT_NO_MEMORY, "no memory for what is found");
     WEFT_TRY_GOTO(weft_comm_agree(leaders, status, NULL));
     if (wi_hardware_read(doctor->hardware) < 0) weft_error_clear();
     wi_doctor_system(doctor, mine);
@@ -221,7 +221,8 @@ static weft_status look(wi_doctor *doctor, weft_comm *leaders)
 fail:
     free(all);
     free(ranks);
-    free(lists);
+    free(job);
+    free(mine);
     free(doctor->hardware);
     doctor->hardware = NULL;
     return status;

@@ -10,7 +10,7 @@
 
 typedef enum { WI_FOUND_OK, WI_FOUND_WARN, WI_FOUND_BAD, WI_FOUND_NONE } wi_level;
 
-enum { WI_FACTS_MAX = 28, WI_FINDINGS_MAX = 80, WI_CPU_WORDS = WEFT_CPUS_MAX / 64 };
+enum { WI_FACTS_MAX = 28, WI_FINDINGS_MAX = 64, WI_CPU_WORDS = WEFT_CPUS_MAX / 64 };
 
 typedef struct {
     char name[28]; // "limit_bytes"

@@ -67,7 +67,7 @@ static void find_sharing(const wi_doctor *doctor, wi_findings *out)
         wi_found_mend(f, "leave --bind none and --threads out");
 }
 
-// What ranks should know of their GPUs, if there are any.
+// What ranks should know of their GPUs, if there are any. That there is none for them is nothing wrong by itself.
 static void find_seats(const wi_doctor *doctor, wi_findings *out)
 {
     weft_comm *world = weft_job_world(doctor->job);
@@ -76,10 +76,11 @@ static void find_seats(const wi_doctor *doctor, wi_findings *out)
     for (int rank = 0; all && rank < size; rank++) all[rank] = doctor->ranks[rank].seat;
     for (int rank = 0; all && rank < size; rank++) {
         const char *texts[2];
-        if (all[rank].device < 0 && !all[rank].visible && strcmp(all[rank].say, "this machine has no GPU") == 0)
-            continue;
+        const bool none = all[rank].device < 0;
+        if (none && strcmp(all[rank].say, "this machine has no GPU") == 0) continue;
         const int count = wi_seats_say(world, all, rank, texts);
-        for (int i = 0; i < count; i++) wi_found(out, WI_FOUND_WARN, "seats", "rank %d: %s", rank, texts[i]);
+        for (int i = 0; i < count; i++)
+            wi_found(out, none ? WI_FOUND_NONE : WI_FOUND_WARN, "seats", "rank %d: %s", rank, texts[i]);
     }
     free(all);
 }

@@ -45,7 +45,7 @@ int wi_hardware_nodes(const weft_topology *t, int first)
 // Both lists of GPUs are short, and their orders may differ.
 void wi_hardware_add(wi_hardware *h, const wi_hardware *told)
 {
-    int at[WI_GPUS_MAX];
+    int at[WI_GPUS_MAX] = {0};
     for (int i = 0; i < told->gpus; i++) {
         const wi_gpu *from = &told->gpu[i];
         at[i] = wi_gpu_at(h, from->bus);

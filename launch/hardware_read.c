@@ -27,6 +27,7 @@ static bool read_line(char *text, size_t capacity, const char *root, const char 
     const size_t used = (size_t)snprintf(path, sizeof path, "%.1024s", root);
     va_list args;
     va_start(args, format);
+    // NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it is begun in the line above
     const int length = vsnprintf(path + used, sizeof path - used, format, args);
     va_end(args);
     FILE *in = length > 0 && used + (size_t)length < sizeof path ? fopen(path, "re") : NULL;

@@ -146,7 +146,7 @@ static weft_status read_cpus(reader *r, int node, int *cpus, int *nodes, int *co
 static weft_status read_node(reader *r)
 {
     weft_topology *t = &r->out->topology;
-    int64_t node;
+    int64_t node = 0;
     const char *key;
     WEFT_TRY(read_int(r, 0, 65535, &node));
     while ((key = next_word(r)) != NULL) {
@@ -166,7 +166,7 @@ static void copy_text(char *to, size_t capacity, const char *from) { snprintf(to
 static weft_status read_gpu(reader *r)
 {
     wi_gpu gpu = wi_gpu_unknown();
-    int64_t number;
+    int64_t number = 0;
     const char *key = next_word(r);
     if (!key || !wi_bus_normal(key, gpu.bus)) return wrong(r, "no bus id:", key ? key : "");
     if (r->out->gpus == WI_GPUS_MAX) return wrong(r, "too many GPUs", NULL);
@@ -226,7 +226,7 @@ static weft_status read_mig(reader *r)
 static weft_status read_nic(reader *r)
 {
     wi_nic nic = {.node = -1};
-    int64_t number;
+    int64_t number = 0;
     const char *key = next_word(r);
     if (!key || r->out->nics == WI_NICS_MAX) return wrong(r, "no name, or too many NICs", NULL);
     copy_text(nic.name, sizeof nic.name, key);

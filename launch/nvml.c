@@ -229,7 +229,7 @@ static void join_by_switch(const int *to_switch, wi_hardware *out)
 
 static void read_gpus(const wi_nvml *api, unsigned count, wi_hardware *out)
 {
-    nvmlDevice_t device[WI_GPUS_MAX];
+    nvmlDevice_t device[WI_GPUS_MAX] = {NULL};
     int to_switch[WI_GPUS_MAX] = {0};
     for (unsigned i = 0; i < count && out->gpus < WI_GPUS_MAX; i++) {
         wi_gpu *gpu = &out->gpu[out->gpus];

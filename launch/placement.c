@@ -30,6 +30,7 @@ static void say(wi_placement *out, const char *format, ...)
     if (used + 8 > sizeof out->say) return;
     if (used) memcpy(out->say + used, "; ", 3);
     va_start(args, format);
+    // NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it is begun in the line above
     vsnprintf(out->say + strlen(out->say), sizeof out->say - strlen(out->say), format, args);
     va_end(args);
 }
@@ -207,13 +208,14 @@ static void place_cpus(const wi_hardware *h, const wi_placement_question *q, con
         return;
     }
     if (!out->own_list) {
-        members = 0;
+        members = 0; // itself at least
         for (int r = 0; r < q->local_size; r++) {
             if (node_of(h, list->gpu[r % list->count]) != out->node) continue;
             before += r < q->local_rank;
             members++;
         }
     }
+    members = members > 0 ? members : 1;
     if ((int64_t)members * (q->threads > 0 ? q->threads : 1) > cores) {
         take(t, out->node, 0, cores, true, &out->share);
         return;
@@ -242,12 +244,12 @@ static int nearest(const wi_hardware *h, int gpu, const wi_nic *best, int turn)
         int at = 0;
         for (int i = 0; i < h->nics; i++) {
             if (!h->nic[i].up || better(best, &h->nic[i]) || h->far_nic[gpu][i] != far) continue;
-            if (round == 1 && at == turn % count) found = i;
+            if (round == 1 && count > 0 && at == turn % count) found = i;
             at++;
         }
         count = at;
     }
-    return found;
+    return far == WI_FAR_UNKNOWN && count > 1 ? -1 : found; // of several any might be the far one
 }
 
 static void place_nic(const wi_hardware *h, wi_placement *out)

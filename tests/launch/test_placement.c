@@ -214,6 +214,18 @@ static void test_none(void)
     CHECK_INT(p.share.count, 4);
 }
 
+// Where nobody knows how far NICs are, one that is alone will do.
+static void test_far(void)
+{
+    load("workstation");
+    for (int i = 0; i < machine.nics; i++) machine.far_nic[0][i] = WI_FAR_UNKNOWN;
+    wi_placement p = place(0, 1, NULL);
+    CHECK_INT(p.nic, 0);
+    machine.nic[1] = machine.nic[0];
+    p = place(0, 1, NULL);
+    CHECK_INT(p.nic, -1);
+}
+
 // Every rank of every machine and size: the devices of ranks differ as far as there are devices, and cpus near a GPU
 // are shared out without one twice.
 static void test_all(void)
@@ -272,6 +284,36 @@ static void test_text(void)
     CHECK_FAILS(wi_hardware_load("/no/such/file", &machine), WEFT_NOT_FOUND, "/no/such/file");
 }
 
+// What is wrong in a text is told, and nothing that can be read leads astray.
+static void test_broken(void)
+{
+    static const char *const names[] = {"bridge", "dgx", "slurm", "parts"};
+    static char whole[1 << 14], text[1 << 14];
+    uint64_t random = 1;
+    for (size_t m = 0; m < sizeof names / sizeof *names; m++) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/%s", folder, names[m]);
+        FILE *in = fopen(path, "r");
+        CHECK(in != NULL);
+        const size_t bytes = fread(whole, 1, sizeof whole - 1, in);
+        fclose(in);
+        for (int turn = 0; turn < 3000; turn++) {
+            memcpy(text, whole, bytes + 1);
+            for (int change = 0; change < 1 + turn % 3; change++) {
+                random = random * 6364136223846793005u + 1442695040888963407u;
+                text[15 + (random >> 33) % (bytes - 15)] = " \n-,0199gpNVX|:."[random >> 20 & 15];
+            }
+            weft_error_clear();
+            if (wi_hardware_parse("text", text, &machine) < 0) {
+                CHECK_HAS(weft_error_text(), "text:");
+                continue;
+            }
+            const wi_placement p = place(turn % 5, 5, turn % 2 ? ENV("CUDA_VISIBLE_DEVICES=1,0,GPU-5") : NULL);
+            CHECK(p.gpu < machine.gpus && p.nic < machine.nics && p.share.count <= WEFT_CPUS_MAX);
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     CHECK_INT(argc, 2);
@@ -282,7 +324,9 @@ int main(int argc, char **argv)
     test_slurm();
     test_parts();
     test_none();
+    test_far();
     test_all();
     test_text();
+    test_broken();
     return 0;
 }
