@@ -206,7 +206,7 @@ static weft_status look(wi_doctor *doctor, weft_comm *leaders)
     doctor->hardware = calloc(1, sizeof *doctor->hardware);
     if (!job || !mine || !doctor->hardware) status = weft_fail(WEFT_NO_MEMORY, "no memory for what is found");
     WEFT_TRY_GOTO(weft_comm_agree(leaders, status, NULL));
-    if (wi_hardware_read(doctor->hardware) < 0) weft_error_clear();
+    if (wi_hardware_read(doctor->topology, doctor->hardware) < 0) weft_error_clear();
     wi_doctor_system(doctor, mine);
     wi_doctor_processor(doctor, mine);
     wi_doctor_memory(doctor, mine);
@@ -264,7 +264,7 @@ static weft_status run_doctor(weft_job *job, const wi_call *call)
     if (status == WEFT_OK) status = weft_topology_read(topology);
     WEFT_TRY_GOTO(weft_comm_agree(world, status, NULL));
     tell_of_self(topology, &mine);
-    if (wi_seat_find(wi_seat_place(world), 0, NULL, &mine.seat, NULL) < 0) {
+    if (wi_seat_find(wi_seat_place(world), 0, NULL, topology, &mine.seat, NULL) < 0) {
         mine.seat = (wi_rank_seat){.device = -1, .node = -1};
         weft_error_clear();
     }

@@ -55,7 +55,7 @@ static void print_gpus(void)
 {
     wi_hardware *h = calloc(1, sizeof *h), *told = calloc(1, sizeof *told);
     char text[200];
-    weft_status status = h && told ? wi_hardware_read(h) : WEFT_NO_MEMORY;
+    weft_status status = h && told ? wi_hardware_read(NULL, h) : WEFT_NO_MEMORY;
     if (status == WEFT_OK && wi_probe_gpus(told) == WEFT_OK) wi_hardware_add(h, told);
     weft_error_clear();
     if (status == WEFT_OK && h->gpus == 0) printf("gpus        none\n");
@@ -94,7 +94,7 @@ static weft_status run_info(weft_job *job, const wi_call *call)
                                NULL);
     }
     WEFT_TRY(weft_comm_agree(weft_job_world(job), weft_isa_choose(&cpu, &isa), NULL));
-    if (wi_seat_find(wi_seat_place(weft_job_world(job)), 0, NULL, &seat, NULL) < 0) seat.device = -1;
+    if (wi_seat_find(wi_seat_place(weft_job_world(job)), 0, NULL, NULL, &seat, NULL) < 0) seat.device = -1;
     weft_error_clear();
     int64_t with_gpus = seat.device >= 0;
     WEFT_TRY(weft_comm_max(weft_job_world(job), &with_gpus, 1));

@@ -104,8 +104,9 @@ void wi_hardware_print(const wi_hardware *hardware, FILE *out);
 weft_status wi_hardware_parse(const char *of, const char *text, wi_hardware *out);
 weft_status wi_hardware_load(const char *path, wi_hardware *out);
 
-// Cpus by hwloc; GPUs and NICs by sysfs and the driver's files. Opens no library of NVIDIA's. Local.
-weft_status wi_hardware_read(wi_hardware *out);
+// Cpus by hwloc, where they are not given; GPUs and NICs by sysfs and the driver's files. Opens no library of NVIDIA's.
+// Local.
+weft_status wi_hardware_read(const weft_topology *allowed, wi_hardware *out);
 // The second half, from the tree under `root` ("": the machine's); out->topology stands.
 void wi_hardware_devices(const char *root, wi_hardware *out);
 // What NVML said of the same machine.

@@ -230,10 +230,13 @@ out:
     free(nics);
 }
 
-weft_status wi_hardware_read(wi_hardware *out)
+weft_status wi_hardware_read(const weft_topology *allowed, wi_hardware *out)
 {
     memset(out, 0, sizeof *out);
-    WEFT_TRY(weft_topology_read(&out->topology));
+    if (allowed)
+        out->topology = *allowed;
+    else
+        WEFT_TRY(weft_topology_read(&out->topology));
     wi_hardware_devices("", out);
     return WEFT_OK;
 }

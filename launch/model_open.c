@@ -100,7 +100,8 @@ static weft_status open_device(const wi_call *call, const wi_model_flags *flags,
     WEFT_TRY(weft_device_kind_open(flags->device, &kind));
     WEFT_TRY(kind->count(&count));
     if (count == 0) return weft_fail(WEFT_NOT_FOUND, "--device %s: this machine has none", flags->device);
-    WEFT_TRY(wi_seat_find(wi_seat_place(out->world), (int)call->common->threads, kind, &out->seat, NULL));
+    WEFT_TRY(
+        wi_seat_find(wi_seat_place(out->world), (int)call->common->threads, kind, &out->topology, &out->seat, NULL));
     WEFT_TRY(kind->open(out->seat.device, &out->device, &out->device_kernels, &stream));
     out->device_op = (weft_op){.table = &out->device_kernels, .stream = stream};
     return WEFT_OK;

@@ -52,8 +52,8 @@ static weft_status list_devices(const weft_device_kind *kind, wi_placement_quest
     return WEFT_OK;
 }
 
-weft_status wi_seat_find(wi_seat_of place, int threads, const weft_device_kind *kind, wi_rank_seat *out,
-                         wi_share *share)
+weft_status wi_seat_find(wi_seat_of place, int threads, const weft_device_kind *kind, const weft_topology *allowed,
+                         wi_rank_seat *out, wi_share *share)
 {
     char bus[SEEN_MAX][16] = {{0}};
     wi_placement_question q = {.local_rank = place.rank,
@@ -66,7 +66,7 @@ weft_status wi_seat_find(wi_seat_of place, int threads, const weft_device_kind *
     weft_status status = WEFT_OK;
     if (!h || !p) status = weft_fail(WEFT_NO_MEMORY, "no memory to look at this machine's GPUs");
     if (status == WEFT_OK && kind) status = list_devices(kind, &q, bus);
-    if (status == WEFT_OK) status = wi_hardware_read(h);
+    if (status == WEFT_OK) status = wi_hardware_read(allowed, h);
     if (status == WEFT_OK) {
         if (kind && strcmp(kind->kind, "cuda") != 0) h->gpus = 0; // they are not what it computes on
         wi_placement_make(h, &q, p);

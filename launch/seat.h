@@ -26,10 +26,11 @@ typedef struct {
 
 wi_seat_of wi_seat_place(const weft_comm *world);
 
-// `kind`: what lists the devices; NULL: by sysfs and the environment, without opening anything. *share, which may be
-// NULL, is where the rank belongs. Local.
-weft_status wi_seat_find(wi_seat_of place, int threads, const weft_device_kind *kind, wi_rank_seat *out,
-                         wi_share *share);
+// `kind`: what lists the devices; NULL: by sysfs and the environment, without opening anything. `allowed`: the rank's
+// cpus, as they were before a team bound its thread to one of them; NULL: it has none yet. *share, which may be NULL,
+// is where the rank belongs. Local.
+weft_status wi_seat_find(wi_seat_of place, int threads, const weft_device_kind *kind, const weft_topology *allowed,
+                         wi_rank_seat *out, wi_share *share);
 
 // "GPU 3 (NVIDIA H100 at 0000:61:00.0), NUMA node 0, NIC mlx5_4"; "no GPU".
 char *wi_seat_text(const wi_rank_seat *seat, char *text, size_t capacity);

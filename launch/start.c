@@ -35,7 +35,7 @@ static weft_status bind_rank(const wi_line *line, int ranks, int rank)
     wi_rank_seat seat;
     if (common->bind == WI_BIND_NONE || (ranks == 1 && common->bind == WI_BIND_AUTO)) return WEFT_OK;
     if (wants_gpu(line)) {
-        WEFT_TRY(wi_seat_find((wi_seat_of){rank, ranks}, (int)common->threads, NULL, &seat, &share));
+        WEFT_TRY(wi_seat_find((wi_seat_of){rank, ranks}, (int)common->threads, NULL, NULL, &seat, &share));
         if (seat.device >= 0 && seat.node >= 0) {
             wi_share_apply(&share);
             return WEFT_OK;
@@ -178,7 +178,7 @@ static void choose_nic(int argc, char *const *argv, const wi_launcher *launcher)
         return;
     }
     const wi_seat_of place = {launcher->local_rank, launcher->local_rank + 1};
-    if (wants_gpu(&line) && wi_seat_find(place, 0, NULL, &seat, NULL) == WEFT_OK && seat.ucx[0])
+    if (wants_gpu(&line) && wi_seat_find(place, 0, NULL, NULL, &seat, NULL) == WEFT_OK && seat.ucx[0])
         setenv("UCX_NET_DEVICES", seat.ucx, 0);
     weft_error_clear();
     wi_line_free(&line);

@@ -187,8 +187,11 @@ static void test_add(void)
 
 static void test_here(void)
 {
-    CHECK_OK(wi_hardware_read(&machine));
+    CHECK_OK(wi_hardware_read(NULL, &machine));
     CHECK(machine.topology.allowed_cores > 0);
+    const weft_topology given = {.allowed_count = 1, .allowed_cores = 1, .allowed = {5}, .numa_nodes = 1};
+    CHECK_OK(wi_hardware_read(&given, &machine));
+    CHECK_INT(machine.topology.allowed[0], 5);
 }
 
 int main(void)
