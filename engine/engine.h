@@ -75,6 +75,10 @@ int64_t weft_engine_units(const weft_cache_cut *cut, const weft_mesh_shape *mesh
 // Local.
 uint64_t weft_engine_bytes(const weft_model_config *config, const weft_cache_cut *cut, const weft_mesh_shape *mesh,
                            const weft_engine_options *options, int logit_rows, int threads);
+// And of a device's memory, where that computes: logits, and what drawing there needs. `threads` are the host's.
+uint64_t weft_engine_device_bytes(const weft_model_config *config, const weft_cache_cut *cut,
+                                  const weft_mesh_shape *mesh, const weft_engine_options *options, int logit_rows,
+                                  int threads);
 
 // `op` is the host's, by which tokens are drawn. The model and its device are borrowed. Collective over the model's
 // mesh, blocking. Every rank then makes the same calls in the same order.

@@ -42,3 +42,13 @@ uint64_t weft_engine_bytes(const weft_model_config *config, const weft_cache_cut
     return weft_pick_scratch((size_t)config->vocab, threads) + wi_rows_bytes(&rows) +
            wi_blocks_bytes(mesh->cp, options->cache_units);
 }
+
+uint64_t weft_engine_device_bytes(const weft_model_config *config, const weft_cache_cut *cut,
+                                  const weft_mesh_shape *mesh, const weft_engine_options *options, int logit_rows,
+                                  int threads)
+{
+    const size_t vocab = (size_t)config->vocab;
+    const wi_rows_shape rows = wi_engine_rows(cut, mesh, options, logit_rows, vocab);
+    return (uint64_t)rows.logit_room * vocab * sizeof(float) + weft_pick_scratch(vocab, threads) +
+           (uint64_t)options->requests * sizeof(weft_choice);
+}

@@ -26,6 +26,8 @@ typedef struct {
     // Memory that host and device both reach, for tests. Freed by the second.
     weft_status (*alloc_shared)(weft_device *device, size_t bytes, void **out);
     void (*free_shared)(weft_device *device, void *memory);
+    // Where it is plugged in, "0000:1b:00.0"; "" where it is nowhere.
+    weft_status (*bus)(int index, char bus[16]);
 } weft_device_kind;
 
 // Opens the plug-in of a kind. NOT_FOUND where it was not built or its driver is not there.

@@ -1,5 +1,6 @@
 // weft doctor: what this machine and this job offer, and what is missing. Each host is looked at by its lowest rank;
 // the bandwidth is measured by all ranks of a host at once, as they would read weights. Rank 0 tells.
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,7 +12,7 @@
 
 typedef struct {
     bool quick;
-    const char *json;
+    const char *json, *record;
 } doctor_options;
 
 static const weft_flag doctor_flags[] = {
@@ -21,6 +22,11 @@ static const weft_flag doctor_flags[] = {
      .offset = offsetof(doctor_options, json),
      .value = "FILE",
      .help = "write all of it there; -: to stdout, without the text"},
+    {.name = "record-machine",
+     .kind = WEFT_FLAG_STRING,
+     .offset = offsetof(doctor_options, record),
+     .value = "FILE",
+     .help = "write cpus, GPUs, NICs and how far they are from each other there, as text; -: to stdout"},
     {0}};
 
 static const doctor_options doctor_defaults = {0};
@@ -32,7 +38,9 @@ static const weft_command doctor_command = {
     .about = "Looks at the job, where its ranks are bound, the processor, memory and its measured bandwidth, limits, "
              "MPI, UCX and GPUs. Each line begins with ok, warn, bad or none (not here, and not needed). Exits with 0 "
              "unless something is bad.",
-    .examples = "weft doctor\nweft -n 2 doctor --quick\nmpirun -np 4 weft doctor --json doctor.json",
+    .examples =
+        "weft doctor\nweft -n 2 doctor --quick\nmpirun -np 4 weft doctor --json doctor.json\nweft doctor --quick "
+        "--record-machine machine.txt",
     .flags = doctor_flags,
     .common = wi_common_flags,
 };
@@ -167,7 +175,8 @@ static weft_status gather_hosts(weft_comm *leaders, const wi_findings *mine, wi_
 static weft_status tell(const wi_doctor_report *report, const doctor_options *options)
 {
     int bad = 0;
-    bool only_json = options->json && strcmp(options->json, "-") == 0;
+    bool only_json =
+        (options->json && strcmp(options->json, "-") == 0) || (options->record && strcmp(options->record, "-") == 0);
     if (!only_json) wi_doctor_print(report, stdout);
     if (options->json) WEFT_TRY(wi_doctor_write(report, options->json));
     for (int host = 0; host < report->hosts; host++)
@@ -176,23 +185,46 @@ static weft_status tell(const wi_doctor_report *report, const doctor_options *op
     return WEFT_OK;
 }
 
-// On the ranks that look at their hosts.
-static weft_status look(const wi_doctor *doctor, weft_comm *leaders)
+static weft_status record(wi_hardware *hardware, const char *path)
 {
-    wi_findings job = {0}, mine = {0}, *all = NULL;
+    const bool to_stdout = strcmp(path, "-") == 0;
+    FILE *out = to_stdout ? stdout : fopen(path, "we");
+    if (!out) return weft_fail(WEFT_IO, "--record-machine %s: %s", path, strerror(errno));
+    wi_hardware_note_environment(hardware);
+    wi_hardware_print(hardware, out);
+    const bool failed = ferror(out) || (to_stdout ? fflush(out) : fclose(out)) != 0;
+    return failed ? weft_fail(WEFT_IO, "--record-machine %s: %s", path, strerror(errno)) : WEFT_OK;
+}
+
+// On the ranks that look at their hosts.
+static weft_status look(wi_doctor *doctor, weft_comm *leaders)
+{
+    const doctor_options *options = doctor->call->options;
+    wi_findings *job = calloc(1, sizeof *job), *mine = calloc(1, sizeof *mine), *all = NULL;
     int *ranks = NULL;
-    wi_doctor_system(doctor, &mine);
-    wi_doctor_processor(doctor, &mine);
-    wi_doctor_memory(doctor, &mine);
-    wi_doctor_libraries(doctor, &mine);
-    weft_status status = gather_hosts(leaders, &mine, &all, &ranks);
+    weft_status status = WEFT_OK;
+    doctor->hardware = calloc(1, sizeof *doctor->hardware);
+    if (!job || !mine || !doctor->hardware) status = weft_fail(WEFT_NO_MEMORY, "no memory for what is found");
+    WEFT_TRY_GOTO(weft_comm_agree(leaders, status, NULL));
+    if (wi_hardware_read(doctor->topology, doctor->hardware) < 0) weft_error_clear();
+    wi_doctor_system(doctor, mine);
+    wi_doctor_processor(doctor, mine);
+    wi_doctor_memory(doctor, mine);
+    wi_doctor_libraries(doctor, mine);
+    status = gather_hosts(leaders, mine, &all, &ranks);
     if (status == WEFT_OK && weft_comm_rank(leaders) == 0) {
-        wi_doctor_job(doctor, &job);
-        wi_doctor_report report = {doctor, &job, all, ranks, weft_comm_size(leaders)};
-        status = tell(&report, doctor->call->options);
+        wi_doctor_job(doctor, job);
+        wi_doctor_report report = {doctor, job, all, ranks, weft_comm_size(leaders)};
+        if (options->record) status = record(doctor->hardware, options->record);
+        if (status == WEFT_OK) status = tell(&report, options);
     }
+fail:
     free(all);
     free(ranks);
+    free(job);
+    free(mine);
+    free(doctor->hardware);
+    doctor->hardware = NULL;
     return status;
 }
 
@@ -232,6 +264,10 @@ static weft_status run_doctor(weft_job *job, const wi_call *call)
     if (status == WEFT_OK) status = weft_topology_read(topology);
     WEFT_TRY_GOTO(weft_comm_agree(world, status, NULL));
     tell_of_self(topology, &mine);
+    if (wi_seat_find(wi_seat_place(world), 0, NULL, topology, &mine.seat, NULL) < 0) {
+        mine.seat = (wi_rank_seat){.device = -1, .node = -1};
+        weft_error_clear();
+    }
     WEFT_TRY_GOTO(weft_comm_allgather(world, &mine, sizeof mine, ranks));
     status = run_parts(&doctor, call->options);
 fail:

@@ -29,9 +29,9 @@ static const weft_flag flags[] = {
      .kind = WEFT_FLAG_STRING,
      .offset = FIELD(device),
      .value = "NAME",
-     .help =
-         "of each rank: a100-40, a100-80, h100, h100-pcie, h200, b200, l40s or l4; not given or cpu: nodes like this "
-         "machine"},
+     .help = "of each rank: a100-40, a100-80, h100, h100-pcie, h200, b200, l40s or l4; cuda: a GPU like this "
+             "machine's; not "
+             "given or cpu: nodes like this machine"},
     {.name = "machine",
      .kind = WEFT_FLAG_STRING,
      .offset = FIELD(machine),
@@ -124,13 +124,11 @@ static weft_status make_plan(const wi_call *call, const weft_model_config *confi
     WEFT_TRY(wi_plan_flags(&o->model, config, cpu, &plan));
     WEFT_TRY(set_places(o, &plan));
     WEFT_TRY(wi_machine_find(o->device, o->machine, plan.sizes.node_ranks, threads, &plan.machine));
-    if (!plan.machine.is_host) { // a GPU packs nothing wider than it is
-        plan.sizes.model.weights.has_family = true;
-        plan.sizes.model.weights.family = WEFT_FAMILY_FMA;
-    }
+    plan.sizes.model.weights.capability = plan.machine.capability;
     WEFT_TRY(weft_topology_read(&topology));
     const int cores = topology.allowed_cores / plan.sizes.node_ranks;
-    plan.sizes.threads = threads > 0 ? threads : plan.machine.is_host && cores > 1 ? cores : 1;
+    const bool here = plan.machine.is_host || (o->device && strcmp(o->device, "cuda") == 0);
+    plan.sizes.threads = threads > 0 ? threads : here && cores > 1 ? cores : 1;
     *out = plan;
     return WEFT_OK;
 }

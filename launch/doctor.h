@@ -5,10 +5,12 @@
 
 #include "core/cpu.h"
 #include "launch/commands.h"
+#include "launch/hardware.h"
+#include "launch/seat.h"
 
 typedef enum { WI_FOUND_OK, WI_FOUND_WARN, WI_FOUND_BAD, WI_FOUND_NONE } wi_level;
 
-enum { WI_FACTS_MAX = 6, WI_FINDINGS_MAX = 32, WI_CPU_WORDS = WEFT_CPUS_MAX / 64 };
+enum { WI_FACTS_MAX = 28, WI_FINDINGS_MAX = 64, WI_CPU_WORDS = WEFT_CPUS_MAX / 64 };
 
 typedef struct {
     char name[28]; // "limit_bytes"
@@ -41,6 +43,7 @@ typedef struct {
     int32_t pid, cpus, cores, node_first, node_last; // what it may use
     int32_t machine_cpus;
     uint64_t cpu[WI_CPU_WORDS]; // bit c of word w: cpu 64 * w + c
+    wi_rank_seat seat;          // with --device cuda
 } wi_rank_facts;
 
 typedef struct {
@@ -60,6 +63,7 @@ typedef struct {
     const wi_rank_facts *ranks;    // [size of the world]
     int ranks_here;
     wi_bandwidth bandwidth;
+    wi_hardware *hardware; // of this host; GPUs as far as they were looked at
 } wi_doctor;
 
 // Each looks at one side of the host it runs on and adds its lines. Local.
@@ -67,6 +71,10 @@ void wi_doctor_system(const wi_doctor *doctor, wi_findings *out);
 void wi_doctor_processor(const wi_doctor *doctor, wi_findings *out);
 void wi_doctor_memory(const wi_doctor *doctor, wi_findings *out);
 void wi_doctor_libraries(const wi_doctor *doctor, wi_findings *out);
+// GPUs and the driver, by NVML; without it by CUDA where that works. `loaded`: something shows that there is a driver.
+void wi_doctor_gpus(const wi_doctor *doctor, bool cuda_works, bool loaded, wi_findings *out);
+// "NVIDIA H200 at 0000:1b:00.0, 139.8 of 140.4 GiB free, ..."
+char *wi_gpu_text(const wi_hardware *hardware, int gpu, char *text, size_t capacity);
 // Lines about the job and the places of its ranks, from what all ranks told. On rank 0.
 void wi_doctor_job(const wi_doctor *doctor, wi_findings *out);
 void wi_rank_text(const wi_doctor *doctor, int rank, char *text, size_t capacity);

@@ -24,14 +24,15 @@ void wi_rank_text(const wi_doctor *doctor, int rank, char *text, size_t capacity
 {
     const wi_rank_facts *facts = &doctor->ranks[rank];
     weft_comm *world = weft_job_world(doctor->job);
-    char cpus[64], nodes[32];
+    char cpus[64], nodes[32], seat[192] = "";
     if (facts->node_first == facts->node_last)
         snprintf(nodes, sizeof nodes, "NUMA node %d", facts->node_first);
     else
         snprintf(nodes, sizeof nodes, "NUMA nodes %d to %d", facts->node_first, facts->node_last);
-    snprintf(text, capacity, "%s %s, %s, process %d on %.64s",
+    if (facts->seat.device >= 0) wi_seat_text(&facts->seat, seat, sizeof seat);
+    snprintf(text, capacity, "%s %s, %s, %s%sprocess %d on %.64s",
              facts->cpus < facts->machine_cpus ? "bound to cpu" : "not bound, cpu", cpus_text(facts, cpus, sizeof cpus),
-             nodes, facts->pid, weft_comm_host(world, rank));
+             nodes, seat, seat[0] ? ", " : "", facts->pid, weft_comm_host(world, rank));
 }
 
 // Ranks of one host that may run on the same cpus.
@@ -66,6 +67,24 @@ static void find_sharing(const wi_doctor *doctor, wi_findings *out)
         wi_found_mend(f, "leave --bind none and --threads out");
 }
 
+// What ranks should know of their GPUs, if there are any. That there is none for them is nothing wrong by itself.
+static void find_seats(const wi_doctor *doctor, wi_findings *out)
+{
+    weft_comm *world = weft_job_world(doctor->job);
+    const int size = weft_comm_size(world);
+    wi_rank_seat *all = calloc((size_t)size, sizeof *all);
+    for (int rank = 0; all && rank < size; rank++) all[rank] = doctor->ranks[rank].seat;
+    for (int rank = 0; all && rank < size; rank++) {
+        const char *texts[2];
+        const bool none = all[rank].device < 0;
+        if (none && strcmp(all[rank].say, "this machine has no GPU") == 0) continue;
+        const int count = wi_seats_say(world, all, rank, texts);
+        for (int i = 0; i < count; i++)
+            wi_found(out, none ? WI_FOUND_NONE : WI_FOUND_WARN, "seats", "rank %d: %s", rank, texts[i]);
+    }
+    free(all);
+}
+
 void wi_doctor_job(const wi_doctor *doctor, wi_findings *out)
 {
     enum { SHOWN = 16 };
@@ -87,4 +106,5 @@ void wi_doctor_job(const wi_doctor *doctor, wi_findings *out)
     }
     if (size > SHOWN) wi_found(out, WI_FOUND_OK, "more ranks", "%d to %d; --json tells of all", SHOWN, size - 1);
     find_sharing(doctor, out);
+    find_seats(doctor, out);
 }

@@ -1,4 +1,4 @@
-// MPI, and what comes by dlopen: UCX, CUDA, NCCL.
+// MPI, and what comes by dlopen: UCX, CUDA, NCCL; the GPUs behind CUDA stand in doctor_gpus.c.
 #include <string.h>
 #include <unistd.h>
 
@@ -38,10 +38,9 @@ static const library ucx = {"ucx", "install UCX (Debian: libucx0): there is an R
 static const library cuda = {"cuda", "a driver is loaded: in a container, use docker --gpus all or apptainer --nv",
                              "ask for GPUs (srun --gpus, docker --gpus all), look at CUDA_VISIBLE_DEVICES; nvidia-smi "
                              "tells more"};
-static const library driver = {"driver", "install the driver's libnvidia-ml.so.1; in a container, use its GPU option",
-                               "reload the driver after an update of it; nvidia-smi tells more"};
-static const library nccl = {"nccl", "install NCCL where the loader finds libnccl.so.2: there are several GPUs",
-                             "install NCCL anew, or take it out of LD_LIBRARY_PATH"};
+static const char nccl_mend[] =
+    "install NCCL 2.20 or later where the loader finds libnccl.so.2 (Debian: libnccl2; PyPI: "
+    "nvidia-nccl-cu13): there are several GPUs";
 
 // Returns whether the library works. `wanted`: something here shows that it should.
 static bool find_library(wi_findings *out, const library *of, weft_status status, const char *text, bool wanted)
@@ -58,6 +57,29 @@ static bool find_library(wi_findings *out, const library *of, weft_status status
     return false;
 }
 
+// What moves bytes between GPUs; without it they go through the host's memory.
+static void find_nccl(wi_findings *out, int devices)
+{
+    enum { OLDEST = 220 };
+    char text[WI_LIBRARY_TEXT] = "";
+    int version = 0;
+    wi_finding *f;
+    const weft_status status = wi_probe("nccl", text, &version);
+    const wi_level level = devices > 1 ? WI_FOUND_WARN : WI_FOUND_NONE;
+    if (status == WEFT_OK && version >= OLDEST) {
+        wi_found(out, WI_FOUND_OK, "nccl", "%s", text);
+        return;
+    }
+    if (status == WEFT_OK)
+        f = wi_found(out, level, "nccl", "%s is too old and is not used: weft takes 2.20 and later", text);
+    else if (status == WEFT_NOT_FOUND)
+        f = wi_found(out, level, "nccl", "no libnccl.so.2 is found: what GPUs tell each other goes through the host");
+    else
+        f = wi_found(out, WI_FOUND_WARN, "nccl", "%.190s", weft_error_text());
+    if (f->level == WI_FOUND_WARN) wi_found_mend(f, "%s", nccl_mend);
+    weft_error_clear();
+}
+
 void wi_doctor_libraries(const wi_doctor *doctor, wi_findings *out)
 {
     char text[WI_LIBRARY_TEXT] = "";
@@ -68,6 +90,6 @@ void wi_doctor_libraries(const wi_doctor *doctor, wi_findings *out)
     find_library(out, &ucx, wi_probe("ucx", text, NULL), text, rdma);
     bool works = find_library(out, &cuda, wi_probe("cuda", text, &devices), text, loaded);
     if (works) wi_found_fact(&out->at[out->count - 1], "devices", devices);
-    if (works || loaded) find_library(out, &driver, wi_probe("nvml", text, NULL), text, true);
-    find_library(out, &nccl, wi_probe("nccl", text, NULL), text, devices > 1);
+    wi_doctor_gpus(doctor, works, loaded, out);
+    find_nccl(out, devices);
 }

@@ -79,6 +79,12 @@ static void write_ranks(weft_json_writer *json, const wi_doctor *doctor)
             if (facts->cpu[cpu / 64] >> (cpu % 64) & 1) weft_json_write_int(json, NULL, cpu);
         weft_json_write_end(json);
         weft_json_write_bool(json, "bound", facts->cpus < facts->machine_cpus);
+        if (facts->seat.device >= 0) {
+            weft_json_write_int(json, "device", facts->seat.device);
+            weft_json_write_string(json, "gpu", facts->seat.bus);
+            weft_json_write_int(json, "gpu_node", facts->seat.node);
+            weft_json_write_string(json, "nic", facts->seat.nic[0] ? facts->seat.nic : NULL);
+        }
         weft_json_write_end(json);
     }
     weft_json_write_end(json);

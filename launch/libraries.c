@@ -86,6 +86,7 @@ static weft_status look_at_nccl(char text[WI_LIBRARY_TEXT], int *devices)
     if (get_version(&version) != 0) return weft_fail(WEFT_FAILED, "ncclGetVersion fails");
     int base = version < 10000 ? 1000 : 10000; // 2804 is 2.8.4, 22809 is 2.28.9
     snprintf(text, WI_LIBRARY_TEXT, "NCCL %d.%d.%d", version / base, version % base / 100, version % 100);
+    *devices = version / base * 100 + version % base / 100;
     return WEFT_OK;
 }
 
@@ -113,30 +114,12 @@ static weft_status look_at_cuda(char text[WI_LIBRARY_TEXT], int *devices)
     return WEFT_OK;
 }
 
-static weft_status look_at_nvml(char text[WI_LIBRARY_TEXT], int *devices)
-{
-    void *library;
-    int (*init)(void), (*get_version)(char *, unsigned), (*shutdown)(void);
-    char version[81] = "";
-    WEFT_TRY(open_library("libnvidia-ml.so.1", &library));
-    find(library, "nvmlInit_v2", (void *)&init);
-    find(library, "nvmlSystemGetDriverVersion", (void *)&get_version);
-    find(library, "nvmlShutdown", (void *)&shutdown);
-    if (!init || !get_version || !shutdown) return lacks("libnvidia-ml.so.1", "nvmlInit_v2");
-    int code = init();
-    if (code != 0) return weft_fail(WEFT_FAILED, "nvmlInit_v2: error %d", code);
-    if (get_version(version, sizeof version - 1) != 0) version[0] = 0;
-    shutdown();
-    snprintf(text, WI_LIBRARY_TEXT, "driver %.80s", version);
-    return WEFT_OK;
-}
-
 weft_status wi_library_look(const char *name, char text[WI_LIBRARY_TEXT], int *devices)
 {
     static const struct {
         const char *name;
         weft_status (*look)(char *text, int *devices);
-    } libraries[] = {{"ucx", look_at_ucx}, {"cuda", look_at_cuda}, {"nvml", look_at_nvml}, {"nccl", look_at_nccl}};
+    } libraries[] = {{"ucx", look_at_ucx}, {"cuda", look_at_cuda}, {"nccl", look_at_nccl}};
     for (size_t i = 0; i < sizeof libraries / sizeof libraries[0]; i++)
         if (strcmp(name, libraries[i].name) == 0) return libraries[i].look(text, devices);
     return weft_fail(WEFT_USAGE, "no library is called %.32s here", name);

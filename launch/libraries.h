@@ -12,8 +12,8 @@ void wi_libraries_linked(char text[WI_LIBRARY_TEXT]);
 
 // Each gives a version, or NOT_FOUND when the library is not there, or FAILED when it is and does not work.
 weft_status wi_library_mpi(char text[WI_LIBRARY_TEXT]); // opens the plug-in
-// "ucx", "cuda", "nvml" or "nccl". Loads it into this process: use wi_probe. *devices is written for CUDA only.
-weft_status wi_library_look(const char *name, char text[WI_LIBRARY_TEXT], int *devices);
+// "ucx", "cuda" or "nccl". Loads it into this process: use wi_probe. *number is CUDA's devices; of NCCL 228 for 2.28.
+weft_status wi_library_look(const char *name, char text[WI_LIBRARY_TEXT], int *number);
 
 // The components of Open MPI that this process has loaded for messages, "pml ob1, btl self vader"; "" when there are
 // none to see, as in an MPI that is built in one piece.

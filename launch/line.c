@@ -161,6 +161,16 @@ fail:
     return status;
 }
 
+const char *wi_line_device(const wi_line *line)
+{
+    const char *value = NULL;
+    const weft_flag *flag = line->entry ? line->entry->command->flags : NULL;
+    for (; flag && flag->name; flag++)
+        if (flag->kind == WEFT_FLAG_STRING && strcmp(flag->name, "device") == 0)
+            memcpy(&value, (const char *)line->options + flag->offset, sizeof value);
+    return value;
+}
+
 void wi_line_free(wi_line *line)
 {
     free(line->options);

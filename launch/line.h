@@ -18,6 +18,8 @@ typedef struct {
 
 // Common flags may stand before the command as well as behind it. Fails with USAGE. A line that failed needs no free.
 weft_status wi_line_read(int argc, char *const *argv, wi_line *out);
+// What --device says, where the command has that flag; else NULL.
+const char *wi_line_device(const wi_line *line);
 void wi_line_free(wi_line *line);
 
 // What the log should look like, as far as a line that may be wrong tells.

@@ -2,9 +2,23 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "launch/model_open.h"
 #include "launch/plan.h"
+
+// What is free of the GPU is all of the ranks' that compute on it.
+static weft_status gpu_here(const wi_model *m, int node_ranks, wi_machine *out)
+{
+    const int visible = m->seat.visible > 0 ? m->seat.visible : 1;
+    const int sharers = m->seat.shares[0] ? (node_ranks + visible - 1) / visible : 1;
+    size_t free_bytes = 0, total = 0;
+    char name[96];
+    WEFT_TRY(m->device->ops->memory(m->device, &free_bytes, &total));
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(m->device->name, "("), m->device->name);
+    *out = wi_machine_gpu(name, m->device_kernels.capability, (double)free_bytes / sharers);
+    return WEFT_OK;
+}
 
 // A replica of this job as weft plan would see it. Where nodes have unlike numbers of ranks, as if each had the most.
 static weft_status plan_here(const wi_model *m, const wi_model_flags *flags, const wi_model_needs *needs,
@@ -24,7 +38,12 @@ static weft_status plan_here(const wi_model *m, const wi_model_flags *flags, con
     p.sizes.node_ranks = node_ranks;
     p.sizes.threads = weft_team_threads(m->team);
     WEFT_TRY(wi_plan_flags(flags, &m->config, &m->cpu, &p));
-    WEFT_TRY(wi_machine_find(NULL, NULL, node_ranks, p.sizes.threads, &p.machine));
+    if (m->device->ops->is_host) {
+        WEFT_TRY(wi_machine_find(NULL, NULL, node_ranks, p.sizes.threads, &p.machine));
+    } else {
+        WEFT_TRY(gpu_here(m, node_ranks, &p.machine));
+        p.sizes.model.weights.capability = m->device_kernels.capability;
+    }
     *out = p;
     return WEFT_OK;
 }

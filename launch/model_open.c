@@ -87,17 +87,8 @@ static weft_status agree_families(wi_model *m)
     return WEFT_OK;
 }
 
-// How many ranks of this one's node stand before it.
-static int place_on_node(const weft_comm *world)
-{
-    const int rank = weft_comm_rank(world), node = weft_comm_node(world, rank);
-    int before = 0;
-    for (int r = 0; r < rank; r++) before += weft_comm_node(world, r) == node;
-    return before;
-}
-
-// Ranks of a node take the devices that they see in turn.
-static weft_status open_device(const wi_model_flags *flags, wi_model *out)
+// Ranks of a node take the devices that they see in turn (launch/placement.h).
+static weft_status open_device(const wi_call *call, const wi_model_flags *flags, wi_model *out)
 {
     const weft_device_kind *kind;
     int count;
@@ -109,7 +100,9 @@ static weft_status open_device(const wi_model_flags *flags, wi_model *out)
     WEFT_TRY(weft_device_kind_open(flags->device, &kind));
     WEFT_TRY(kind->count(&count));
     if (count == 0) return weft_fail(WEFT_NOT_FOUND, "--device %s: this machine has none", flags->device);
-    WEFT_TRY(kind->open(place_on_node(out->world) % count, &out->device, &out->device_kernels, &stream));
+    WEFT_TRY(
+        wi_seat_find(wi_seat_place(out->world), (int)call->common->threads, kind, &out->topology, &out->seat, NULL));
+    WEFT_TRY(kind->open(out->seat.device, &out->device, &out->device_kernels, &stream));
     out->device_op = (weft_op){.table = &out->device_kernels, .stream = stream};
     return WEFT_OK;
 }
@@ -132,7 +125,7 @@ static weft_status open_local(const wi_call *call, const wi_model_flags *flags, 
                                     .cpu_count = out->topology.allowed_count};
     WEFT_TRY(weft_team_create(&team, &out->team));
     out->op = (weft_op){.table = &out->kernels, .team = out->team};
-    return open_device(flags, out);
+    return open_device(call, flags, out);
 }
 
 weft_status wi_model_begin(weft_job *job, const wi_call *call, const wi_model_flags *flags, bool with_tokenizer,
@@ -147,6 +140,7 @@ weft_status wi_model_begin(weft_job *job, const wi_call *call, const wi_model_fl
     WEFT_TRY(weft_mesh_shape_for(&wanted, weft_comm_size(out->replicas.own), &some));
     const weft_status status = open_local(call, flags, call->operands->operand[0], with_tokenizer, out);
     WEFT_TRY(weft_comm_agree(out->world, status, NULL));
+    if (!out->device->ops->is_host) WEFT_TRY(wi_seats_tell(out->world, &out->seat, "weft: ", stderr));
     return agree_families(out);
 }
 

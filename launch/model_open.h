@@ -6,6 +6,7 @@
 #include "engine/engine.h"
 #include "launch/commands.h"
 #include "launch/model_flags.h"
+#include "launch/seat.h"
 #include "model/tokenizer.h"
 
 typedef struct {
@@ -32,6 +33,7 @@ typedef struct {
     weft_kernels kernels;
     weft_op op; // the host's
     weft_team *team;
+    wi_rank_seat seat; // where that is; of another device than the host
     weft_device *device;
     weft_kernels device_kernels; // of another device than the host
     weft_op device_op;           // what the model computes by; `op` itself on the host

@@ -23,10 +23,16 @@ typedef struct {
     weft_link near_link, far_link; // instead of these four, where exchanges were measured
     double load;                   // bytes of weights a second that it reads and packs
     bool is_host;
+    int capability; // of a GPU: 80, 90
 } wi_machine;
 
-// `device`: "cpu" or a name of the table; `file`: what weft doctor --json wrote, or NULL. Local.
+// `device`: "cpu", a name of the table, or "cuda" for the GPUs of this machine; `file`: what weft doctor --json wrote,
+// or NULL. Local.
 weft_status wi_machine_find(const char *device, const char *file, int node_ranks, int threads, wi_machine *out);
+
+// A GPU by the name that NVIDIA gives it and what there is of its memory. One that the table lacks has the figures of
+// the slowest of its generation, and `source` says so.
+wi_machine wi_machine_gpu(const char *name, int capability, double memory);
 
 // What was measured in a job, of one rank beside the others at work. 0: a link that it does not have.
 typedef struct {

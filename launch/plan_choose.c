@@ -46,11 +46,16 @@ static weft_status bytes_for(const wi_plan_case *plan, const weft_layout *layout
     WEFT_TRY(weft_model_sizes_of(plan->config, layout, &o, &sizes));
     engine.cache_units = weft_engine_units(&sizes.cut, shape, &engine, context);
     const uint64_t cache = sizes.cut.unit * (uint64_t)engine.cache_units;
-    *out = (wi_rank_bytes){
-        .weights = sizes.weights,
-        .cache = plan->cache_most > 0 && plan->cache_most < cache ? plan->cache_most : cache,
-        .scratch = sizes.pass + sizes.books + sizes.rotations + sizes.exchange +
-                   weft_engine_bytes(plan->config, &sizes.cut, shape, &engine, o.model.logit_rows, o.threads)};
+    const int logit_rows = o.model.logit_rows;
+    *out = (wi_rank_bytes){.weights = sizes.weights,
+                           .cache = plan->cache_most > 0 && plan->cache_most < cache ? plan->cache_most : cache};
+    // Of a device's memory; its rank's host has books and slots beside it.
+    if (o.model.weights.capability > 0)
+        out->scratch = sizes.pass + sizes.rotations + sizes.exchange_device +
+                       weft_engine_device_bytes(plan->config, &sizes.cut, shape, &engine, logit_rows, o.threads);
+    else
+        out->scratch = sizes.pass + sizes.books + sizes.rotations + sizes.exchange +
+                       weft_engine_bytes(plan->config, &sizes.cut, shape, &engine, logit_rows, o.threads);
     return WEFT_OK;
 }
 

@@ -1,27 +1,31 @@
 // What a rank of the job would run on: a GPU of the table, a machine that weft doctor measured, or one like this.
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/flags.h"
 #include "core/json.h"
 #include "launch/plan.h"
+#include "launch/probe.h"
 
 // Figures of public data sheets: dense bf16, memory as printed (10^9 bytes; what a card has beyond that is left to its
 // driver and libraries), links for one direction. A node has a NIC for each GPU: what its makers' own systems have.
 typedef struct {
     const char *name;
     double memory_gb, bandwidth_gb, tflops, link_gb, nic_gbit;
+    int capability;
+    const char *known_by; // words of NVIDIA's name for it
 } gpu;
 
 static const gpu gpus[] = {
-    {"a100-40", 40, 1555, 312, 300, 200},  // SXM4, NVLink 3
-    {"a100-80", 80, 2039, 312, 300, 200},  // SXM4, NVLink 3
-    {"h100", 80, 3350, 989, 450, 400},     // SXM5, NVLink 4
-    {"h100-pcie", 80, 2000, 756, 64, 400}, // PCIe 5 x16
-    {"h200", 141, 4800, 989, 450, 400},    // SXM5, NVLink 4
-    {"b200", 180, 8000, 2250, 900, 400},   // HGX, NVLink 5
-    {"l40s", 48, 864, 362, 32, 200},       // PCIe 4 x16
-    {"l4", 24, 300, 121, 32, 100},         // PCIe 4 x16
+    {"a100-40", 40, 1555, 312, 300, 200, 80, "A100 40GB"},  // SXM4, NVLink 3
+    {"a100-80", 80, 2039, 312, 300, 200, 80, "A100 80GB"},  // SXM4, NVLink 3
+    {"h100", 80, 3350, 989, 450, 400, 90, "H100 HBM3"},     // SXM5, NVLink 4
+    {"h100-pcie", 80, 2000, 756, 64, 400, 90, "H100 PCIe"}, // PCIe 5 x16
+    {"h200", 141, 4800, 989, 450, 400, 90, "H200"},         // SXM5, NVLink 4
+    {"b200", 180, 8000, 2250, 900, 400, 100, "B200"},       // HGX, NVLink 5
+    {"l40s", 48, 864, 362, 32, 200, 89, "L40S"},            // PCIe 4 x16
+    {"l4", 24, 300, 121, 32, 100, 89, "L4"},                // PCIe 4 x16
 };
 enum { GPUS = sizeof gpus / sizeof *gpus };
 
@@ -38,16 +42,18 @@ static const double host_nic_bytes = 12.5e9; // 100 Gbit/s of a node
 
 static weft_status unknown_device(const char *device)
 {
-    const char *names[GPUS + 2] = {"cpu"};
+    const char *names[GPUS + 3] = {"cpu"};
     char list[160] = "cpu";
     for (int i = 0; i < GPUS; i++) {
         const size_t used = strlen(list);
         names[i + 1] = gpus[i].name;
         snprintf(list + used, sizeof list - used, ", %s", gpus[i].name);
     }
+    names[GPUS + 1] = "cuda";
     const char *best = weft_flags_suggest(device, names);
     if (best) return weft_fail(WEFT_USAGE, "--device %.40s: did you mean %s?", device, best);
-    return weft_fail(WEFT_USAGE, "--device %.40s: weft knows %s; of another machine: --machine FILE", device, list);
+    return weft_fail(WEFT_USAGE, "--device %.40s: weft knows %s, cuda; of another machine: --machine FILE", device,
+                     list);
 }
 
 static wi_machine of_gpu(const gpu *g)
@@ -60,11 +66,70 @@ static wi_machine of_gpu(const gpu *g)
                     .far = g->nic_gbit * 1e9 / 8 * reach_link,
                     .near_s = gpu_near_s,
                     .far_s = far_s,
-                    .load = gpu_load};
+                    .load = gpu_load,
+                    .capability = g->capability};
     snprintf(m.name, sizeof m.name, "%s", g->name);
     snprintf(m.source, sizeof m.source, "%.0f %% of its data sheet's operations, %.0f %% of bandwidths",
              100 * reach_operations, 100 * reach_bandwidth);
     return m;
+}
+
+// "NVIDIA A100-SXM4-80GB" has the words "A100" and "80GB".
+static bool has_word(const char *name, const char *word, size_t length)
+{
+    for (const char *at = name; *at;) {
+        const size_t own = strcspn(at, " -");
+        if (own == length && memcmp(at, word, length) == 0) return true;
+        at += own + strspn(at + own, " -");
+    }
+    return false;
+}
+
+static bool is_known(const char *name, const char *words)
+{
+    for (size_t length; *words; words += length + (words[length] == ' ')) {
+        length = strcspn(words, " ");
+        if (!has_word(name, words, length)) return false;
+    }
+    return true;
+}
+
+wi_machine wi_machine_gpu(const char *name, int capability, double memory)
+{
+    const gpu *like = NULL;
+    bool known = false;
+    for (int i = 0; i < GPUS && !known; i++) {
+        if ((known = is_known(name, gpus[i].known_by))) like = &gpus[i];
+        if (!known && gpus[i].capability <= capability &&
+            (!like || gpus[i].capability > like->capability ||
+             (gpus[i].capability == like->capability && gpus[i].bandwidth_gb < like->bandwidth_gb)))
+            like = &gpus[i];
+    }
+    wi_machine m = of_gpu(like ? like : &gpus[GPUS - 1]);
+    if (!known) snprintf(m.source, sizeof m.source, "guessed by those of %s", m.name);
+    if (memory > 0) m.memory = memory;
+    m.capability = capability;
+    snprintf(m.name, sizeof m.name, "%.70s", name);
+    return m;
+}
+
+// The first of this machine's GPUs; of several kinds the others are not looked at.
+static weft_status of_gpus_here(wi_machine *out)
+{
+    wi_hardware *h = calloc(1, sizeof *h);
+    weft_status status = h ? wi_probe_gpus(h) : weft_fail(WEFT_NO_MEMORY, "no memory to look at GPUs");
+    if (h && status < 0) status = wi_probe_devices(h);
+    if (status == WEFT_OK && h->gpus > 0) {
+        const int64_t *state = h->gpu[0].state, memory = state[WI_STATE_memory_total];
+        const int64_t capability = state[WI_STATE_capability];
+        *out = wi_machine_gpu(h->gpu[0].name, capability > 0 ? (int)capability : 80, memory > 0 ? (double)memory : 0);
+    } else {
+        status =
+            weft_fail(WEFT_NOT_FOUND, "--device cuda: no GPU is found here (weft doctor says more); name one, as in "
+                                      "--device h100");
+    }
+    free(h);
+    return status;
 }
 
 // ---- processors ----
@@ -183,6 +248,7 @@ weft_status wi_machine_find(const char *device, const char *file, int node_ranks
         return status;
     }
     if (!device || strcmp(device, "cpu") == 0) return of_here(node_ranks, threads, out);
+    if (strcmp(device, "cuda") == 0) return of_gpus_here(out);
     for (int i = 0; i < GPUS; i++) {
         if (strcmp(gpus[i].name, device) != 0) continue;
         *out = of_gpu(&gpus[i]);

@@ -5,7 +5,7 @@
 
 #include "core/log.h"
 #include "core/plugin.h"
-#include "launch/place.h"
+#include "launch/seat.h"
 
 extern char **environ;
 
@@ -22,11 +22,26 @@ static weft_job_options job_options(const wi_common *common)
 
 // ---- without a launcher ----
 
-static weft_status bind_rank(const wi_common *common, int ranks, int rank)
+static bool wants_gpu(const wi_line *line)
+{
+    const char *device = wi_line_device(line);
+    return device && strcmp(device, "cuda") == 0;
+}
+
+static weft_status bind_rank(const wi_line *line, int ranks, int rank)
 {
     static weft_topology topology; // 8 KiB: not for a stack that a team of threads may copy
-    wi_share share;
+    static wi_share share;
+    const wi_common *common = &line->common;
+    wi_rank_seat seat;
     if (common->bind == WI_BIND_NONE || (ranks == 1 && common->bind == WI_BIND_AUTO)) return WEFT_OK;
+    if (wants_gpu(line)) {
+        WEFT_TRY(wi_seat_find((wi_seat_of){rank, ranks}, (int)common->threads, NULL, NULL, &seat, &share));
+        if (seat.device >= 0 && seat.node >= 0) {
+            wi_share_apply(&share);
+            return WEFT_OK;
+        }
+    }
     WEFT_TRY(weft_topology_read(&topology));
     if (wi_share_make(&topology, ranks, rank, (int)common->threads, &share)) {
         wi_share_apply(&share);
@@ -56,7 +71,7 @@ weft_status wi_start_here(const wi_line *line, weft_job **job, int *exit_code)
         WEFT_TRY(weft_job_open_alone(&options, job));
     }
     weft_comm *world = weft_job_world(*job);
-    return weft_comm_agree(world, bind_rank(common, weft_comm_size(world), weft_comm_rank(world)), NULL);
+    return weft_comm_agree(world, bind_rank(line, weft_comm_size(world), weft_comm_rank(world)), NULL);
 }
 
 // ---- mpirun and srun ----
@@ -154,11 +169,28 @@ static bool speaks_of_opening(weft_status status, const wi_launcher *launcher)
     return !alike || launcher->local_rank == 0;
 }
 
+// The library reads its variables when it is opened, which is before a command's flags are checked.
+static void choose_nic(int argc, char *const *argv, const wi_launcher *launcher)
+{
+    wi_line line;
+    wi_rank_seat seat;
+    if (getenv("UCX_NET_DEVICES") || wi_line_read(argc, argv, &line) < 0) {
+        weft_error_clear();
+        return;
+    }
+    const wi_seat_of place = {launcher->local_rank, launcher->local_rank + 1};
+    if (wants_gpu(&line) && wi_seat_find(place, 0, NULL, NULL, &seat, NULL) == WEFT_OK && seat.ucx[0])
+        setenv("UCX_NET_DEVICES", seat.ucx, 0);
+    weft_error_clear();
+    wi_line_free(&line);
+}
+
 weft_status wi_start_mpi(int argc, char *const *argv, const wi_launcher *launcher, weft_job **job, wi_line *line,
                          bool *speaks)
 {
     wi_common common = wi_line_peek(argc, argv);
     weft_job_options options = job_options(&common);
+    if (options.transport == WEFT_TRANSPORT_UCX) choose_nic(argc, argv, launcher);
     weft_status status = weft_job_open_mpi(&options, job);
     if (status < 0) {
         *job = NULL;

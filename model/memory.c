@@ -84,9 +84,9 @@ int wi_model_threads(const weft_model *m)
 static size_t scratch_bytes(const weft_model *m)
 {
     const weft_model_config *c = &m->config;
-    const int threads = wi_model_threads(m);
+    const bool device = m->options.weights.capability > 0;
+    const int threads = device ? 1 : wi_model_threads(m);
     const size_t rows = (size_t)m->options.rows;
-    const bool device = m->op.table && m->op.table->capability > 0;
     size_t bytes = device ? weft_attention_device_scratch((int)rows, (int)rows, (int)weft_range_size(m->layout.heads),
                                                           (int)c->head_dim) // a request has a row at least
                           : weft_attention_scratch((int)c->head_dim, (int)c->head_dim, threads);
@@ -234,5 +234,16 @@ uint64_t wi_groups_bytes(const weft_layout *l, const wi_groups *g, int node_rank
     if (g->found) bytes += weft_transfer_bytes(WEFT_TRANSFER_GATHER, g->found, ranks, near.all);
     if (g->projected) bytes += weft_transfer_bytes(WEFT_TRANSFER_GATHER, g->projected, mesh->shape.cp, near.cp);
     if (g->has_dealt) bytes += weft_dealt_bytes(mesh, &g->dealt, &near);
+    return bytes;
+}
+
+uint64_t wi_groups_device_bytes(const weft_layout *l, const wi_groups *g, int node_ranks)
+{
+    const weft_mesh *mesh = &l->mesh;
+    const weft_mesh_near near = weft_mesh_near_of(mesh, node_ranks);
+    uint64_t bytes = weft_row_sum_device_bytes(mesh, &g->o, &near);
+    if (g->has_down) bytes += weft_row_sum_device_bytes(mesh, &g->down, &near);
+    if (g->has_experts) bytes += weft_row_sum_device_bytes(mesh, &g->experts, &near);
+    if (g->has_dealt) bytes += weft_dealt_device_bytes(mesh, &g->dealt);
     return bytes;
 }

@@ -19,12 +19,13 @@ typedef struct {
 } weft_sizes_options;
 
 typedef struct {
-    uint64_t weights;   // weft_weights.bytes
-    uint64_t pass;      // what a forward pass writes
-    uint64_t books;     // what the host keeps of a pass, whatever the device
-    uint64_t rotations; // tables of one key, beside the pass
-    uint64_t exchange;  // slots and buffers between ranks
-    weft_cache_cut cut; // of the cache, whose memory is so many units
+    uint64_t weights;         // weft_weights.bytes
+    uint64_t pass;            // what a forward pass writes
+    uint64_t books;           // what the host keeps of a pass, whatever the device
+    uint64_t rotations;       // tables of one key, beside the pass
+    uint64_t exchange;        // slots and buffers between ranks: the host's
+    uint64_t exchange_device; // what of these lies on a device, where that computes
+    weft_cache_cut cut;       // of the cache, whose memory is so many units
 } weft_model_sizes;
 
 // What the rank of `layout` takes. Local.

@@ -39,16 +39,19 @@ static room room_of(const weft_mesh *mesh, const weft_dealt_shape *s)
                       s->heads_of ? wi_part_floats(s, wi_dealt_roots(mesh->cp_rank, mesh->shape.cp), rows, heads) : 0};
 }
 
-static size_t own_bytes(size_t floats) { return weft_align_up(floats * sizeof(float), 64) + 64; }
-
 size_t weft_dealt_bytes(const weft_mesh *mesh, const weft_dealt_shape *shape, const weft_mesh_near *near)
 {
     const room need = room_of(mesh, shape);
     const int ranks = mesh->shape.cp;
     return weft_transfer_bytes(WEFT_TRANSFER_DEAL, need.parts, ranks, near->cp) +
            (shape->heads_of
-                ? own_bytes(need.own)
+                ? wi_room_bytes(need.own * sizeof(float))
                 : weft_transfer_bytes(WEFT_TRANSFER_PIECES, need.moved, ranks, near->cp) + wi_keys_bytes(shape, ranks));
+}
+
+size_t weft_dealt_device_bytes(const weft_mesh *mesh, const weft_dealt_shape *shape)
+{
+    return shape->heads_of ? wi_room_bytes(room_of(mesh, shape).own * sizeof(float)) : 0;
 }
 
 static weft_status allocate(weft_dealt *d, size_t floats)

@@ -139,6 +139,15 @@ size_t weft_row_sum_bytes(const weft_mesh *mesh, const weft_row_shape *shape, co
     return wi_shared_bytes(mesh, shape, near);
 }
 
+size_t weft_row_sum_device_bytes(const weft_mesh *mesh, const weft_row_shape *shape, const weft_mesh_near *near)
+{
+    weft_sum_places places[WEFT_LEAVES];
+    if (mesh->dense_ranks == 1) return 0;
+    if (mesh->dense_ranks > WEFT_LEAVES) return wi_shared_device_bytes(mesh, shape);
+    const weft_sum_spec spec = spec_of(mesh, NULL, shape, places);
+    return weft_sum_device_bytes(&spec, mesh->dense_ranks, near->dense);
+}
+
 weft_status weft_row_sum_create(const weft_mesh *mesh, const weft_kernels *kernels, const char *name,
                                 const weft_row_shape *shape, weft_row_sum **out)
 {

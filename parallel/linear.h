@@ -54,6 +54,8 @@ weft_status weft_row_sum_create(const weft_mesh *mesh, const weft_kernels *kerne
                                 const weft_row_shape *shape, weft_row_sum **out);
 // The memory that it takes of this rank, where groups stand as `near` says. Local; the mesh's groups are not looked at.
 size_t weft_row_sum_bytes(const weft_mesh *mesh, const weft_row_shape *shape, const weft_mesh_near *near);
+// What of it lies on a device.
+size_t weft_row_sum_device_bytes(const weft_mesh *mesh, const weft_row_shape *shape, const weft_mesh_near *near);
 bool weft_row_sum_deals(const weft_row_sum *sum, int64_t m); // whether so many rows are dealt
 void weft_row_sum_destroy(weft_row_sum *sum);                // Local; accepts NULL
 

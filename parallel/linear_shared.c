@@ -37,18 +37,22 @@ static size_t dealt_floats(const weft_mesh *mesh, const weft_row_shape *shape)
     return (size_t)weft_rows_most((int64_t)shape->rows, shape->width, mesh->dense_ranks) * widest(mesh, shape);
 }
 
-static size_t whole_bytes(size_t floats) { return weft_align_up(floats * sizeof(float), 64) + 64; }
-
 size_t wi_shared_bytes(const weft_mesh *mesh, const weft_row_shape *shape, const weft_mesh_near *near)
 {
     const size_t leaf = leaf_floats(mesh, shape);
-    size_t bytes = whole_bytes(leaf);
+    size_t bytes = wi_room_bytes(leaf * sizeof(float));
     if (mesh->shard.slices > 1)
         bytes += weft_transfer_bytes(WEFT_TRANSFER_GATHER, leaf, mesh->shard.slices, near->leaf);
     if (wi_row_deals(mesh, shape))
         bytes += weft_transfer_bytes(WEFT_TRANSFER_DEAL, dealt_floats(mesh, shape), mesh->dense_ranks, near->dense);
     return bytes +
            weft_transfer_bytes(WEFT_TRANSFER_GATHER, output_floats(mesh, shape), mesh->dense_ranks, near->dense);
+}
+
+size_t wi_shared_device_bytes(const weft_mesh *mesh, const weft_row_shape *shape)
+{
+    return wi_room_bytes(leaf_floats(mesh, shape) * sizeof(float)) +
+           wi_room_bytes((size_t)shape->width * sizeof(float));
 }
 
 // The next column behind `at` where some leaf passes from one rank to another.

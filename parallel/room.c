@@ -4,10 +4,12 @@
 
 #include "core/checked.h"
 
+size_t wi_room_bytes(size_t bytes) { return weft_align_up(bytes, 64) + 64; }
+
 weft_status wi_room_take(weft_device *device, size_t bytes, const char *what, wi_room *out)
 {
     void *memory;
-    const size_t whole = weft_align_up(bytes, 64) + 64;
+    const size_t whole = wi_room_bytes(bytes);
     if (device)
         WEFT_TRY(weft_device_alloc(device, whole, &memory));
     else if (!(memory = aligned_alloc(64, whole)))

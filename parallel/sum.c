@@ -109,6 +109,12 @@ size_t weft_sum_bytes(const weft_sum_spec *spec, int ranks, bool shared)
     return bytes;
 }
 
+size_t weft_sum_device_bytes(const weft_sum_spec *spec, int ranks, bool shared)
+{
+    const cut c = cut_of(spec, ranks, shared, arrays_of(spec, ranks));
+    return c.small_used ? wi_room_bytes(result_bytes(&c)) : 0;
+}
+
 static weft_status make_channels(weft_sum *sum, const cut *c)
 {
     sum->dealt_from = c->dealt_from;

@@ -84,6 +84,8 @@ weft_status weft_sum_create(weft_comm *comm, const weft_kernels *kernels, const 
 void weft_sum_destroy(weft_sum *sum); // Local; accepts NULL
 // The memory of one of `ranks` ranks for it: its channels (weft_channel_bytes) and the sum's own. Local.
 size_t weft_sum_bytes(const weft_sum_spec *spec, int ranks, bool shared);
+// What of it lies on a device that adds: not the channels.
+size_t weft_sum_device_bytes(const weft_sum_spec *spec, int ranks, bool shared);
 weft_sum_kind weft_sum_kind_of(const weft_sum *sum, size_t count);
 
 // `mine` receives as many arrays as this rank has places, aligned to 64, to write until run. The count is the same on

@@ -228,8 +228,23 @@ static void kind_free_shared(weft_device *device, void *memory)
     cudaFree(memory);
 }
 
+static weft_status kind_bus(int index, char bus[16])
+{
+    cudaDeviceProp properties;
+    const cudaError_t status = cudaGetDeviceProperties(&properties, index);
+    bus[0] = 0;
+    if (status != cudaSuccess) {
+        cudaGetLastError();
+        return weft_fail(WEFT_FAILED, "CUDA device %d: %s", index, cudaGetErrorString(status));
+    }
+    if (properties.pciDomainID || properties.pciBusID || properties.pciDeviceID)
+        snprintf(bus, 16, "%04x:%02x:%02x.0", (unsigned)properties.pciDomainID & 0xffff,
+                 (unsigned)properties.pciBusID & 0xff, (unsigned)properties.pciDeviceID & 0xff);
+    return WEFT_OK;
+}
+
 static const weft_device_kind kind = {
-    WEFT_DEVICE_KIND, kind_count, kind_open, kind_alloc_shared, kind_free_shared,
+    WEFT_DEVICE_KIND, kind_count, kind_open, kind_alloc_shared, kind_free_shared, kind_bus,
 };
 
 extern "C" __attribute__((visibility("default"))) const weft_plugin WEFT_DEVICE_PLUGIN;

@@ -52,6 +52,8 @@ void rig_open(rig *r, const char *name, const rig_options *o)
     *r = (rig){.table = weft_kernels_for(o->isa)};
     CHECK_OK(weft_team_create(&(weft_team_options){.threads = o->threads, .waiters = 8}, &r->team));
     const weft_op op = {.table = &r->table, .team = r->team}, own = open_device(r, o->device);
+    if (o->mesh) r->mesh = *o->mesh;
+    if (o->device) r->mesh.device = r->device;
     snprintf(path, sizeof path, "%s/%s", golden_root(), name);
     CHECK_OK(weft_model_config_read(path, &config));
     CHECK_OK(weft_checkpoint_open(path, &checkpoint));
@@ -62,7 +64,7 @@ void rig_open(rig *r, const char *name, const rig_options *o)
                                       .rows = o->chunk,
                                       .logit_rows = o->chunk,
                                       .positions = o->positions,
-                                      .mesh = o->mesh};
+                                      .mesh = o->mesh ? &r->mesh : NULL};
     CHECK_OK(weft_model_create(&own, &cpu, r->device, &config, checkpoint, &model, &r->model));
     weft_checkpoint_close(checkpoint);
     const weft_engine_options engine = {.block = o->block,

@@ -22,6 +22,7 @@ typedef struct {
 
 typedef struct {
     weft_kernels table, device_table;
+    weft_mesh mesh; // with the device
     weft_team *team;
     weft_device *device;
     weft_model *model;

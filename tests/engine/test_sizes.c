@@ -1,5 +1,11 @@
 // What is told before there is a job is what ranks then take: weights, pass and cache of every rank of a mesh, and the
 // blocks that requests need.
+//   test_sizes          on the host; ranks are threads
+//   test_sizes DEVICE   on a device, cuda or emulated; ranks are processes
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kernels/device.h"
 #include "model/sizes.h"
 #include "tests/check.h"
 #include "tests/engine/rig.h"
@@ -11,6 +17,8 @@ typedef struct {
     int group;
 } trial;
 
+static const char *device; // NULL: the host
+
 static void check_rank(const trial *t, const weft_mesh *mesh)
 {
     const weft_cpu cpu = weft_cpu_detect();
@@ -19,6 +27,7 @@ static void check_rank(const trial *t, const weft_mesh *mesh)
     o.type = t->type;
     o.group = t->group;
     o.mesh = mesh;
+    o.device = device;
     o.cache_bytes = 0;
     o.cache_units = 77;
     rig_open(&r, t->model, &o);
@@ -37,8 +46,14 @@ static void check_rank(const trial *t, const weft_mesh *mesh)
     const weft_cache_cut *cut = weft_pool_cut(weft_engine_pool(r.engine));
     CHECK_INT(sizes.cut.unit, cut->unit);
     CHECK_INT(sizes.cut.kinds, cut->kinds);
-    CHECK_INT(sizes.weights + sizes.pass + sizes.rotations + sizes.cut.unit * (uint64_t)o.cache_units,
-              r.device->allocated);
+    uint64_t all = sizes.weights + sizes.pass + sizes.rotations + sizes.cut.unit * (uint64_t)o.cache_units;
+    if (device) {
+        const weft_engine_options engine = {.block = o.block, .requests = o.requests, .chunk = o.chunk};
+        CHECK(own.model.weights.capability > 0);
+        all += sizes.exchange_device + weft_engine_device_bytes(weft_model_config_of(r.model), &sizes.cut, &t->shape,
+                                                                &engine, own.model.logit_rows, o.threads);
+    }
+    CHECK_INT(all, r.device->allocated);
     CHECK((sizes.exchange > 0) == (t->shape.tp * t->shape.cp > 1));
     rig_close(&r);
 }
@@ -72,7 +87,45 @@ static void check_blocks(int ranks, int block, int64_t positions)
     CHECK_INT(weft_engine_units(&cut, &mesh, &options, positions), 15 * most);
 }
 
-int main(void)
+// In a process of its own: a driver that was started does not survive a fork.
+static void skip_without_device(void)
+{
+    const weft_device_kind *kind;
+    int count = 0, ended = 0;
+    fflush(stdout);
+    const pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        if (weft_device_kind_open(device, &kind) < 0 || kind->count(&count) < 0 || count == 0)
+            SKIP("no device %s: %s", device, weft_error_text());
+        exit(0);
+    }
+    CHECK(waitpid(child, &ended, 0) == child && WIFEXITED(ended));
+    if (WEXITSTATUS(ended) != 0) exit(WEXITSTATUS(ended));
+}
+
+static void run(const trial *t)
+{
+    const int ranks = t->shape.tp * t->shape.cp;
+    weft_job_options options = {.deadline_ns = 300000000000};
+    weft_job *job;
+    int code = 0;
+    options.transport = WEFT_TRANSPORT_THREADS;
+    if (!device) {
+        CHECK_OK(weft_job_run_threads(&options, ranks, body, (void *)(uintptr_t)t));
+        return;
+    }
+    options.transport = WEFT_TRANSPORT_AUTO;
+    CHECK_OK(weft_job_open_local(&options, ranks, &job, &code));
+    if (job) { // a rank, and not the process that waits for them
+        CHECK_OK(body(job, weft_comm_rank(weft_job_world(job)), (void *)(uintptr_t)t));
+        weft_job_close(job);
+        exit(0);
+    }
+    CHECK_INT(code, 0);
+}
+
+int main(int argc, char **argv)
 {
     static const trial trials[] = {
         {"llama-plain", {.tp = 3, .cp = 1, .dense = WEFT_DENSE_TP}, WEFT_BF16, 0},
@@ -87,11 +140,8 @@ int main(void)
         for (int block = 16; block <= 256; block *= 4)
             for (int64_t positions = 1; positions < 70000; positions = positions * 3 + 100)
                 check_blocks(ranks, block, positions);
-    for (size_t i = 0; i < sizeof trials / sizeof *trials; i++) {
-        weft_job_options options = {.deadline_ns = 300000000000};
-        options.transport = WEFT_TRANSPORT_THREADS;
-        CHECK_OK(weft_job_run_threads(&options, trials[i].shape.tp * trials[i].shape.cp, body,
-                                      (void *)(uintptr_t)&trials[i]));
-    }
+    device = argc > 1 ? argv[1] : NULL;
+    if (device) skip_without_device();
+    for (size_t i = 0; i < sizeof trials / sizeof *trials; i++) run(&trials[i]);
     return 0;
 }
