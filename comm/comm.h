@@ -49,9 +49,10 @@ const char *weft_transport_name(weft_transport transport);
 
 // How devices exchange: by the host's memory, over its transport, or by each other's.
 typedef enum {
-    WEFT_LINKS_AUTO, // ipc where the devices of a group reach each other, else host
+    WEFT_LINKS_AUTO, // ipc where the devices of a group reach each other, else nccl where all ranks have it, else host
     WEFT_LINKS_HOST,
-    WEFT_LINKS_IPC // ranks of one host map the memory of each other's devices
+    WEFT_LINKS_IPC, // ranks of one host map the memory of each other's devices
+    WEFT_LINKS_NCCL
 } weft_links;
 
 const char *weft_links_name(weft_links links);
@@ -61,7 +62,7 @@ typedef struct {
     int64_t deadline_ns;      // how long a rank may wait in one exchange; 0: for ever
     int threads;              // threads a rank spins with, for the waiting policy; 0 means 1
     weft_links links;
-    const char *algorithms;   // changes to the table of algorithms, "allgather:8k-=ring,alltoall:0-=pairwise", or NULL
+    const char *algorithms; // changes to the table of algorithms, "allgather:8k-=ring,alltoall:0-=pairwise", or NULL
 } weft_job_options;
 
 // One rank, no launcher. Local.
@@ -93,6 +94,11 @@ void weft_job_set_step(weft_job *job, int64_t step); // for reports: the step th
 int weft_job_drain_signal(const weft_job *job);
 // This rank's last exchanges and what every reachable rank is doing now, as the watchdog prints them.
 void weft_job_print_flight(weft_job *job, FILE *out);
+// Tells which device each rank has (NULL: none), before channels between them are made: ranks that share one need NCCL
+// to be told. Collective over all ranks, blocking.
+weft_status weft_job_devices(weft_job *job, const weft_device *device);
+// NCCL as this process finds it, "NCCL 2.28.9", or why there is none and what to do. Loads it. Local.
+weft_status weft_nccl_describe(char *text, size_t capacity);
 
 // ---- groups ---------------------------------------------------------------------------------------------------------
 
@@ -148,10 +154,10 @@ typedef struct {
     int depth;        // exchanges in flight, 1 to 32; 0 means 2
     int from, to;     // BCAST, SEND
     bool patient;     // waits on it may last for ever: the deadline does not count them
-    // Whose ops write slots and read views, or NULL on all ranks: the host. Where devices reach each other (weft_links),
-    // slots and views are their memory, and all that an exchange waits for and tells is in order with the ops: `end`
-    // then returns before the bytes are there. Else it is lent the channel's memory, and what it was asked for is
-    // waited for before a slot is given and before views are released. Borrowed.
+    // Whose ops write slots and read views, or NULL on all ranks: the host. Where devices reach each other
+    // (weft_links), slots and views are their memory, and all that an exchange waits for and tells is in order with the
+    // ops: `end` then returns before the bytes are there. Else it is lent the channel's memory, and what it was asked
+    // for is waited for before a slot is given and before views are released. Borrowed.
     weft_device *device;
 } weft_channel_spec;
 

@@ -29,6 +29,14 @@ typedef struct {
     int count;
 } weft_device_flags;
 
+// From now on waits of ops end when *cancel, memory that is lent, is not 0; and a wait of the host that lasts is told:
+// it begins, goes on, and ends.
+typedef struct {
+    const uint32_t *cancel;
+    void (*enter)(void *), (*look)(void *), (*leave)(void *);
+    void *arg;
+} weft_device_watch;
+
 // Works on a stream of the device's, a cudaStream_t, and neither waits for it nor fails later.
 typedef weft_status weft_device_call(void *stream, const void *arg);
 
@@ -47,9 +55,7 @@ typedef struct {
     // the ops behind it, up to this call: what follows waits. The argument is copied.
     void (*mark)(weft_device *device, int mark);
     void (*call)(weft_device *device, int mark, weft_device_call *fn, const void *arg, size_t bytes);
-    // From now on waits of ops end when *cancel, memory that is lent, is not 0, and a wait of the host that lasts is
-    // told to `enter` and `leave`.
-    void (*watch)(weft_device *device, const uint32_t *cancel, void (*enter)(void *), void (*leave)(void *), void *arg);
+    void (*watch)(weft_device *device, const weft_device_watch *watch); // NULL: nobody from now on
 } weft_device_links;
 
 enum { WEFT_DEVICE_SHARED_BYTES = 2 << 20 };
@@ -82,6 +88,7 @@ typedef struct {
 struct weft_device {
     const weft_device_ops *ops;
     int index;
+    uint64_t unit; // which piece of hardware it is, for whoever shares it; 0: nobody can
     char name[96];
     weft_team *team;  // host: the threads that touch and read; borrowed; may be NULL
     size_t allocated; // bytes now held

@@ -45,7 +45,7 @@ static void unmap(weft_device *device, void *memory)
 {
     if (!memory) return;
     wi_stream_drop(stream_of(device), memory);
-    cudaStreamSynchronize(stream_of(device)->at);
+    wi_stream_wait(stream_of(device));
     cudaIpcCloseMemHandle(memory);
 }
 
@@ -138,6 +138,7 @@ static void mark(weft_device *device, int which)
     alignas(16) unsigned char bytes[16] = {};
     if (!ready(stream, which)) return;
     memcpy(bytes, &stream->mark[which], sizeof stream->mark[which]);
+    wi_tape_mark(stream->tape, which);
     submit(stream, "mark", record_mark, bytes, sizeof bytes);
 }
 
@@ -153,12 +154,13 @@ static void call(weft_device *device, int which, weft_device_call *fn, const voi
     const beside b = {stream->aside, stream->mark[which], stream->back, fn};
     memcpy(bytes, &b, sizeof b);
     memcpy(bytes + CALL_AT, arg, count);
+    wi_tape_call(stream->tape, which);
     submit(stream, "call", call_beside, bytes, CALL_AT + count);
 }
 
-static void watch(weft_device *device, const uint32_t *cancel, void (*enter)(void *), void (*leave)(void *), void *arg)
+static void watch(weft_device *device, const weft_device_watch *by)
 {
-    stream_of(device)->watch = {cancel, enter, leave, arg};
+    stream_of(device)->watch = by ? *by : weft_device_watch{};
 }
 
 const weft_device_links wi_links = {share, map, unmap, raise, await, mark, call, watch};

@@ -20,14 +20,6 @@ struct wi_slot {
 
 struct wi_tape;
 
-// Whom the device's waits are told to, once ranks depend on each other's devices (links.cu).
-struct wi_watch {
-    const uint32_t *cancel;
-    void (*enter)(void *);
-    void (*leave)(void *);
-    void *arg;
-};
-
 struct wi_stream {
     weft_device *device;
     cudaStream_t at;
@@ -38,7 +30,7 @@ struct wi_stream {
     wi_slot slot[WI_SLOTS];
     int now; // the slot in use
     wi_tape *tape;
-    wi_watch watch;
+    weft_device_watch watch;             // once ranks depend on each other's devices (links.cu)
     cudaStream_t aside;                  // for what runs beside the ops; NULL until it is wanted
     cudaEvent_t mark[WEFT_DEVICE_MARKS]; // each NULL until it is wanted
     cudaEvent_t back;                    // from `aside`
@@ -67,5 +59,8 @@ bool wi_tape_begin(wi_stream *stream); // false: launches are not kept (WEFT_GRA
 bool wi_tape_keeps(const wi_tape *tape);
 void wi_tape_add(wi_stream *stream, const wi_kernel_call *work, const unsigned char *arguments);
 void wi_tape_end(wi_stream *stream);
+// A step between whose ends a mark stands without its call, or a call without its mark, is never a graph.
+void wi_tape_mark(wi_tape *tape, int mark);
+void wi_tape_call(wi_tape *tape, int mark);
 
 #endif
