@@ -152,8 +152,9 @@ static weft_status create_linked(weft_comm *comm, const weft_channel_spec *spec,
         if (wanted == links)
             return weft_fail(status, "--links %s: group %s: %.400s; --links host goes everywhere",
                              weft_links_name(links), comm->name, text);
-        if (tried && comm->rank == 0)
+        if (tried && comm->rank == 0 && !comm->job->links_told)
             weft_log_info("group %s: its devices do not exchange by %s: %s", comm->name, weft_links_name(links), text);
+        comm->job->links_told = comm->job->links_told || tried;
     }
     comm->links = WEFT_LINKS_HOST;
     return WEFT_OK;

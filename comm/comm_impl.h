@@ -54,6 +54,7 @@ struct weft_job {
     int device_channels;      // those that this rank's device orders
     int device_peer;          // whom it is taken to wait for, a world rank
     uint32_t device_record;   // in which exchange
+    bool links_told;          // why devices do not reach each other, once
     bool devices_shared;      // ranks of one host share a device
     struct wi_movers *movers; // NULL until a group is joined over NCCL (device_impl.h)
 };

@@ -79,16 +79,15 @@ static weft_status open_movers(weft_job *job, const weft_device *device)
     const wi_mover *table = NULL;
     if (!job->movers) {
         WEFT_TRY(open_table(&table));
+        if (strcmp(table->kind(), device->ops->kind) != 0)
+            return weft_fail(WEFT_UNSUPPORTED, "%s is for devices of kind %s, not %s", table->describe(), table->kind(),
+                             device->ops->kind);
         struct wi_movers *movers = calloc(1, sizeof *movers);
         if (!movers) return weft_fail(WEFT_NO_MEMORY, "no memory for NCCL's groups");
         prepare_sharing(job);
         movers->table = table;
         job->movers = movers;
     }
-    table = job->movers->table;
-    if (strcmp(table->kind(), device->ops->kind) != 0)
-        return weft_fail(WEFT_UNSUPPORTED, "%s is for devices of kind %s, not %s", table->describe(), table->kind(),
-                         device->ops->kind);
     return WEFT_OK;
 }
 
