@@ -113,7 +113,11 @@ static void work_aside(void)
         if (idle) usleep(20);
         EMU_ONE_AT_A_TIME;
         if (aside_ends) return;
-        for (size_t i = 0; i < streams.size(); i++) run_until(streams[i], streams[i]->done + 16, false);
+        const size_t first = streams.empty() ? 0 : chance_below((uint32_t)streams.size());
+        for (size_t i = 0; i < streams.size(); i++) {
+            emu_stream *next = streams[(first + i) % streams.size()];
+            run_until(next, next->done + 1 + chance_below(16), false);
+        }
     }
 }
 
