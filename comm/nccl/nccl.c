@@ -39,7 +39,7 @@ static struct {
     char text[32];
 #define NCCL_FIELD(name) __typeof__(name) *name;
     NCCL_CALL_LIST(NCCL_FIELD)
-    NCCL_FIELD(ncclAlltoAll) // from 2.28; NULL before
+    NCCL_FIELD(ncclAlltoAll) // NULL where it is missing
 #undef NCCL_FIELD
 } nccl;
 
@@ -105,7 +105,7 @@ static weft_status nccl_open(void)
 static int nccl_version(void) { return nccl.version; }
 static const char *nccl_describe(void) { return nccl.text; }
 static const char *nccl_kind(void) { return nccl.kind; }
-static bool nccl_deals(void) { return nccl.ncclAlltoAll != NULL; }
+static bool nccl_deals(void) { return nccl.ncclAlltoAll && nccl.version >= NCCL_VERSION(2, 28, 0); }
 
 // ---- groups ---------------------------------------------------------------------------------------------------------
 
