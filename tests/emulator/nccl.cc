@@ -5,7 +5,8 @@
 // What the real one requires is looked at: non-blocking communicators are not touched before they are there, ranks ask
 // for the same in the same order, two ranks of one device need host ids of their own, nobody is inside at an abort.
 //
-// EMULATED_NCCL: version:N, error:N@R (collective N of rank R fails), hang:N@R (it never ends).
+// EMULATED_NCCL: version:N, error:N@R (collective N of rank R fails), hang:N@R (it never ends; 0: the rank never
+// joins).
 #include <atomic>
 #include <errno.h>
 #include <fcntl.h>
@@ -264,7 +265,7 @@ EMU_SEEN ncclResult_t ncclCommInitRankConfig(ncclComm_t *out, int ranks, ncclUni
     comm->polls = 3;
     snprintf(comm->board->rank[rank].host, HOST_MAX, "%s", host ? host : "");
     comm->board->rank[rank].here = 1;
-    comm->board->joined++;
+    if (!planted("hang", 0, rank)) comm->board->joined++;
     *out = comm;
     return ncclInProgress;
 }
