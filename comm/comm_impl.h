@@ -108,10 +108,11 @@ struct weft_comm {
     int rank, size;
     int *world_rank; // [size]
     weft_transport transport;
-    weft_links links;         // between devices; AUTO until a channel between them was made
-    struct wi_joined *joined; // over NCCL
-    wi_memory memory;         // under control and barrier, where they are shared
-    weft_channel *control;    // ALLGATHER of WI_CONTROL_BYTES, for everything small
+    weft_links links;              // between devices; AUTO until a channel between them was made
+    struct wi_mover_group *joined; // over NCCL, or NULL
+    weft_comm *joined_before;      // the next older one of the job
+    wi_memory memory;              // under control and barrier, where they are shared
+    weft_channel *control;         // ALLGATHER of WI_CONTROL_BYTES, for everything small
     weft_channel *barrier;
 };
 

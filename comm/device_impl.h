@@ -61,16 +61,9 @@ struct wi_flight {
     bool waits;
 };
 
-typedef struct wi_joined wi_joined;
-struct wi_joined {
-    wi_joined *older;
-    weft_comm *comm;
-    wi_mover_group *group;
-};
-
 struct wi_movers {
     const wi_mover *table;
-    wi_joined *newest;
+    weft_comm *newest; // that has joined
     wi_flight *first, *last;
     uint64_t marks;    // that are taken
     uint64_t channels; // made so far

@@ -39,9 +39,8 @@ typedef struct {
 
 // ---- what NCCL is asked for -----------------------------------------------------------------------------------------
 
-static weft_status exchange(const asked *a, const wi_joined *with, void *stream)
+static weft_status exchange(const asked *a, const weft_comm *comm, void *stream)
 {
-    const weft_comm *comm = with->comm;
     wi_move moves[CALL_PEERS];
     for (uint32_t i = 0; i < a->count; i++) {
         const int distance = (int)(a->first + i), from = (comm->rank - distance + comm->size) % comm->size;
@@ -52,7 +51,7 @@ static weft_status exchange(const asked *a, const wi_joined *with, void *stream)
                              .to = (comm->rank + distance) % comm->size,
                              .from = from};
     }
-    return comm->job->movers->table->exchange(with->group, moves, (int)a->count, stream);
+    return comm->job->movers->table->exchange(comm->joined, moves, (int)a->count, stream);
 }
 
 static weft_status ask(void *stream, const void *arg)
@@ -62,11 +61,11 @@ static weft_status ask(void *stream, const void *arg)
     const wi_mover *table = comm->job->movers->table;
     weft_status status;
     if (a->how == GATHER)
-        status = table->gather(comm->joined->group, a->given, a->taken, a->bytes, stream);
+        status = table->gather(comm->joined, a->given, a->taken, a->bytes, stream);
     else if (a->how == DEAL)
-        status = table->deal(comm->joined->group, a->given, a->taken, a->bytes, stream);
+        status = table->deal(comm->joined, a->given, a->taken, a->bytes, stream);
     else
-        status = exchange(a, comm->joined, stream);
+        status = exchange(a, comm, stream);
     return wi_mover_settle(comm, status, a->channel->common.base.name);
 }
 
@@ -164,15 +163,14 @@ static weft_status give(wi_flight *flight)
     }
     common->view[first + (size_t)comm->rank] = a.given + place(channel, buffer, comm->rank, comm->rank);
     wi_device_waits(common, flight->record);
-    if (flight->mark < 0) {
-        flight->mark = take_mark(comm->job->movers);
-        device->ops->links->mark(device, flight->mark);
-    }
+    // Where there was no mark left, one is moved to here: who has it may begin later than it could.
+    const int mark = flight->mark < 0 ? 0 : flight->mark;
+    if (flight->mark < 0) device->ops->links->mark(device, mark);
     if (a.how == EXCHANGE)
-        ask_for_pieces(channel, buffer, flight->mark, &a);
+        ask_for_pieces(channel, buffer, mark, &a);
     else
-        submit(channel, flight->mark, &a, 0);
-    comm->job->movers->marks &= ~(UINT64_C(1) << flight->mark);
+        submit(channel, mark, &a, 0);
+    if (flight->mark >= 0) comm->job->movers->marks &= ~(UINT64_C(1) << mark);
     wi_device_leave(common, buffer);
     return WEFT_OK;
 }
@@ -212,6 +210,7 @@ static weft_status nccl_end(weft_channel *base, weft_exchange *exchange)
     const size_t at = (size_t)exchange->buffer * (size_t)base->comm->size;
     while (channel->flight[exchange->buffer].waits) {
         wi_flight *next = movers->first;
+        if (!next) return weft_fail(WEFT_INTERNAL, "channel %s: an exchange that was begun is not known", base->name);
         WEFT_TRY(next->give(next));
         next->waits = false;
         movers->first = next->next;
@@ -255,7 +254,9 @@ static void forget_flights(const nccl_channel *channel, struct wi_movers *movers
 static void nccl_destroy(weft_channel *base)
 {
     nccl_channel *channel = (nccl_channel *)base;
-    base->spec.device->ops->sync(base->spec.device); // what NCCL still does with its memory
+    weft_device *device = base->spec.device;
+    device->ops->sync(device);          // what NCCL still does with its memory
+    device->ops->links->forget(device); // a communicator does not end before the graphs that it is in
     forget_flights(channel, base->comm->job->movers);
     wi_device_fini(&channel->common);
 }

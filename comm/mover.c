@@ -95,14 +95,14 @@ static weft_status open_movers(weft_job *job, const weft_device *device)
 
 typedef struct {
     const wi_mover *table;
-    wi_joined *newest;
+    const weft_comm *newest;
     uint32_t done;
 } aborting;
 
 static void *abort_all(void *arg)
 {
     aborting *a = arg;
-    for (const wi_joined *with = a->newest; with; with = with->older) a->table->abort(with->group);
+    for (const weft_comm *comm = a->newest; comm; comm = comm->joined_before) a->table->abort(comm->joined);
     __atomic_store_n(&a->done, 1, __ATOMIC_RELEASE);
     return NULL;
 }
@@ -145,8 +145,8 @@ static weft_status fail(weft_comm *comm, const char *channel)
 void wi_mover_look(weft_job *job)
 {
     if (!job->movers) return;
-    for (wi_joined *with = job->movers->newest; with; with = with->older)
-        if (job->movers->table->look(with->group) < 0) fail(with->comm, NULL);
+    for (weft_comm *comm = job->movers->newest; comm; comm = comm->joined_before)
+        if (job->movers->table->look(comm->joined) < 0) fail(comm, NULL);
 }
 
 // ---- waiting for the library ----------------------------------------------------------------------------------------
@@ -175,8 +175,8 @@ static weft_status wait_for(weft_comm *comm, wi_mover_group *group, uint32_t rec
 
 weft_status wi_mover_settle(weft_comm *comm, weft_status status, const char *channel)
 {
-    if (status == WEFT_IN_PROGRESS) status = comm->job->movers->table->look(comm->joined->group);
-    if (status == WEFT_IN_PROGRESS) status = wait_for(comm, comm->joined->group, comm->job->device_record);
+    if (status == WEFT_IN_PROGRESS) status = comm->job->movers->table->look(comm->joined);
+    if (status == WEFT_IN_PROGRESS) status = wait_for(comm, comm->joined, comm->job->device_record);
     return status < 0 ? fail(comm, channel) : WEFT_OK;
 }
 
@@ -186,12 +186,12 @@ weft_status wi_mover_settle(weft_comm *comm, weft_status status, const char *cha
 static weft_status unsupported(weft_status status)
 {
     char text[WEFT_ERROR_TEXT_MAX];
-    if (status >= 0 || status != WEFT_LOST) return status;
+    if (status != WEFT_LOST) return status;
     snprintf(text, sizeof text, "%s", weft_error_text());
     return weft_fail(WEFT_UNSUPPORTED, "%s", text);
 }
 
-static weft_status join(weft_comm *comm, const unsigned char *id, wi_joined *with)
+static weft_status join(weft_comm *comm, const unsigned char *id)
 {
     const wi_mover *table = comm->job->movers->table;
     uint64_t name[WI_RECORD_NAME / 8] = {0};
@@ -202,11 +202,9 @@ static weft_status join(weft_comm *comm, const unsigned char *id, wi_joined *wit
     if (status >= 0) status = wait_for(comm, group, record);
     if (status < 0 && group) table->abort(group);
     if (status < 0) return unsupported(status);
-    with->group = group;
-    with->comm = comm;
-    with->older = comm->job->movers->newest;
-    comm->job->movers->newest = with;
-    comm->joined = with;
+    comm->joined = group;
+    comm->joined_before = comm->job->movers->newest;
+    comm->job->movers->newest = comm;
     return WEFT_OK;
 }
 
@@ -215,42 +213,32 @@ weft_status wi_mover_join(weft_comm *comm, const weft_device *device)
     unsigned char id[WI_MOVER_ID_BYTES] = {0};
     char version[32];
     if (comm->joined) return WEFT_OK;
-    wi_joined *with = calloc(1, sizeof *with);
-    weft_status status = with ? open_movers(comm->job, device) : weft_fail(WEFT_NO_MEMORY, "no memory for a group");
-    WEFT_TRY_GOTO(weft_comm_agree(comm, status, NULL));
+    WEFT_TRY(weft_comm_agree(comm, open_movers(comm->job, device), NULL));
     const wi_mover *table = comm->job->movers->table;
     snprintf(version, sizeof version, "NCCL's version %d", table->version());
-    WEFT_TRY_GOTO(weft_comm_compare(comm, "libraries", version));
-    status = comm->rank == 0 ? unsupported(table->make_id(id)) : WEFT_OK;
-    WEFT_TRY_GOTO(weft_comm_agree(comm, status, NULL));
-    WEFT_TRY_GOTO(weft_comm_bcast(comm, 0, id, sizeof id));
-    status = weft_comm_agree(comm, join(comm, id, with), NULL);
-    if (status == WEFT_OK) return WEFT_OK;
-    if (comm->joined) {
-        wi_mover_leave(comm);
-        return status;
-    }
-fail:
-    free(with);
+    WEFT_TRY(weft_comm_compare(comm, "libraries", version));
+    WEFT_TRY(weft_comm_agree(comm, comm->rank == 0 ? unsupported(table->make_id(id)) : WEFT_OK, NULL));
+    WEFT_TRY(weft_comm_bcast(comm, 0, id, sizeof id));
+    const weft_status status = weft_comm_agree(comm, join(comm, id), NULL);
+    if (status < 0) wi_mover_leave(comm);
     return status;
 }
 
 void wi_mover_leave(weft_comm *comm)
 {
-    wi_joined *with = comm->joined;
-    if (!with) return;
+    wi_mover_group *group = comm->joined;
+    if (!group) return;
     const wi_mover *table = comm->job->movers->table;
-    wi_joined **at = &comm->job->movers->newest;
-    while (*at != with) at = &(*at)->older;
-    *at = with->older;
-    weft_status status = wi_load(&comm->job->board->cancel) ? WEFT_LOST : table->finish(with->group);
-    if (status == WEFT_IN_PROGRESS) status = poll_group(comm, with->group, LEAVE_S);
-    if (status == WEFT_OK)
-        table->destroy(with->group);
-    else
-        table->abort(with->group);
+    weft_comm **at = &comm->job->movers->newest;
+    while (*at != comm) at = &(*at)->joined_before;
+    *at = comm->joined_before;
     comm->joined = NULL;
-    free(with);
+    weft_status status = wi_load(&comm->job->board->cancel) ? WEFT_LOST : table->finish(group);
+    if (status == WEFT_IN_PROGRESS) status = poll_group(comm, group, LEAVE_S);
+    if (status == WEFT_OK)
+        table->destroy(group);
+    else
+        table->abort(group);
 }
 
 void wi_mover_fini(weft_job *job)

@@ -55,6 +55,8 @@ typedef struct {
     // the ops behind it, up to this call: what follows waits. The argument is copied.
     void (*mark)(weft_device *device, int mark);
     void (*call)(weft_device *device, int mark, weft_device_call *fn, const void *arg, size_t bytes);
+    // Steps that were kept are made anew when they come again: what they have called is about to go.
+    void (*forget)(weft_device *device);
     void (*watch)(weft_device *device, const weft_device_watch *watch); // NULL: nobody from now on
 } weft_device_links;
 

@@ -176,7 +176,7 @@ static weft_status nccl_deal(wi_mover_group *group, const void *given, void *tak
 // One group: sends and receives that wait for each other go on together. It is ended whatever happened in it.
 static weft_status nccl_exchange(wi_mover_group *group, const wi_move *moves, int count, void *stream)
 {
-    const ncclComm_t comm = comm_of(group);
+    ncclComm_t comm = comm_of(group);
     ncclResult_t result = nccl.ncclGroupStart();
     const char *call = "ncclGroupStart";
     if (result != ncclSuccess) return told(result, group, call);

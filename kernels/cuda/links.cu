@@ -5,6 +5,13 @@
 
 static wi_stream *stream_of(weft_device *device) { return (wi_stream *)device->state; }
 
+static weft_op op_of(weft_device *device)
+{
+    weft_op op = {};
+    op.stream = stream_of(device);
+    return op;
+}
+
 static weft_status failed(const weft_device *device, const char *what, cudaError_t error)
 {
     cudaGetLastError(); // it is told here, not by whoever asks next
@@ -74,13 +81,13 @@ static __global__ void await_flags(const uint32_t *counter, uint32_t behind, wef
 
 static void raise(weft_device *device, uint32_t *counter, uint32_t by, const weft_device_flags *flags)
 {
-    const weft_op op = {NULL, NULL, stream_of(device)};
+    const weft_op op = op_of(device);
     wi_launch(&op, "raise", raise_flags, dim3(1), dim3(WI_WARP), 0, counter, by, *flags);
 }
 
 static void await(weft_device *device, const uint32_t *counter, uint32_t behind, const weft_device_flags *flags)
 {
-    const weft_op op = {NULL, NULL, stream_of(device)};
+    const weft_op op = op_of(device);
     wi_launch(&op, "await", await_flags, dim3(1), dim3(WI_WARP), 0, counter, behind, *flags,
               stream_of(device)->watch.cancel);
 }
@@ -158,9 +165,11 @@ static void call(weft_device *device, int which, weft_device_call *fn, const voi
     submit(stream, "call", call_beside, bytes, CALL_AT + count);
 }
 
+static void forget(weft_device *device) { wi_tape_forget(stream_of(device)->tape); }
+
 static void watch(weft_device *device, const weft_device_watch *by)
 {
     stream_of(device)->watch = by ? *by : weft_device_watch{};
 }
 
-const weft_device_links wi_links = {share, map, unmap, raise, await, mark, call, watch};
+const weft_device_links wi_links = {share, map, unmap, raise, await, mark, call, forget, watch};

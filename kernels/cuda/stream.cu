@@ -95,10 +95,10 @@ template <typename Query> static cudaError_t wait_for(const wi_stream *stream, Q
     return status;
 }
 
-static cudaError_t wait_for_read(const wi_stream *stream, cudaEvent_t read)
+cudaError_t wi_stream_wait_event(wi_stream *stream, cudaEvent_t event)
 {
-    if (!stream->watch.enter) return cudaEventSynchronize(read);
-    return wait_for(stream, [read] { return cudaEventQuery(read); });
+    if (!stream->watch.enter) return cudaEventSynchronize(event);
+    return wait_for(stream, [event] { return cudaEventQuery(event); });
 }
 
 // What ends, or not: a peer that is gone never comes, and then the process shall end all the same.
@@ -132,7 +132,7 @@ void wi_stream_next_slot(wi_stream *stream)
     slot->reads = true;
     stream->now = (stream->now + 1) % WI_SLOTS;
     slot = &stream->slot[stream->now];
-    if (slot->reads) wi_stream_note(stream, "arrivals", wait_for_read(stream, slot->read));
+    if (slot->reads) wi_stream_note(stream, "arrivals", wi_stream_wait_event(stream, slot->read));
     slot->used = slot->sent = 0;
 }
 

@@ -45,6 +45,7 @@ void wi_stream_drop(wi_stream *stream, const void *memory);
 void wi_stream_note(wi_stream *stream, const char *name, cudaError_t failure);
 void wi_stream_next_slot(wi_stream *stream);   // waits until what it held before was read
 cudaError_t wi_stream_wait(wi_stream *stream); // until all is done
+cudaError_t wi_stream_wait_event(wi_stream *stream, cudaEvent_t event);
 void wi_stream_submit(wi_stream *stream, const wi_kernel_call *work, const unsigned char *arguments); // now, or on tape
 void wi_stream_send(wi_stream *stream); // what arrived in the slot and was not sent
 void wi_stream_run(wi_stream *stream, const wi_kernel_call *work, const unsigned char *arguments);
@@ -55,6 +56,7 @@ extern const weft_device_links wi_links; // links.cu
 // one graph, whatever the arrivals hold.
 cudaError_t wi_tape_create(wi_tape **out);
 void wi_tape_destroy(wi_tape *tape);
+void wi_tape_forget(wi_tape *tape);    // all steps that it has kept
 bool wi_tape_begin(wi_stream *stream); // false: launches are not kept (WEFT_GRAPHS=off)
 bool wi_tape_keeps(const wi_tape *tape);
 void wi_tape_add(wi_stream *stream, const wi_kernel_call *work, const unsigned char *arguments);

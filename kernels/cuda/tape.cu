@@ -45,11 +45,16 @@ static void forget(kept *k)
     *k = {};
 }
 
+void wi_tape_forget(wi_tape *tape)
+{
+    for (int s = 0; s < WI_SLOTS; s++)
+        for (int i = 0; i < GRAPHS; i++) forget(&tape->seen[s][i]);
+}
+
 void wi_tape_destroy(wi_tape *tape)
 {
     if (!tape) return;
-    for (int s = 0; s < WI_SLOTS; s++)
-        for (int i = 0; i < GRAPHS; i++) forget(&tape->seen[s][i]);
+    wi_tape_forget(tape);
     free(tape->bytes);
     free(tape);
 }

@@ -3,7 +3,8 @@
 // is work of a stream, as everything that a device does.
 //
 // What the real one requires is looked at: non-blocking communicators are not touched before they are there, ranks ask
-// for the same in the same order, two ranks of one device need host ids of their own, nobody is inside at an abort.
+// for the same in the same order, two ranks of one device need host ids of their own, nobody is inside at an abort, and
+// a communicator does not end before the graphs that it is in.
 //
 // EMULATED_NCCL: version:N, error:N@R (collective N of rank R fails), hang:N@R (it never ends; 0: the rank never
 // joins).
@@ -73,6 +74,7 @@ struct ncclComm {
     emu_board *board;
     int rank, ranks, polls; // polls: looks until what was begun is there
     bool joining, finishing;
+    std::shared_ptr<int> users; // works, in streams and graphs
     std::atomic<bool> aborted, failed;
     std::atomic<int> inside;
     uint64_t collectives;
@@ -173,7 +175,7 @@ static void give(ncclComm_t comm)
 {
     for (auto &one : comm->given) {
         emu_asked asked = one.second;
-        emu_give(one.first, [comm, asked]() mutable { work_on(comm, &asked); });
+        emu_give(one.first, [comm, asked, user = comm->users]() mutable { work_on(comm, &asked); });
     }
     comm->given.clear();
 }
@@ -262,6 +264,7 @@ EMU_SEEN ncclResult_t ncclCommInitRankConfig(ncclComm_t *out, int ranks, ncclUni
     comm->rank = rank;
     comm->ranks = ranks;
     comm->joining = true;
+    comm->users = std::make_shared<int>(0);
     comm->polls = 3;
     snprintf(comm->board->rank[rank].host, HOST_MAX, "%s", host ? host : "");
     comm->board->rank[rank].here = 1;
@@ -281,7 +284,7 @@ static void look_for_duplicates(ncclComm_t comm)
 static bool still(ncclComm_t comm)
 {
     if (comm->joining && (int)comm->board->joined < comm->ranks) return true;
-    if (comm->finishing && (int)comm->board->left < comm->ranks) return true;
+    if (comm->finishing && ((int)comm->board->left < comm->ranks || comm->users.use_count() > 1)) return true;
     if (comm->joining) look_for_duplicates(comm);
     return comm->polls > 0 && --comm->polls > 0;
 }
@@ -332,6 +335,8 @@ EMU_SEEN ncclResult_t ncclCommDestroy(ncclComm_t comm)
 EMU_SEEN ncclResult_t ncclCommAbort(ncclComm_t comm)
 {
     EMU_ONE_AT_A_TIME;
+    if (comm->finishing && !comm->failed)
+        broken(comm, "its end does not come: %ld works, as those of graphs, have it", comm->users.use_count() - 1);
     let_go(comm);
     if (getenv("EMULATED_NCCL")) fprintf(stderr, "emulated NCCL: rank %d has aborted\n", comm->rank);
     return ncclSuccess;

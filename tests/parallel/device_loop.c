@@ -34,7 +34,8 @@ static weft_status exchange(loop *self, weft_channel *channel, bool holds)
     WEFT_TRY(weft_exchange_acquire(channel, &ex));
     copy(self, ex.slot, self->memory);
     WEFT_TRY(weft_exchange_begin(&ex, LAYER_BYTES));
-    while (holds) pause();
+    if (holds)
+        for (;;) pause();
     WEFT_TRY(weft_exchange_end(&ex));
     copy(self, self->memory, ex.view[(self->rank + 1) % self->size]);
     weft_exchange_release(&ex);
@@ -52,7 +53,8 @@ static weft_status run(loop *self)
         const bool now = step == MISBEHAVES_AT && self->rank == self->chosen;
         weft_job_set_step(self->job, step);
         if (step == 20 && self->rank == 0) puts("running");
-        while (now && strcmp(self->what, "outside") == 0) pause();
+        if (now && strcmp(self->what, "outside") == 0)
+            for (;;) pause();
         WEFT_TRY(exchange(self, channel, now && strcmp(self->what, "holds") == 0));
     }
 }
