@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "comm/comm_impl.h"
+#include "core/log.h"
 
 bool wi_channel_gives(const weft_channel *channel, int rank)
 {
@@ -22,7 +23,7 @@ bool wi_channel_takes(const weft_channel *channel, int rank)
     return channel->spec.shape != WEFT_SEND || rank == channel->spec.to;
 }
 
-void wi_release(wi_releases *releases, uint32_t number)
+void wi_releases_note(wi_releases *releases, uint32_t number)
 {
     const uint32_t ahead = number - releases->upto - 1;
     if (ahead > 0) {
@@ -105,32 +106,57 @@ static bool between_devices(const weft_channel_spec *spec)
 
 const char *weft_links_name(weft_links links)
 {
-    static const char *const names[] = {"auto", "host", "ipc"};
+    static const char *const names[] = {"auto", "host", "ipc", "nccl"};
     return names[links];
 }
 
-// Why this rank's device cannot reach the group's others, NULL if it can.
-static const char *unlinked(const weft_comm *comm, const weft_device *device)
+// ---- between devices ------------------------------------------------------------------------------------------------
+
+// Why this rank's device cannot reach the group's others so, NULL if it may.
+static const char *unlinked(const weft_comm *comm, const weft_device *device, weft_links links)
 {
     if (!device->ops->links) return "this kind of device reaches no other";
     if (comm->job->threads) return "the ranks are threads of one process";
+    if (links != WEFT_LINKS_IPC) return NULL;
     if (weft_comm_nodes(comm) > 1) return "the group is on several hosts";
-    if (comm->size > WEFT_DEVICE_PEERS) return "the group is too large";
-    return NULL;
+    return comm->size > WEFT_DEVICE_PEERS ? "the group is too large" : NULL;
 }
 
-// How the devices of a group reach each other, once for all of its channels. Collective.
-static weft_status choose_links(weft_comm *comm, const weft_channel_spec *spec)
+// Which rank fails, if it does, all ranks have heard. Collective.
+static weft_status try_links(weft_comm *comm, const weft_channel_spec *spec, weft_links links, bool *tried,
+                             weft_channel **out)
 {
-    const weft_links wanted = comm->job->options.links;
-    const char *why = unlinked(comm, spec->device);
-    int64_t can = why == NULL;
-    if (comm->links != WEFT_LINKS_AUTO) return WEFT_OK;
-    WEFT_TRY(weft_comm_min(comm, &can, 1));
-    if (wanted == WEFT_LINKS_IPC && !can)
-        return weft_fail(WEFT_UNSUPPORTED, "--links ipc: group %s: %s; --links host goes everywhere", comm->name,
-                         why ? why : "a peer's device cannot");
-    comm->links = can && wanted != WEFT_LINKS_HOST && comm->size > 1 ? WEFT_LINKS_IPC : WEFT_LINKS_HOST;
+    const char *why = unlinked(comm, spec->device, links);
+    *tried = false;
+    WEFT_TRY(weft_comm_agree(comm, why ? weft_fail(WEFT_UNSUPPORTED, "%s", why) : WEFT_OK, NULL));
+    *tried = true;
+    return links == WEFT_LINKS_IPC ? wi_ipc_channel_create(comm, spec, out) : wi_nccl_channel_create(comm, spec, out);
+}
+
+static bool no_way(weft_status status) { return status == WEFT_UNSUPPORTED || status == WEFT_NOT_FOUND; }
+
+// The group's first channel between devices tries what there is, and what it finds is for all of them. OK without a
+// channel: over the host. Collective.
+static weft_status create_linked(weft_comm *comm, const weft_channel_spec *spec, weft_channel **out)
+{
+    const weft_links wanted = comm->links != WEFT_LINKS_AUTO ? comm->links : comm->job->options.links;
+    const bool first = comm->links == WEFT_LINKS_AUTO;
+    char text[WEFT_ERROR_TEXT_MAX];
+    for (weft_links links = WEFT_LINKS_IPC; links <= WEFT_LINKS_NCCL && comm->size > 1; links++) {
+        bool tried;
+        if (wanted != WEFT_LINKS_AUTO && wanted != links) continue;
+        const weft_status status = try_links(comm, spec, links, &tried, out);
+        if (status == WEFT_OK) comm->links = links;
+        if (status == WEFT_OK || !first || !no_way(status)) return status;
+        snprintf(text, sizeof text, "%s", weft_error_text());
+        if (wanted == links)
+            return weft_fail(status, "--links %s: group %s: %.400s; --links host goes everywhere",
+                             weft_links_name(links), comm->name, text);
+        if (tried && comm->rank == 0 && !comm->job->links_told)
+            weft_log_info("group %s: its devices do not exchange by %s: %s", comm->name, weft_links_name(links), text);
+        comm->job->links_told = comm->job->links_told || tried;
+    }
+    comm->links = WEFT_LINKS_HOST;
     return WEFT_OK;
 }
 
@@ -140,12 +166,10 @@ weft_status weft_channel_create(weft_comm *comm, const weft_channel_spec *spec, 
     weft_status status = weft_comm_agree(comm, check_spec(comm, spec), NULL);
     if (status < 0) return status;
     WEFT_TRY(compare_specs(comm, spec));
-    if (between_devices(spec)) WEFT_TRY(choose_links(comm, spec));
-    if (between_devices(spec) && comm->links == WEFT_LINKS_IPC)
-        status = wi_device_channel_create(comm, spec, &channel);
-    else if (wi_transport_p2p(comm->transport))
+    if (between_devices(spec)) WEFT_TRY(create_linked(comm, spec, &channel));
+    if (!channel && wi_transport_p2p(comm->transport))
         status = wi_p2p_channel_create(comm, spec, &channel);
-    else
+    else if (!channel)
         status = wi_shared_channel_create(comm, spec, &channel);
     status = weft_comm_agree(comm, status, NULL);
     if (status < 0) {

@@ -49,9 +49,10 @@ const char *weft_transport_name(weft_transport transport);
 
 // How devices exchange: by the host's memory, over its transport, or by each other's.
 typedef enum {
-    WEFT_LINKS_AUTO, // ipc where the devices of a group reach each other, else host
+    WEFT_LINKS_AUTO, // ipc where the devices of a group reach each other, else nccl where all ranks have it, else host
     WEFT_LINKS_HOST,
-    WEFT_LINKS_IPC // ranks of one host map the memory of each other's devices
+    WEFT_LINKS_IPC, // ranks of one host map the memory of each other's devices
+    WEFT_LINKS_NCCL
 } weft_links;
 
 const char *weft_links_name(weft_links links);
@@ -93,6 +94,11 @@ void weft_job_set_step(weft_job *job, int64_t step); // for reports: the step th
 int weft_job_drain_signal(const weft_job *job);
 // This rank's last exchanges and what every reachable rank is doing now, as the watchdog prints them.
 void weft_job_print_flight(weft_job *job, FILE *out);
+// Tells which device each rank has (NULL: none), before channels between them are made: ranks that share one need NCCL
+// to be told. Collective over all ranks, blocking.
+weft_status weft_job_devices(weft_job *job, const weft_device *device);
+// NCCL as this process finds it, "NCCL 2.28.9", or why there is none and what to do. Loads it. Local.
+weft_status weft_nccl_describe(char *text, size_t capacity);
 
 // ---- groups ---------------------------------------------------------------------------------------------------------
 
@@ -109,7 +115,9 @@ const char *weft_comm_host(const weft_comm *comm, int rank); // its name
 // Collective over `comm`, blocking. Members with one color form a group, ordered by key, then by rank. A negative color
 // gives *out = NULL. `name` is for reports.
 weft_status weft_comm_split(weft_comm *comm, int color, int key, const char *name, weft_comm **out);
-void weft_comm_destroy(weft_comm *comm); // Local; its channels first. Accepts NULL
+// Local; its channels first. Where its devices exchange over NCCL the members leave together, or after five seconds.
+// Accepts NULL
+void weft_comm_destroy(weft_comm *comm);
 
 // Small host collectives. Blocking.
 weft_status weft_comm_barrier(weft_comm *comm);

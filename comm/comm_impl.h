@@ -51,9 +51,12 @@ struct weft_job {
     uint32_t next_comm; // ids of groups, agreed at each split
     wi_watchdog *watchdog;
     int64_t step;
-    int device_channels;    // those that this rank's device orders
-    int device_peer;        // whom it is taken to wait for, a world rank
-    uint32_t device_record; // in which exchange
+    int device_channels;      // those that this rank's device orders
+    int device_peer;          // whom it is taken to wait for, a world rank
+    uint32_t device_record;   // in which exchange
+    bool links_told;          // why devices do not reach each other, once
+    bool devices_shared;      // ranks of one host share a device
+    struct wi_movers *movers; // NULL until a group is joined over NCCL (device_impl.h)
 };
 
 // What all kinds of jobs have in common; the caller has filled rank, size, threads, memory, p2p, board and place. Takes
@@ -105,9 +108,11 @@ struct weft_comm {
     int rank, size;
     int *world_rank; // [size]
     weft_transport transport;
-    weft_links links;      // between devices; AUTO until a channel between them was made
-    wi_memory memory;      // under control and barrier, where they are shared
-    weft_channel *control; // ALLGATHER of WI_CONTROL_BYTES, for everything small
+    weft_links links;              // between devices; AUTO until a channel between them was made
+    struct wi_mover_group *joined; // over NCCL, or NULL
+    weft_comm *joined_before;      // the next older one of the job
+    wi_memory memory;              // under control and barrier, where they are shared
+    weft_channel *control;         // ALLGATHER of WI_CONTROL_BYTES, for everything small
     weft_channel *barrier;
 };
 
@@ -122,7 +127,7 @@ typedef struct {
     uint32_t upto;  // all up to this one
     uint32_t ahead; // bit i: exchange upto + 2 + i, out of order
 } wi_releases;
-void wi_release(wi_releases *releases, uint32_t number);
+void wi_releases_note(wi_releases *releases, uint32_t number);
 
 typedef struct {
     weft_status (*acquire)(weft_channel *channel, weft_exchange *exchange);
@@ -167,8 +172,9 @@ weft_status wi_shared_channel_create(weft_comm *comm, const weft_channel_spec *s
 weft_status wi_shared_channel_create_on(weft_comm *comm, const weft_channel_spec *spec, unsigned char *memory,
                                         weft_channel **out);
 size_t wi_shared_channel_bytes(const weft_channel_spec *spec, int ranks);
-weft_status wi_device_channel_create(weft_comm *comm, const weft_channel_spec *spec, weft_channel **out);
-size_t wi_device_channel_bytes(const weft_channel_spec *spec, int ranks);
+// Between devices. UNSUPPORTED or NOT_FOUND on all ranks: they do not reach each other so.
+weft_status wi_ipc_channel_create(weft_comm *comm, const weft_channel_spec *spec, weft_channel **out);
+weft_status wi_nccl_channel_create(weft_comm *comm, const weft_channel_spec *spec, weft_channel **out);
 weft_status wi_p2p_channel_create(weft_comm *comm, const weft_channel_spec *spec, weft_channel **out);
 size_t wi_p2p_channel_bytes(const weft_channel_spec *spec, int ranks);
 void wi_p2p_progress(weft_job *job);

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "comm/comm_impl.h"
+#include "comm/device_impl.h"
 
 int weft_comm_rank(const weft_comm *comm) { return comm->rank; }
 
@@ -185,6 +185,7 @@ weft_job *weft_comm_job(const weft_comm *comm) { return comm->job; }
 void weft_comm_destroy(weft_comm *comm)
 {
     if (!comm) return;
+    wi_mover_leave(comm);
     weft_channel_destroy(comm->barrier);
     weft_channel_destroy(comm->control);
     wi_memory_drop(&comm->memory);

@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "comm/comm_impl.h"
+#include "comm/device_impl.h"
 #include "core/log.h"
 
 int wi_allowed_cpus(void)
@@ -65,6 +65,7 @@ weft_status wi_job_init(weft_job *job, const weft_job_options *options, int cpus
 void wi_job_fini(weft_job *job)
 {
     weft_comm_destroy(job->world);
+    wi_mover_fini(job);
     free(job->place);
     if (job->owns_board) munmap(job->board, job->board_bytes);
 }
@@ -104,6 +105,7 @@ void weft_job_abort(weft_job *job, weft_status status, const char *text) { wi_jo
 void weft_job_close(weft_job *job)
 {
     if (!job) return;
+    wi_mover_leave(job->world);
     // What comes now waits for all ranks as well, MPI or the first process, but knows no deadline.
     if (!job->threads) weft_comm_barrier(job->world);
     wi_p2p_fini(job); // peers may still be fetching what was sent

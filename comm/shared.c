@@ -164,7 +164,7 @@ static void shared_release(weft_channel *base, weft_exchange *exchange)
 {
     shared_channel *channel = (shared_channel *)base;
     const uint32_t before = channel->mine.upto;
-    wi_release(&channel->mine, exchange->number);
+    wi_releases_note(&channel->mine, exchange->number);
     if (channel->mine.upto != before) weft_signal_set(release_line(channel, base->comm->rank), channel->mine.upto);
 }
 

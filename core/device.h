@@ -41,6 +41,14 @@ typedef struct {
     weft_device_flags here, there, read;
 } weft_device_meeting;
 
+// From now on waits of ops end when *cancel, memory that is lent, is not 0; and a wait of the host that lasts is told:
+// it begins, goes on, and ends.
+typedef struct {
+    const uint32_t *cancel;
+    void (*enter)(void *), (*look)(void *), (*leave)(void *);
+    void *arg;
+} weft_device_watch;
+
 // Works on a stream of the device's, a cudaStream_t, and neither waits for it nor fails later.
 typedef weft_status weft_device_call(void *stream, const void *arg);
 
@@ -59,9 +67,9 @@ typedef struct {
     // the ops behind it, up to this call: what follows waits. The argument is copied.
     void (*fork)(weft_device *device, int which);
     void (*call)(weft_device *device, int which, weft_device_call *fn, const void *arg, size_t bytes);
-    // From now on waits of ops end when *cancel, memory that is lent, is not 0, and a wait of the host that lasts is
-    // told to `enter` and `leave`.
-    void (*watch)(weft_device *device, const uint32_t *cancel, void (*enter)(void *), void (*leave)(void *), void *arg);
+    // Steps that were kept are made anew when they come again: what they have called is about to go.
+    void (*forget)(weft_device *device);
+    void (*watch)(weft_device *device, const weft_device_watch *watch); // NULL: nobody from now on
     // Nanoseconds that ops have waited for flags, as far as is known here without waiting for them. And where the
     // device keeps that, for ops that wait themselves.
     uint64_t (*waited)(weft_device *device);
@@ -103,6 +111,7 @@ typedef struct {
 struct weft_device {
     const weft_device_ops *ops;
     int index;
+    uint64_t unit; // which piece of hardware it is, for whoever shares it; 0: nobody can
     char name[96];
     weft_team *team;  // host: the threads that touch and read; borrowed; may be NULL
     size_t allocated; // bytes now held

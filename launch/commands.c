@@ -18,10 +18,10 @@ const weft_flag wi_common_flags[] = {
     {.name = "links",
      .kind = WEFT_FLAG_CHOICE,
      .offset = COMMON(links),
-     .help =
-         "how devices exchange; ipc: ranks of one host map each other's memory; host: by the host's memory; auto: ipc "
-         "where they can",
-     .choices = "auto|host|ipc"},
+     .help = "how devices exchange; ipc: ranks of one host map each other's memory; nccl: by NCCL; host: by the host's "
+             "memory; "
+             "auto: ipc where they can, else nccl where it is, else host",
+     .choices = "auto|host|ipc|nccl"},
     {.name = "deadline",
      .kind = WEFT_FLAG_REAL,
      .offset = COMMON(deadline),
@@ -76,7 +76,7 @@ const wi_entry *const wi_entries[] = {
 
 // Read elsewhere than in a table of flags.
 static const char *const other_variables[] = {
-    "WEFT_ISA",   "WEFT_GRAPHS", "WEFT_AHEAD", "WEFT_GEMM_TILE", "WEFT_TEST_LONG",
+    "WEFT_ISA",   "WEFT_GRAPHS", "WEFT_AHEAD", "WEFT_GEMM_TILE", "WEFT_TEST_LONG", "WEFT_NCCL_LIBRARY",
 #ifndef NDEBUG
     "WEFT_FAULT",
 #endif

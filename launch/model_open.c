@@ -140,6 +140,7 @@ weft_status wi_model_begin(weft_job *job, const wi_call *call, const wi_model_fl
     WEFT_TRY(weft_mesh_shape_for(&wanted, weft_comm_size(out->replicas.own), &some));
     const weft_status status = open_local(call, flags, call->operands->operand[0], with_tokenizer, out);
     WEFT_TRY(weft_comm_agree(out->world, status, NULL));
+    WEFT_TRY(weft_job_devices(job, out->device));
     if (!out->device->ops->is_host) WEFT_TRY(wi_seats_tell(out->world, &out->seat, "weft: ", stderr));
     return agree_families(out);
 }

@@ -44,7 +44,7 @@ static weft_status device_alloc(weft_device *device, size_t bytes, void **out)
     if (bytes == 0) bytes = 1;
     if (cudaMalloc(&memory, bytes) != cudaSuccess) return refuse(device, bytes);
     cudaError_t status = cudaMemsetAsync(memory, 0, bytes, stream->at);
-    if (status == cudaSuccess) status = cudaStreamSynchronize(stream->at);
+    if (status == cudaSuccess) status = wi_stream_wait(stream);
     if (status == cudaSuccess && !wi_stream_hold(stream, memory, bytes)) status = cudaErrorMemoryAllocation;
     if (status != cudaSuccess) {
         cudaFree(memory);
@@ -59,7 +59,7 @@ static void device_free(weft_device *device, void *memory, size_t bytes)
     (void)bytes;
     if (!memory) return;
     wi_stream_drop(stream_of(device), memory);
-    cudaStreamSynchronize(stream_of(device)->at);
+    wi_stream_wait(stream_of(device));
     cudaFree(memory);
 }
 
@@ -92,7 +92,7 @@ static void device_mark(weft_device *device, int which)
 
 static weft_status device_wait(weft_device *device, int which)
 {
-    return outcome(device, cudaEventSynchronize(stream_of(device)->mark[which]));
+    return outcome(device, wi_stream_wait_event(stream_of(device), stream_of(device)->mark[which]));
 }
 
 static weft_status device_copy_in(weft_device *device, void *to, const void *host, size_t bytes)
@@ -136,7 +136,7 @@ static weft_status device_lend(weft_device *device, void *host, size_t bytes)
 static void device_give_back(weft_device *device, void *host)
 {
     wi_stream_drop(stream_of(device), host);
-    cudaStreamSynchronize(stream_of(device)->at);
+    wi_stream_wait(stream_of(device));
     cudaHostUnregister(host);
 }
 
@@ -166,12 +166,20 @@ static weft_status kind_count(int *out)
                      cudaGetErrorString(status), cudaGetErrorName(status));
 }
 
+static uint64_t unit_of(const cudaDeviceProp *properties)
+{
+    uint64_t unit = UINT64_C(0xcbf29ce484222325);
+    for (char byte : properties->uuid.bytes) unit = (unit ^ (unsigned char)byte) * UINT64_C(0x100000001b3);
+    return unit | 1;
+}
+
 static cudaError_t describe(weft_device *device, wi_stream *stream)
 {
     cudaDeviceProp properties;
     const cudaError_t status = cudaGetDeviceProperties(&properties, device->index);
     if (status != cudaSuccess) return status;
     snprintf(device->name, sizeof device->name, "%.60s (device %d)", properties.name, device->index);
+    device->unit = unit_of(&properties);
     stream->processors = properties.multiProcessorCount;
     stream->capability = properties.major * 10 + properties.minor;
     stream->shared_bytes = properties.sharedMemPerBlockOptin;
@@ -224,7 +232,7 @@ static void kind_free_shared(weft_device *device, void *memory)
 {
     if (!memory) return;
     wi_stream_drop(stream_of(device), memory);
-    cudaStreamSynchronize(stream_of(device)->at);
+    wi_stream_wait(stream_of(device));
     cudaFree(memory);
 }
 

@@ -5,6 +5,13 @@
 
 static wi_stream *stream_of(weft_device *device) { return (wi_stream *)device->state; }
 
+static weft_op op_of(weft_device *device)
+{
+    weft_op op = {};
+    op.stream = stream_of(device);
+    return op;
+}
+
 static weft_status failed(const weft_device *device, const char *what, cudaError_t error)
 {
     cudaGetLastError(); // it is told here, not by whoever asks next
@@ -45,7 +52,7 @@ static void unmap(weft_device *device, void *memory)
 {
     if (!memory) return;
     wi_stream_drop(stream_of(device), memory);
-    cudaStreamSynchronize(stream_of(device)->at);
+    wi_stream_wait(stream_of(device));
     cudaIpcCloseMemHandle(memory);
 }
 
@@ -56,7 +63,7 @@ static __global__ void raise_flags(uint32_t *counter, uint32_t by, weft_device_f
     const uint32_t now = *counter + by;
     __syncwarp();
     __threadfence_system();
-    for (int i = (int)threadIdx.x; i < flags.count; i += WI_WARP) wi_flag_set(flags.flag[i], now);
+    for (int i = (int)threadIdx.x; i < flags.count; i += WI_WARP) wi_word_set(flags.flag[i], now);
     if (threadIdx.x == 0) *counter = now;
 }
 
@@ -67,9 +74,9 @@ static __global__ void await_flags(const uint32_t *counter, uint32_t behind, wef
     const uint32_t wanted = *counter - behind;
     const uint64_t began = wi_clock();
     for (int i = (int)threadIdx.x; i < flags.count; i += WI_WARP)
-        for (unsigned looks = 1; (int32_t)(wi_flag_get(flags.flag[i]) - wanted) < 0; looks++) {
-            wi_flag_pause();
-            if (looks % 1024 == 0 && cancel && wi_flag_get(cancel)) break;
+        for (unsigned looks = 1; (int32_t)(wi_word_get(flags.flag[i]) - wanted) < 0; looks++) {
+            wi_word_pause();
+            if (looks % 1024 == 0 && cancel && wi_word_get(cancel)) break;
         }
     __syncwarp();
     if (threadIdx.x == 0) wi_waited(waited, wi_clock() - began);
@@ -77,13 +84,13 @@ static __global__ void await_flags(const uint32_t *counter, uint32_t behind, wef
 
 static void raise(weft_device *device, uint32_t *counter, uint32_t by, const weft_device_flags *flags)
 {
-    const weft_op op = {NULL, NULL, stream_of(device)};
+    const weft_op op = op_of(device);
     wi_launch(&op, "raise", raise_flags, dim3(1), dim3(WI_WARP), 0, counter, by, *flags);
 }
 
 static void await(weft_device *device, const uint32_t *counter, uint32_t behind, const weft_device_flags *flags)
 {
-    const weft_op op = {NULL, NULL, stream_of(device)};
+    const weft_op op = op_of(device);
     wi_launch(&op, "await", await_flags, dim3(1), dim3(WI_WARP), 0, counter, behind, *flags,
               stream_of(device)->watch.cancel, stream_of(device)->waited);
 }
@@ -141,6 +148,7 @@ static void fork_here(weft_device *device, int which)
     alignas(16) unsigned char bytes[16] = {};
     if (!ready(stream, which)) return;
     memcpy(bytes, &stream->fork[which], sizeof stream->fork[which]);
+    wi_tape_fork(stream->tape, which);
     submit(stream, "fork", record_fork, bytes, sizeof bytes);
 }
 
@@ -156,14 +164,17 @@ static void call(weft_device *device, int which, weft_device_call *fn, const voi
     const beside b = {stream->aside, stream->fork[which], stream->back, fn};
     memcpy(bytes, &b, sizeof b);
     memcpy(bytes + CALL_AT, arg, count);
+    wi_tape_call(stream->tape, which);
     submit(stream, "call", call_beside, bytes, CALL_AT + count);
 }
 
-static void watch(weft_device *device, const uint32_t *cancel, void (*enter)(void *), void (*leave)(void *), void *arg)
+static void forget(weft_device *device) { wi_tape_forget(stream_of(device)->tape); }
+
+static void watch(weft_device *device, const weft_device_watch *by)
 {
     wi_stream *stream = stream_of(device);
-    stream->watch = {cancel, enter, leave, arg};
-    if (stream->waited) return;
+    stream->watch = by ? *by : weft_device_watch{};
+    if (!by || stream->waited) return;
     // The device's own, and beside it where the host finds it.
     cudaError_t status = cudaMallocHost((void **)&stream->told, sizeof *stream->told);
     if (status == cudaSuccess) *stream->told = 0;
@@ -182,4 +193,4 @@ static uint64_t waited(weft_device *device)
 
 static uint64_t *waited_at(weft_device *device) { return stream_of(device)->waited; }
 
-const weft_device_links wi_links = {share, map, unmap, raise, await, fork_here, call, watch, waited, waited_at};
+const weft_device_links wi_links = {share, map, unmap, raise, await, fork_here, call, forget, watch, waited, waited_at};

@@ -52,12 +52,12 @@ static __device__ __forceinline__ void wi_barrier_arrive(int id, int threads)
 // ---- flags of other processes and devices ---------------------------------------------------------------------------
 
 // Behind all that this thread has written or seen.
-static __device__ __forceinline__ void wi_flag_set(uint32_t *flag, uint32_t value)
+static __device__ __forceinline__ void wi_word_set(uint32_t *flag, uint32_t value)
 {
     asm volatile("st.release.sys.global.u32 [%0], %1;" : : "l"(flag), "r"(value) : "memory");
 }
 // What was written before the flag is seen by what this thread reads later.
-static __device__ __forceinline__ uint32_t wi_flag_get(const uint32_t *flag)
+static __device__ __forceinline__ uint32_t wi_word_get(const uint32_t *flag)
 {
     uint32_t value;
     asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(value) : "l"(flag) : "memory");
@@ -71,7 +71,7 @@ static __device__ __forceinline__ uint64_t wi_clock(void)
     return now;
 }
 // Between two looks at a flag.
-static __device__ __forceinline__ void wi_flag_pause(void) { __nanosleep(20); }
+static __device__ __forceinline__ void wi_word_pause(void) { __nanosleep(20); }
 
 // ---- mbarriers (sm_90) ----------------------------------------------------------------------------------------------
 

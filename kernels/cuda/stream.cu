@@ -4,6 +4,8 @@
 #include <sched.h>
 #include <stdlib.h>
 
+#include "core/clock.h"
+
 int wi_processors(const weft_op *op) { return wi_stream_of(op)->processors; }
 int wi_capability(const weft_op *op) { return wi_stream_of(op)->capability; }
 size_t wi_block_bytes(const weft_op *op) { return wi_stream_of(op)->shared_bytes; }
@@ -74,6 +76,42 @@ size_t wi_reach(const weft_op *op, const void *memory)
     return holds(stream, at) ? (size_t)(stream->held[place_of(stream, at)].end - at) : 0;
 }
 
+// ---- waits ----------------------------------------------------------------------------------------------------------
+
+// Where other ranks may never come, the wait is looked at from outside.
+template <typename Query> static cudaError_t wait_for(const wi_stream *stream, Query query)
+{
+    enum { QUICK = 4096, BETWEEN_LOOKS = 64 };
+    const weft_device_watch *watch = &stream->watch;
+    cudaError_t status = cudaErrorNotReady;
+    for (int i = 0; status == cudaErrorNotReady && i < QUICK; i++) status = query();
+    if (status != cudaErrorNotReady) return status;
+    watch->enter(watch->arg);
+    for (unsigned i = 1; (status = query()) == cudaErrorNotReady; i++) {
+        if (i % BETWEEN_LOOKS == 0) watch->look(watch->arg);
+        sched_yield();
+    }
+    watch->leave(watch->arg);
+    return status;
+}
+
+cudaError_t wi_stream_wait_event(wi_stream *stream, cudaEvent_t event)
+{
+    if (!stream->watch.enter) return cudaEventSynchronize(event);
+    return wait_for(stream, [event] { return cudaEventQuery(event); });
+}
+
+// What ends, or not: a peer that is gone never comes, and then the process shall end all the same.
+static bool comes_to_rest(cudaStream_t at)
+{
+    const int64_t until = weft_clock_ns() + INT64_C(5000000000);
+    while (at && cudaStreamQuery(at) == cudaErrorNotReady) {
+        if (weft_clock_ns() > until) return false;
+        sched_yield();
+    }
+    return true;
+}
+
 // ---- arrivals -------------------------------------------------------------------------------------------------------
 
 void wi_stream_send(wi_stream *stream)
@@ -94,7 +132,7 @@ void wi_stream_next_slot(wi_stream *stream)
     slot->reads = true;
     stream->now = (stream->now + 1) % WI_SLOTS;
     slot = &stream->slot[stream->now];
-    if (slot->reads) wi_stream_note(stream, "arrivals", cudaEventSynchronize(slot->read));
+    if (slot->reads) wi_stream_note(stream, "arrivals", wi_stream_wait_event(stream, slot->read));
     slot->used = slot->sent = 0;
 }
 
@@ -162,19 +200,10 @@ void wi_submit(const weft_op *op, const wi_kernel_call *work, const unsigned cha
     wi_stream_submit(wi_stream_of(op), work, arguments);
 }
 
-// Where other ranks may never come, the wait is looked at from outside.
 cudaError_t wi_stream_wait(wi_stream *stream)
 {
-    enum { QUICK = 4096 };
-    const wi_watch *watch = &stream->watch;
-    if (!watch->enter) return cudaStreamSynchronize(stream->at);
-    cudaError_t status = cudaErrorNotReady;
-    for (int i = 0; i < QUICK && status == cudaErrorNotReady; i++) status = cudaStreamQuery(stream->at);
-    if (status != cudaErrorNotReady) return status;
-    watch->enter(watch->arg);
-    while ((status = cudaStreamQuery(stream->at)) == cudaErrorNotReady) sched_yield();
-    watch->leave(watch->arg);
-    return status;
+    if (!stream->watch.enter) return cudaStreamSynchronize(stream->at);
+    return wait_for(stream, [stream] { return cudaStreamQuery(stream->at); });
 }
 
 // ---- a stream -------------------------------------------------------------------------------------------------------
@@ -197,8 +226,7 @@ cudaError_t wi_stream_init(wi_stream *stream)
 
 void wi_stream_fini(wi_stream *stream)
 {
-    if (stream->at) cudaStreamSynchronize(stream->at);
-    if (stream->aside) cudaStreamSynchronize(stream->aside);
+    if (!comes_to_rest(stream->at) || !comes_to_rest(stream->aside)) return; // all of it would wait
     wi_tape_destroy(stream->tape);
     for (int i = 0; i < WI_SLOTS; i++) {
         wi_slot *slot = &stream->slot[i];

@@ -20,14 +20,6 @@ struct wi_slot {
 
 struct wi_tape;
 
-// Whom the device's waits are told to, once ranks depend on each other's devices (links.cu).
-struct wi_watch {
-    const uint32_t *cancel;
-    void (*enter)(void *);
-    void (*leave)(void *);
-    void *arg;
-};
-
 struct wi_stream {
     weft_device *device;
     cudaStream_t at;
@@ -38,10 +30,10 @@ struct wi_stream {
     wi_slot slot[WI_SLOTS];
     int now; // the slot in use
     wi_tape *tape;
-    wi_watch watch;
-    uint64_t *waited;   // [2] nanoseconds that ops waited for other ranks, and where the host reads them
-    uint64_t *told;     // there; NULL until ranks are watched
-    cudaStream_t aside; // for what runs beside the ops; NULL until it is wanted
+    weft_device_watch watch; // once ranks depend on each other's devices (links.cu)
+    uint64_t *waited;        // [2] nanoseconds that ops waited for other ranks, and where the host reads them
+    uint64_t *told;          // there; NULL until ranks are watched
+    cudaStream_t aside;      // for what runs beside the ops; NULL until it is wanted
     cudaEvent_t mark[WEFT_DEVICE_MARKS];
     cudaEvent_t fork[WEFT_DEVICE_FORKS]; // each NULL until it is wanted
     cudaEvent_t back;                    // from `aside`
@@ -56,6 +48,7 @@ void wi_stream_drop(wi_stream *stream, const void *memory);
 void wi_stream_note(wi_stream *stream, const char *name, cudaError_t failure);
 void wi_stream_next_slot(wi_stream *stream);   // waits until what it held before was read
 cudaError_t wi_stream_wait(wi_stream *stream); // until all is done
+cudaError_t wi_stream_wait_event(wi_stream *stream, cudaEvent_t event);
 void wi_stream_submit(wi_stream *stream, const wi_kernel_call *work, const unsigned char *arguments); // now, or on tape
 void wi_stream_send(wi_stream *stream); // what arrived in the slot and was not sent
 void wi_stream_run(wi_stream *stream, const wi_kernel_call *work, const unsigned char *arguments);
@@ -66,9 +59,13 @@ extern const weft_device_links wi_links; // links.cu
 // one graph, whatever the arrivals hold.
 cudaError_t wi_tape_create(wi_tape **out);
 void wi_tape_destroy(wi_tape *tape);
+void wi_tape_forget(wi_tape *tape);    // all steps that it has kept
 bool wi_tape_begin(wi_stream *stream); // false: launches are not kept (WEFT_GRAPHS=off)
 bool wi_tape_keeps(const wi_tape *tape);
 void wi_tape_add(wi_stream *stream, const wi_kernel_call *work, const unsigned char *arguments);
 void wi_tape_end(wi_stream *stream);
+// A step between whose ends a mark stands without its call, or a call without its mark, is never a graph.
+void wi_tape_fork(wi_tape *tape, int which);
+void wi_tape_call(wi_tape *tape, int which);
 
 #endif

@@ -18,6 +18,8 @@ struct kept {
 
 struct wi_tape {
     bool on, keeps;
+    uint64_t marked, called; // forks of this step
+    bool crosses;            // a call whose fork stands before it
     unsigned char *bytes;
     size_t used, room;
     kept seen[WI_SLOTS][GRAPHS]; // arrivals of each slot have places of their own
@@ -43,11 +45,16 @@ static void forget(kept *k)
     *k = {};
 }
 
+void wi_tape_forget(wi_tape *tape)
+{
+    for (int s = 0; s < WI_SLOTS; s++)
+        for (int i = 0; i < GRAPHS; i++) forget(&tape->seen[s][i]);
+}
+
 void wi_tape_destroy(wi_tape *tape)
 {
     if (!tape) return;
-    for (int s = 0; s < WI_SLOTS; s++)
-        for (int i = 0; i < GRAPHS; i++) forget(&tape->seen[s][i]);
+    wi_tape_forget(tape);
     free(tape->bytes);
     free(tape);
 }
@@ -61,7 +68,21 @@ bool wi_tape_begin(wi_stream *stream)
     wi_stream_next_slot(stream); // so that arrivals begin at its first place
     tape->keeps = true;
     tape->used = 0;
+    tape->marked = tape->called = 0;
+    tape->crosses = false;
     return true;
+}
+
+void wi_tape_fork(wi_tape *tape, int which)
+{
+    if (wi_tape_keeps(tape)) tape->marked |= UINT64_C(1) << which;
+}
+
+void wi_tape_call(wi_tape *tape, int which)
+{
+    if (!wi_tape_keeps(tape)) return;
+    if (!(tape->marked >> which & 1)) tape->crosses = true;
+    tape->called |= UINT64_C(1) << which;
 }
 
 static uint64_t hash_of(const unsigned char *bytes, size_t count)
@@ -140,6 +161,10 @@ void wi_tape_end(wi_stream *stream)
     tape->keeps = false;
     wi_stream_send(stream);
     if (tape->used == 0 || stream->failure != cudaSuccess) return;
+    if (tape->crosses || tape->marked != tape->called) {
+        run_all(stream, tape->bytes, tape->used);
+        return;
+    }
     kept *k = find(tape, stream->now, hash_of(tape->bytes, tape->used), &same);
     k->last = ++tape->steps;
     if (same && !k->graph) make_graph(stream, k);

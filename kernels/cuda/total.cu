@@ -25,14 +25,14 @@ static __device__ __forceinline__ void meet(const weft_device_meeting &m)
     const uint64_t began = wi_clock();
     if (blockIdx.x == 0 && threadIdx.x < WI_WARP) {
         __threadfence_system();
-        for (int i = (int)threadIdx.x; i < m.here.count; i += WI_WARP) wi_flag_set(m.here.flag[i], number);
+        for (int i = (int)threadIdx.x; i < m.here.count; i += WI_WARP) wi_word_set(m.here.flag[i], number);
         __syncwarp();
     }
     if (threadIdx.x < WI_WARP)
         for (int i = (int)threadIdx.x; i < m.there.count; i += WI_WARP)
-            for (unsigned looks = 1; (int32_t)(wi_flag_get(m.there.flag[i]) - number) < 0; looks++) {
-                wi_flag_pause();
-                if (looks % 1024 == 0 && m.cancel && wi_flag_get(m.cancel)) break;
+            for (unsigned looks = 1; (int32_t)(wi_word_get(m.there.flag[i]) - number) < 0; looks++) {
+                wi_word_pause();
+                if (looks % 1024 == 0 && m.cancel && wi_word_get(m.cancel)) break;
             }
     __syncthreads();
     if (blockIdx.x == 0 && threadIdx.x == 0) wi_waited(m.waited, wi_clock() - began);
@@ -50,7 +50,7 @@ static __device__ __forceinline__ void leave(const weft_device_meeting &m)
     *m.ticket = 0;
     *m.begun += 1;
     *m.released = now;
-    for (int i = 0; m.release && i < m.read.count; i++) wi_flag_set(m.read.flag[i], now);
+    for (int i = 0; m.release && i < m.read.count; i++) wi_word_set(m.read.flag[i], now);
 }
 
 template <int N> static __device__ __forceinline__ wi_floats<N> plus(wi_floats<N> x, const float *other)

@@ -37,7 +37,6 @@ struct emu_stream {
     unsigned flags;
     emu_graph *capture;
     bool origin; // where the capture began
-    bool busy;
 };
 struct emu_event {
     emu_stream *stream; // of the last record; NULL: none
@@ -61,7 +60,12 @@ static thread_local bool at_work;
 // Work of another thread has to be waited for.
 static bool elsewhere(void) { return aside && !at_work; }
 
-static void run_until(emu_stream *stream, uint64_t count)
+static thread_local bool comes_again;
+
+void emu_again(void) { comes_again = true; }
+
+// Work that waits for another process comes again, to whoever is patient; meanwhile other streams go on.
+static void run_until(emu_stream *stream, uint64_t count, bool patient = true)
 {
     while (elsewhere() && stream->done < count) emu_breathe();
     while (stream->done < count && !stream->work.empty()) {
@@ -70,6 +74,13 @@ static void run_until(emu_stream *stream, uint64_t count)
         emu_let_touch(true);
         work();
         emu_let_touch(false);
+        if (comes_again) {
+            comes_again = false;
+            stream->work.push_front(std::move(work));
+            if (!patient) return;
+            emu_breathe();
+            continue;
+        }
         stream->done++;
     }
 }
@@ -132,8 +143,11 @@ static void work_aside(void)
         if (idle) usleep(20);
         EMU_ONE_AT_A_TIME;
         if (aside_ends) return;
-        for (size_t i = 0; i < streams.size(); i++)
-            if (!streams[i]->busy) run_until(streams[i], streams[i]->done + 16);
+        const size_t first = streams.empty() ? 0 : chance_below((uint32_t)streams.size());
+        for (size_t i = 0; i < streams.size(); i++) {
+            emu_stream *next = streams[(first + i) % streams.size()];
+            run_until(next, next->done + 1 + chance_below(16), false);
+        }
     }
 }
 
@@ -276,11 +290,19 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
     return cudaSuccess;
 }
 
+static bool is_captured(const emu_graph *graph)
+{
+    for (const emu_stream *one : streams)
+        if (one->capture == graph) return true;
+    return false;
+}
+
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned)
 {
     EMU_ONE_AT_A_TIME;
     emu_stream *of = stream_of(stream), *other = event->stream;
     uint64_t after = event->after;
+    if (event->capture && !is_captured(event->capture)) return emu_told(cudaErrorStreamCaptureInvalidated);
     if (event->capture) { // the stream joins the capture; its nodes are run in the order in which they were given
         of->capture = event->capture;
         return cudaSuccess;

@@ -28,7 +28,7 @@ uint64_t wi_clock(void)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-void wi_flag_pause(void)
+void wi_word_pause(void)
 {
     emu_pause();
     emu_breathe();
@@ -220,6 +220,7 @@ cudaError_t cudaIpcGetMemHandle(cudaIpcMemHandle_t *out, void *at)
 {
     EMU_ONE_AT_A_TIME;
     auto found = allocations.find((const unsigned char *)at);
+    if (getenv("EMULATED_IPC")) return emu_told(cudaErrorNotSupported); // off, as in some containers
     if (found == allocations.end() || found->second.file < 0) return emu_told(cudaErrorInvalidValue);
     const emu_allocation *of = &found->second;
     const emu_handle handle = {HANDLE_MARK, getpid(), of->file, of->mapped, (size_t)(found->first - of->map),

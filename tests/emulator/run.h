@@ -115,6 +115,8 @@ EMU_HIDDEN cudaError_t emu_release(void *at, bool host);
 // host.cc
 typedef std::function<void(void)> emu_work;
 EMU_HIDDEN void emu_give(cudaStream_t to, emu_work work, const void *kernel = nullptr);
+// Of work that cannot go on now: it is done again, from its beginning, as a copy that remembers.
+EMU_HIDDEN void emu_again(void);
 // From now on a thread of its own does all work, as it does on a device: what waits for other processes needs that.
 EMU_HIDDEN void emu_work_aside(void);
 // launch.cc

@@ -24,10 +24,10 @@ static inline void wi_barrier_arrive(int id, int threads, EMU_HERE)
 
 // ---- flags of other processes and devices ---------------------------------------------------------------------------
 
-static inline void wi_flag_set(uint32_t *flag, uint32_t value) { __atomic_store_n(flag, value, __ATOMIC_RELEASE); }
-static inline uint32_t wi_flag_get(const uint32_t *flag) { return __atomic_load_n(flag, __ATOMIC_ACQUIRE); }
+static inline void wi_word_set(uint32_t *flag, uint32_t value) { __atomic_store_n(flag, value, __ATOMIC_RELEASE); }
+static inline uint32_t wi_word_get(const uint32_t *flag) { return __atomic_load_n(flag, __ATOMIC_ACQUIRE); }
 EMU_HIDDEN uint64_t wi_clock(void);
-EMU_HIDDEN void wi_flag_pause(void); // the processor goes to another process, which may be the one that is waited for
+EMU_HIDDEN void wi_word_pause(void); // the processor goes to another process, which may be the one that is waited for
 
 // ---- mbarriers and bulk copies --------------------------------------------------------------------------------------
 
