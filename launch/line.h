@@ -12,6 +12,7 @@ typedef struct {
     void *options;         // the command's own, owned by the line
     wi_common common;
     weft_parsed parsed;
+    char *const *rest; // of argv, behind "--" of a command that has `passes`; ends with NULL
     bool version; // weft --version
     bool nothing; // weft alone
 } wi_line;
