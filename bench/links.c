@@ -9,7 +9,7 @@
 #include "core/clock.h"
 #include "core/sha256.h"
 
-enum { CALLS_LEAST = 7, CALLS_MOST = 400, IN_FLIGHT = 8, SMALL = 64, NOISE_CALLS = 2000 };
+enum { CALLS_LEAST = 7, CALLS_MOST = 400, IN_FLIGHT = 8, SMALL = 64, NOISE_CALLS = 4000 };
 static const double seconds_a_size = 0.12;
 static const size_t sizes[WEFT_PAIR_POINTS] = {64, 512, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 2 << 20};
 const double weft_noise_quantile[WEFT_NOISE_POINTS] = {0.5, 0.75, 0.9, 0.99, 0.999, 1};
@@ -18,10 +18,11 @@ const double weft_noise_quantile[WEFT_NOISE_POINTS] = {0.5, 0.75, 0.9, 0.99, 0.9
 
 weft_noise weft_noise_of(double *seconds, size_t count)
 {
-    weft_noise noise = {{0}};
+    weft_noise noise = {0};
     if (count < 10) return noise;
     weft_sort(seconds, count);
     const double middle = weft_quantile(seconds, count, 0.5);
+    noise.median_s = middle;
     for (int i = 0; i < WEFT_NOISE_POINTS; i++)
         noise.at[i] = weft_quantile(seconds, count, weft_noise_quantile[i]) / middle;
     return noise;
@@ -38,6 +39,13 @@ double weft_noise_at(const weft_noise *noise, double q)
     return noise->at[i - 1] + part * (noise->at[i] - noise->at[i - 1]);
 }
 
+double weft_noise_extra(const weft_noise *noise, double medians, double q)
+{
+    const double own = medians > 0 ? 1 - (1 - q) / medians : 0;
+    const double ratio = weft_noise_at(noise, own > 0 ? own : 0);
+    return ratio > 1 ? (ratio - 1) * noise->median_s : 0;
+}
+
 // The same little work again and again: what differs is the machine's doing.
 static weft_noise compute_noise(void)
 {
@@ -50,7 +58,7 @@ static weft_noise compute_noise(void)
         weft_sha256_begin(&hash);
         weft_sha256_add(&hash, bytes, sizeof bytes);
         weft_sha256_end(&hash, text);
-        took[i] = (double)(weft_clock_ns() - began);
+        took[i] = (double)(weft_clock_ns() - began) * 1e-9;
     }
     return weft_noise_of(took, NOISE_CALLS);
 }

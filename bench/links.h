@@ -15,6 +15,7 @@ enum { WEFT_PAIR_POINTS = 8, WEFT_NOISE_POINTS = 6 };
 
 // How times of the same thing vary: quantiles over the median, at 0.5, 0.75, 0.9, 0.99, 0.999 and 1. Zeroed: unknown.
 typedef struct {
+    double median_s;
     double at[WEFT_NOISE_POINTS];
 } weft_noise;
 extern const double weft_noise_quantile[WEFT_NOISE_POINTS];
@@ -22,6 +23,10 @@ extern const double weft_noise_quantile[WEFT_NOISE_POINTS];
 weft_noise weft_noise_of(double *seconds, size_t count);
 // The quantile q in [0, 1], by lines between the points; 1 where nothing is known.
 double weft_noise_at(const weft_noise *noise, double q);
+
+// What stalls add, in seconds and at the quantile q, to work that takes so many medians without: each median of it has
+// as many chances to meet one, and of several the longest counts.
+double weft_noise_extra(const weft_noise *noise, double medians, double q);
 
 // Two ranks that send each other so many bytes at once.
 typedef struct {

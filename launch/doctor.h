@@ -3,7 +3,9 @@
 #ifndef WEFT_LAUNCH_DOCTOR_H
 #define WEFT_LAUNCH_DOCTOR_H
 
+#include "bench/links.h"
 #include "core/cpu.h"
+#include "core/json.h"
 #include "launch/commands.h"
 
 typedef enum { WI_FOUND_OK, WI_FOUND_WARN, WI_FOUND_BAD, WI_FOUND_NONE } wi_level;
@@ -53,6 +55,13 @@ typedef struct {
     char by[32];       // what multiplies
 } wi_bandwidth;
 
+// Of --measure: rates of all ranks of this host together, the job's links.
+typedef struct {
+    bool done;
+    double ceiling[6];
+    weft_links links;
+} wi_measures;
+
 typedef struct {
     weft_job *job;
     const wi_call *call;
@@ -60,6 +69,7 @@ typedef struct {
     const wi_rank_facts *ranks;    // [size of the world]
     int ranks_here;
     wi_bandwidth bandwidth;
+    wi_measures measures;
 } wi_doctor;
 
 // Each looks at one side of the host it runs on and adds its lines. Local.
@@ -67,6 +77,13 @@ void wi_doctor_system(const wi_doctor *doctor, wi_findings *out);
 void wi_doctor_processor(const wi_doctor *doctor, wi_findings *out);
 void wi_doctor_memory(const wi_doctor *doctor, wi_findings *out);
 void wi_doctor_libraries(const wi_doctor *doctor, wi_findings *out);
+void wi_doctor_ceilings(const wi_doctor *doctor, wi_findings *out);
+// --measure, with so many threads of each rank. Collective over the world, of which `host` is this host's part;
+// blocking.
+weft_status wi_doctor_measure(const wi_doctor *doctor, weft_comm *host, int threads, wi_measures *out);
+// The job's links, as lines and into an open object. On rank 0.
+void wi_doctor_links(const wi_doctor *doctor, wi_findings *out);
+void wi_doctor_write_links(weft_json_writer *json, const wi_doctor *doctor);
 // Lines about the job and the places of its ranks, from what all ranks told. On rank 0.
 void wi_doctor_job(const wi_doctor *doctor, wi_findings *out);
 void wi_rank_text(const wi_doctor *doctor, int rank, char *text, size_t capacity);

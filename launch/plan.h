@@ -4,7 +4,9 @@
 
 #include <stdio.h>
 
+#include "bench/links.h"
 #include "bench/scale.h"
+#include "core/json.h"
 #include "engine/engine.h"
 #include "launch/model_flags.h"
 #include "model/price.h"
@@ -20,13 +22,29 @@ typedef struct {
     double bandwidth;              // bytes a second that it reads
     double near, far;              // bytes a second that it sends within a node, to other nodes
     double near_s, far_s;          // that an exchange takes, however small
-    weft_link near_link, far_link; // instead of these four, where exchanges were measured
+    weft_link near_link, far_link; // instead of these four, where exchanges of this very job were measured
+    weft_links links;              // pairs of ranks: measured, or lines of the four; what the simulation goes by
+    double nic;                    // bytes a second that all ranks of a node send to others together
     double load;                   // bytes of weights a second that it reads and packs
     bool is_host;
+    bool pairs; // links were measured
 } wi_machine;
 
 // `device`: "cpu" or a name of the table; `file`: what weft doctor --json wrote, or NULL. Local.
 weft_status wi_machine_find(const char *device, const char *file, int node_ranks, int threads, wi_machine *out);
+
+// What stands between nodes. Zeroed: nothing that limits.
+typedef struct {
+    double oversubscription; // of what enters a node's switch from below, so many times less leaves it
+    int switch_nodes;        // below one switch
+} wi_fabric;
+
+weft_pair wi_pair_of(double latency_s, double bytes_per_s);
+// The object "links" of the file; what it lacks stays as it was. Local.
+void wi_links_read(const weft_json *of, int node_ranks, wi_machine *out);
+// What one exchange takes when nobody is late. `node_ranks`: of all groups. Pure.
+double wi_exchange_seconds(const wi_machine *machine, const wi_fabric *fabric, const weft_traffic *traffic,
+                           int node_ranks);
 
 // What was measured in a job, of one rank beside the others at work. 0: a link that it does not have.
 typedef struct {
@@ -40,6 +58,7 @@ typedef struct {
     const weft_model_config *config;
     weft_sizes_options sizes; // rows and logit rows by chunk and batch
     wi_machine machine;
+    wi_fabric fabric;
     int ranks, nodes; // of a replica
     int dp;           // replicas
     int64_t context;

@@ -106,17 +106,26 @@ static double over(const weft_link *link, double bytes_per_s, double each_s, con
 }
 
 // What goes to peers of this node in an exchange with others too is there before theirs.
-static double exchange_s(const wi_machine *m, const weft_step_price *p)
+static double exchange_s(const wi_plan_case *plan, const weft_step_price *p)
 {
+    const wi_machine *m = &plan->machine;
+    if (m->pairs) {
+        double seconds = 0;
+        for (int i = 0; i < p->kinds; i++)
+            seconds +=
+                p->traffic[i].times * wi_exchange_seconds(m, &plan->fabric, &p->traffic[i], plan->sizes.node_ranks);
+        return seconds;
+    }
     const double near = over(&m->near_link, m->near, m->near_s, &p->near);
     const double far = over(&m->far_link, m->far, m->far_s, &p->far);
     return p->near.exchanges > 0 ? near + far : larger(near, far);
 }
 
-static double seconds_of(const wi_machine *m, const weft_step_price *p)
+static double seconds_of(const wi_plan_case *plan, const weft_step_price *p)
 {
+    const wi_machine *m = &plan->machine;
     return larger(p->operations / m->operations, p->bytes / m->bandwidth) +
-           larger(p->attention_operations / m->attention, p->attention_bytes / m->bandwidth) + exchange_s(m, p);
+           larger(p->attention_operations / m->attention, p->attention_bytes / m->bandwidth) + exchange_s(plan, p);
 }
 
 static double bits_of(weft_dtype type, int group)
@@ -168,7 +177,7 @@ static void price_prefill(const wi_plan_case *plan, const weft_layout *layout, w
     step.keys = (double)plan->prompt / 2;
     step.logits = plan->batch / steps * own / all;
     const weft_step_price price = weft_price_step(plan->config, layout, &step, plan->sizes.node_ranks);
-    out->prefill_s = seconds_of(&plan->machine, &price) * steps;
+    out->prefill_s = seconds_of(plan, &price) * steps;
     out->prefill_operations = (price.operations + price.attention_operations) * steps;
     out->prefill_sent = (price.near.bytes + price.far.bytes) * steps / all;
 }
@@ -185,7 +194,7 @@ static void price_decode(const wi_plan_case *plan, const weft_layout *layout, wi
     step.keys = (double)plan->context;
     step.logits = step.rows;
     const weft_step_price price = weft_price_step(plan->config, layout, &step, plan->sizes.node_ranks);
-    out->decode_s = seconds_of(&plan->machine, &price);
+    out->decode_s = seconds_of(plan, &price);
     out->decode_operations = price.operations + price.attention_operations;
     out->decode_sent = (price.near.bytes + price.far.bytes) / plan->batch;
 }

@@ -13,16 +13,21 @@ enum { ONE_SHOT_SHARED = 2048, ONE_SHOT_MESSAGES = 32 << 10 };
 // saves little, and one buffer stays in the caches that two would fall out of.
 enum { ONE_BUFFER_BYTES = 1 << 20 };
 
+static size_t one_shot_bytes(int ranks, bool shared)
+{
+    return shared || ranks < 2 ? ONE_SHOT_SHARED : ONE_SHOT_MESSAGES / (size_t)(ranks - 1);
+}
+
+bool weft_sum_one_shot(int ranks, bool shared, size_t count)
+{
+    return count * sizeof(float) <= one_shot_bytes(ranks, shared);
+}
+
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 // Arrays of a one-shot stand side by side on whole lines.
 static size_t pitch(size_t count) { return weft_align_up(count, WI_LINE_FLOATS); }
-
-static size_t one_shot_bytes(int ranks, bool shared)
-{
-    return shared || ranks < 2 ? ONE_SHOT_SHARED : ONE_SHOT_MESSAGES / (size_t)(ranks - 1);
-}
 
 static bool shares(const weft_comm *comm)
 {

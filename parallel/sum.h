@@ -84,6 +84,8 @@ void weft_sum_destroy(weft_sum *sum); // Local; accepts NULL
 // The memory of one of `ranks` ranks for it: its channels (weft_channel_bytes) and the sum's own. Local.
 size_t weft_sum_bytes(const weft_sum_spec *spec, int ranks, bool shared);
 weft_sum_kind weft_sum_kind_of(const weft_sum *sum, size_t count);
+// Whether all add all of arrays of so many floats, where AUTO was asked for and they are not dealt.
+bool weft_sum_one_shot(int ranks, bool shared, size_t count);
 
 // `mine` receives as many arrays as this rank has places, aligned to 64, to write until run. The count is the same on
 // all ranks.
