@@ -69,6 +69,7 @@ typedef struct {
     int dense, experts;     // 0: any; 1: tp, 2: mesh; 1: whole, 2: columns
     bool loads;             // and by the time to load
     bool fast;              // --numerics
+    bool quick;             // look at the first rank of each mesh alone, and not for the most that fits
 } wi_plan_case;
 
 enum { WI_PLAN_TOKENS = 256 }; // where nobody says how many
@@ -99,6 +100,9 @@ typedef struct {
 
 // Every mesh, the best first; freed by the caller. USAGE where flags allow none. Local.
 weft_status wi_plan_all(const wi_plan_case *plan, wi_mesh_plan **out, int *count);
+// A step that gives each request its next token, of the mesh's first rank; what it computes, without exchanges.
+weft_step_price wi_plan_decode_price(const wi_plan_case *plan, const weft_mesh_shape *shape);
+double wi_plan_compute_seconds(const wi_plan_case *plan, const weft_step_price *price);
 // Of any rank of a mesh. Local.
 weft_status wi_plan_rank(const wi_plan_case *plan, const weft_mesh_shape *shape, int rank, wi_rank_bytes *out);
 // "tp 4 x cp 2, dense mesh"

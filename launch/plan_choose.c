@@ -121,11 +121,16 @@ static double exchange_s(const wi_plan_case *plan, const weft_step_price *p)
     return p->near.exchanges > 0 ? near + far : larger(near, far);
 }
 
-static double seconds_of(const wi_plan_case *plan, const weft_step_price *p)
+double wi_plan_compute_seconds(const wi_plan_case *plan, const weft_step_price *p)
 {
     const wi_machine *m = &plan->machine;
     return larger(p->operations / m->operations, p->bytes / m->bandwidth) +
-           larger(p->attention_operations / m->attention, p->attention_bytes / m->bandwidth) + exchange_s(plan, p);
+           larger(p->attention_operations / m->attention, p->attention_bytes / m->bandwidth);
+}
+
+static double seconds_of(const wi_plan_case *plan, const weft_step_price *p)
+{
+    return wi_plan_compute_seconds(plan, p) + exchange_s(plan, p);
 }
 
 static double bits_of(weft_dtype type, int group)
@@ -183,7 +188,7 @@ static void price_prefill(const wi_plan_case *plan, const weft_layout *layout, w
 }
 
 // A row of each request; where rows are dealt, the rank with the most of them is waited for.
-static void price_decode(const wi_plan_case *plan, const weft_layout *layout, wi_mesh_plan *out)
+static weft_step_price decode_price(const wi_plan_case *plan, const weft_layout *layout)
 {
     const weft_mesh_shape *shape = &layout->mesh.shape;
     weft_step step = step_of(plan);
@@ -193,7 +198,18 @@ static void price_decode(const wi_plan_case *plan, const weft_layout *layout, wi
     step.requests = plan->batch;
     step.keys = (double)plan->context;
     step.logits = step.rows;
-    const weft_step_price price = weft_price_step(plan->config, layout, &step, plan->sizes.node_ranks);
+    return weft_price_step(plan->config, layout, &step, plan->sizes.node_ranks);
+}
+
+weft_step_price wi_plan_decode_price(const wi_plan_case *plan, const weft_mesh_shape *shape)
+{
+    const weft_layout layout = layout_at(plan, shape, 0);
+    return decode_price(plan, &layout);
+}
+
+static void price_decode(const wi_plan_case *plan, const weft_layout *layout, wi_mesh_plan *out)
+{
+    const weft_step_price price = decode_price(plan, layout);
     out->decode_s = seconds_of(plan, &price);
     out->decode_operations = price.operations + price.attention_operations;
     out->decode_sent = (price.near.bytes + price.far.bytes) / plan->batch;
@@ -203,7 +219,7 @@ static void price_decode(const wi_plan_case *plan, const weft_layout *layout, wi
 
 static weft_status plan_mesh(const wi_plan_case *plan, wi_mesh_plan *out)
 {
-    for (int rank = 0; rank < plan->ranks; rank++) {
+    for (int rank = 0; rank < (plan->quick ? 1 : plan->ranks); rank++) {
         wi_rank_bytes bytes = {0};
         WEFT_TRY(wi_plan_rank(plan, &out->shape, rank, &bytes));
         if (rank > 0 && wi_rank_all(&bytes) <= wi_rank_all(&out->bytes)) continue;
@@ -212,8 +228,10 @@ static weft_status plan_mesh(const wi_plan_case *plan, wi_mesh_plan *out)
     }
     const weft_layout layout = layout_at(plan, &out->shape, out->fullest);
     out->fits = (double)wi_rank_all(&out->bytes) <= plan->machine.memory;
-    out->context = largest(plan, &layout, true, CONTEXT_MOST);
-    out->batch = (int)largest(plan, &layout, false, BATCH_MOST);
+    if (!plan->quick) {
+        out->context = largest(plan, &layout, true, CONTEXT_MOST);
+        out->batch = (int)largest(plan, &layout, false, BATCH_MOST);
+    }
     price_prefill(plan, &layout, out);
     price_decode(plan, &layout, out);
     const double load_s = plan->loads ? (double)out->bytes.weights / plan->machine.load : 0;
