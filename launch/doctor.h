@@ -10,7 +10,7 @@
 
 typedef enum { WI_FOUND_OK, WI_FOUND_WARN, WI_FOUND_BAD, WI_FOUND_NONE } wi_level;
 
-enum { WI_FACTS_MAX = 6, WI_FINDINGS_MAX = 32, WI_CPU_WORDS = WEFT_CPUS_MAX / 64 };
+enum { WI_FACTS_MAX = 8, WI_CEILINGS = 8, WI_FINDINGS_MAX = 32, WI_CPU_WORDS = WEFT_CPUS_MAX / 64 };
 
 typedef struct {
     char name[28]; // "limit_bytes"
@@ -58,7 +58,7 @@ typedef struct {
 // Of --measure: rates of all ranks of this host together, the job's links.
 typedef struct {
     bool done;
-    double ceiling[6];
+    double ceiling[WI_CEILINGS];
     weft_links links;
 } wi_measures;
 

@@ -6,13 +6,14 @@
 #include "core/team.h"
 #include "launch/doctor.h"
 
-enum { CEILINGS = 6 };
+enum { CEILINGS = WI_CEILINGS };
 static const struct {
     weft_ceiling which;
     const char *fact;
 } ceilings[CEILINGS] = {
     {WEFT_CEILING_FMA_AVX512, "fma_avx512_per_s"}, {WEFT_CEILING_FMA_AVX2, "fma_avx2_per_s"},
     {WEFT_CEILING_BF16_DOT, "bf16_dot_per_s"},     {WEFT_CEILING_AMX_BF16, "amx_bf16_per_s"},
+    {WEFT_CEILING_READ_L2, "read_l2_per_s"},       {WEFT_CEILING_READ_L3, "read_l3_per_s"},
     {WEFT_CEILING_READ_DRAM, "read_dram_per_s"},   {WEFT_CEILING_COPY_DRAM, "copy_dram_per_s"},
 };
 
@@ -59,14 +60,14 @@ weft_status wi_doctor_measure(const wi_doctor *doctor, weft_comm *host, int thre
 void wi_doctor_ceilings(const wi_doctor *doctor, wi_findings *out)
 {
     const wi_measures *m = &doctor->measures;
-    char text[160] = "";
+    char text[200] = "";
     size_t used = 0;
     if (!m->done) return;
     for (int i = 0; i < CEILINGS; i++)
         if (m->ceiling[i] > 0)
             used += (size_t)snprintf(text + used, sizeof text - used, "%s%s: %.0f", used ? "; " : "",
                                      weft_ceiling_name(ceilings[i].which), m->ceiling[i] * 1e-9);
-    wi_finding *f = wi_found(out, WI_FOUND_OK, "ceilings", "of all ranks, in GFLOP/s and GB/s: %s", text);
+    wi_finding *f = wi_found(out, WI_FOUND_OK, "ceilings", "in G/s: %s", text);
     for (int i = 0; i < CEILINGS; i++) wi_found_fact(f, ceilings[i].fact, m->ceiling[i]);
 }
 

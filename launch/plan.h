@@ -14,12 +14,14 @@
 
 // Of one rank.
 typedef struct {
-    char name[72];                 // "h100", "this machine"
-    char source[72];               // where the figures come from
-    double memory;                 // bytes
-    double operations;             // multiplications and additions a second, of linear layers
-    double attention;              // likewise, of attention
-    double bandwidth;              // bytes a second that it reads
+    char name[72];     // "h100", "this machine"
+    char source[72];   // where the figures come from
+    double memory;     // bytes
+    double operations; // multiplications and additions a second, of linear layers
+    double attention;  // likewise, of attention
+    double bandwidth;  // bytes a second that it reads
+    double l2, l3;     // bytes of its caches, 0: unknown; and what it reads a second from them
+    double l2_bandwidth, l3_bandwidth;
     double near, far;              // bytes a second that it sends within a node, to other nodes
     double near_s, far_s;          // that an exchange takes, however small
     weft_link near_link, far_link; // instead of these four, where exchanges of this very job were measured

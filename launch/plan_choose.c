@@ -121,11 +121,21 @@ static double exchange_s(const wi_plan_case *plan, const weft_step_price *p)
     return p->near.exchanges > 0 ? near + far : larger(near, far);
 }
 
+// A model that the caches hold is read from there in every step.
+static double bandwidth_for(const wi_machine *m, double bytes)
+{
+    const double room = 0.8; // other things lie there too
+    if (m->l2_bandwidth > m->bandwidth && bytes < room * m->l2) return m->l2_bandwidth;
+    if (m->l3_bandwidth > m->bandwidth && bytes < room * m->l3) return m->l3_bandwidth;
+    return m->bandwidth;
+}
+
 double wi_plan_compute_seconds(const wi_plan_case *plan, const weft_step_price *p)
 {
     const wi_machine *m = &plan->machine;
-    return larger(p->operations / m->operations, p->bytes / m->bandwidth) +
-           larger(p->attention_operations / m->attention, p->attention_bytes / m->bandwidth);
+    const double bandwidth = bandwidth_for(m, p->bytes + p->attention_bytes);
+    return larger(p->operations / m->operations, p->bytes / bandwidth) +
+           larger(p->attention_operations / m->attention, p->attention_bytes / bandwidth);
 }
 
 static double seconds_of(const wi_plan_case *plan, const weft_step_price *p)

@@ -177,6 +177,10 @@ static weft_status read_findings(const weft_json *root, const char *file, int no
                          "--json FILE, without --quick",
                          file);
     share(&m, node_ranks);
+    m.l2 = fact(findings, "caches", "l2_bytes") * fact(findings, "bandwidth", "all_threads") / node_ranks;
+    m.l3 = fact(findings, "caches", "l3_bytes") / node_ranks;
+    m.l2_bandwidth = fact(findings, "ceilings", "read_l2_per_s") / node_ranks;
+    m.l3_bandwidth = fact(findings, "ceilings", "read_l3_per_s") / node_ranks;
     const weft_json *links = weft_json_get(root, "links");
     if (links) wi_links_read(links, node_ranks, &m);
     m.pairs = links != NULL;

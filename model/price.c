@@ -232,7 +232,8 @@ static void send_dealt(const pricing *p, peers cp, int64_t window)
 {
     const int ranks = p->l->mesh.shape.cp;
     const travel t = travel_of(p, window);
-    const double others = ranks - 1;
+    const double others = ranks - 1, all = p->s->attended / p->s->requests;
+    if (p->s->keys + all / 2 <= WEFT_FOLD_CHUNK) return; // rows stand where all of their keys are
     if (t.pieces > 0)
         send(p, cp, weft_dealt_key_bytes(&t.shape, ranks, t.positions) / others, t.pieces);
     else
