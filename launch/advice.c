@@ -16,13 +16,13 @@ static void because(const advising *v, const char *what, const char *format, ...
 
 static void because(const advising *v, const char *what, const char *format, ...)
 {
+    wi_reason r;
     va_list args;
-    if (v->out->reasons == WI_REASONS) return;
-    wi_reason *r = &v->out->reason[v->out->reasons++];
-    snprintf(r->what, sizeof r->what, "%s", what);
     va_start(args, format);
-    vsnprintf(r->why, sizeof r->why, format, args);
+    vsnprintf(r.why, sizeof r.why, format, args);
     va_end(args);
+    snprintf(r.what, sizeof r.what, "%s", what);
+    if (v->out->reasons < WI_REASONS) v->out->reason[v->out->reasons++] = r;
 }
 
 // A variable for all ranks: mpirun has to be told, the others hand on what they have.

@@ -130,6 +130,12 @@ static weft_status read_counts(const wi_allocation *a, const char *variable, int
     return text && *text ? wi_counts_expand(text, variable, counts, a->hosts) : WEFT_OK;
 }
 
+static void also(wi_allocation *a, const char *from)
+{
+    const size_t used = strlen(a->from);
+    snprintf(a->from + used, sizeof a->from - used, "%s", from);
+}
+
 weft_status wi_allocation_slurm(wi_allocation *out)
 {
     const char *list = getenv("SLURM_JOB_NODELIST");
@@ -142,15 +148,15 @@ weft_status wi_allocation_slurm(wi_allocation *out)
     if (!counts) WEFT_TRY_GOTO(weft_fail(WEFT_NO_MEMORY, "no memory for %d hosts", a.hosts));
     WEFT_TRY_GOTO(read_counts(&a, "SLURM_TASKS_PER_NODE", counts));
     for (int i = 0; i < a.hosts; i++) a.host[i].slots = counts[i];
-    if (a.host[0].slots > 0) strcat(a.from, ", SLURM_TASKS_PER_NODE");
+    if (a.host[0].slots > 0) also(&a, ", SLURM_TASKS_PER_NODE");
     WEFT_TRY_GOTO(read_counts(&a, "SLURM_JOB_CPUS_PER_NODE", counts));
     for (int i = 0; i < a.hosts; i++) a.host[i].cpus = counts[i];
     a.tasks = number_of("SLURM_NTASKS");
     a.task_cpus = number_of("SLURM_CPUS_PER_TASK");
     a.gpus = number_of("SLURM_GPUS_ON_NODE");
-    if (a.tasks > 0) strcat(a.from, ", SLURM_NTASKS");
-    if (a.task_cpus > 0) strcat(a.from, ", SLURM_CPUS_PER_TASK");
-    if (a.gpus > 0) strcat(a.from, ", SLURM_GPUS_ON_NODE");
+    if (a.tasks > 0) also(&a, ", SLURM_NTASKS");
+    if (a.task_cpus > 0) also(&a, ", SLURM_CPUS_PER_TASK");
+    if (a.gpus > 0) also(&a, ", SLURM_GPUS_ON_NODE");
     free(counts);
     *out = a;
     return WEFT_OK;

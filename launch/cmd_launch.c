@@ -94,7 +94,7 @@ typedef struct {
 
 static const weft_flag *flag_of(const inner *in, const char *name)
 {
-    const weft_flag *flag = in->there ? in->line.entry->command->flags : NULL;
+    const weft_flag *flag = in->there && in->line.options ? in->line.entry->command->flags : NULL;
     while (flag && flag->name && strcmp(flag->name, name) != 0) flag++;
     return flag && flag->name ? flag : NULL;
 }

@@ -116,8 +116,8 @@ static double far_seconds(const wi_machine *m, const wi_fabric *f, const weft_tr
         return weft_pair_seconds(p, n, slower) + (t->far - 1) * larger(p->message_s, n * slower / p->bytes_per_s);
     if (t->each) return t->far * weft_pair_seconds(p, n, slower);
     if (n < DOUBLING_BELOW) {
-        for (double had = 1; had < group; had *= 2) {
-            const double sent = had * 2 <= group ? had : group - had;
+        for (int had = 1; had < group; had *= 2) {
+            const int sent = had * 2 <= group ? had : group - had;
             seconds += weft_pair_seconds(p, sent * n, slower);
         }
         return seconds;

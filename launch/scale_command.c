@@ -26,12 +26,11 @@ void wi_command_word(wi_command *c, const char *word)
         c->full = true;
 }
 
-static const char *take_text(wi_command *c, const char *format, va_list args)
+// Keeps what was just written behind the texts, of so many letters; NULL where it did not fit.
+static const char *keep(wi_command *c, int length)
 {
     char *text = c->text + c->used;
-    const size_t room = sizeof c->text - c->used;
-    const int length = vsnprintf(text, room, format, args);
-    if (length < 0 || (size_t)length >= room) {
+    if (length < 0 || (size_t)length >= sizeof c->text - c->used) {
         c->full = true;
         return NULL;
     }
@@ -43,17 +42,18 @@ const char *wi_command_text(wi_command *c, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    const char *text = take_text(c, format, args);
+    const int length = vsnprintf(c->text + c->used, sizeof c->text - c->used, format, args);
     va_end(args);
-    return text;
+    return keep(c, length);
 }
 
 void wi_command_format(wi_command *c, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    const char *text = take_text(c, format, args);
+    const int length = vsnprintf(c->text + c->used, sizeof c->text - c->used, format, args);
     va_end(args);
+    const char *text = keep(c, length);
     if (text) wi_command_word(c, text);
 }
 
