@@ -2,6 +2,8 @@
 # nothing but the C library is installed: the libraries of others that core and model link, and the documents.
 install(FILES LICENSE README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} OPTIONAL)
 install(DIRECTORY launch/slurm DESTINATION ${CMAKE_INSTALL_DATADIR}/weft)
+# Looks for the tree three folders up from itself.
+install(FILES launch/modules/weft DESTINATION share/modulefiles/weft RENAME ${PROJECT_VERSION} COMPONENT module)
 install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR} OPTIONAL)
 
 if(NOT WEFT_SANITIZE)

@@ -18,7 +18,7 @@ weft_philox4 weft_philox(const uint32_t counter[4], const uint32_t key[2]);
 
 // What a number is for; part of the counter, so that two uses at one position never share a draw. Values are stored in
 // journals: append, never renumber.
-typedef enum { WEFT_DRAW_SAMPLE = 0, WEFT_DRAW_WEIGHTS = 1, WEFT_DRAW_TEST = 2 } weft_draw;
+typedef enum { WEFT_DRAW_SAMPLE = 0, WEFT_DRAW_WEIGHTS = 1, WEFT_DRAW_TEST = 2, WEFT_DRAW_SIMULATE = 3 } weft_draw;
 
 // One block for (seed, continuation, position, purpose). The key is the seed, low word first; the counter is position's
 // low word, its high word, continuation, purpose. Journals and digests rest on this packing: it never changes.

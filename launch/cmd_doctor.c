@@ -11,12 +11,16 @@
 #include "launch/doctor.h"
 
 typedef struct {
-    bool quick;
+    bool quick, measure;
     const char *json, *record;
 } doctor_options;
 
 static const weft_flag doctor_flags[] = {
     {.name = "quick", .kind = WEFT_FLAG_BOOL, .offset = offsetof(doctor_options, quick), .help = "measure nothing"},
+    {.name = "measure",
+     .kind = WEFT_FLAG_BOOL,
+     .offset = offsetof(doctor_options, measure),
+     .help = "measure links and ceilings too (some ten seconds), for weft plan --machine FILE"},
     {.name = "json",
      .kind = WEFT_FLAG_STRING,
      .offset = offsetof(doctor_options, json),
@@ -38,9 +42,8 @@ static const weft_command doctor_command = {
     .about = "Looks at the job, where its ranks are bound, the processor, memory and its measured bandwidth, limits, "
              "MPI, UCX and GPUs. Each line begins with ok, warn, bad or none (not here, and not needed). Exits with 0 "
              "unless something is bad.",
-    .examples =
-        "weft doctor\nweft -n 2 doctor --quick\nmpirun -np 4 weft doctor --json doctor.json\nweft doctor --quick "
-        "--record-machine machine.txt",
+    .examples = "weft doctor\nweft -n 2 doctor --quick\nmpirun -np 4 weft doctor --json doctor.json\n"
+                "weft -n 2 doctor --measure --json machine.json\nweft doctor --quick --record-machine machine.txt",
     .flags = doctor_flags,
     .common = wi_common_flags,
 };
@@ -143,6 +146,12 @@ fail:
     return status;
 }
 
+static int threads_of(const wi_doctor *doctor)
+{
+    const int threads = doctor->topology->allowed_cores / sharers(doctor);
+    return threads > 0 ? threads : 1;
+}
+
 // A host that cannot be measured is a line of the report and no failure of the job.
 static weft_status measure_host(wi_doctor *doctor, weft_comm *host, bool quick)
 {
@@ -151,8 +160,7 @@ static weft_status measure_host(wi_doctor *doctor, weft_comm *host, bool quick)
         snprintf(b->why_not, sizeof b->why_not, "--quick");
         return WEFT_OK;
     }
-    int threads = doctor->topology->allowed_cores / sharers(doctor);
-    weft_status status = measure(host, doctor->topology, threads > 0 ? threads : 1, b);
+    weft_status status = measure(host, doctor->topology, threads_of(doctor), b);
     if (status == WEFT_LOST || status == WEFT_DEADLINE) return status;
     if (status < 0) snprintf(b->why_not, sizeof b->why_not, "%.150s", weft_error_text());
     weft_error_clear();
@@ -210,10 +218,12 @@ static weft_status look(wi_doctor *doctor, weft_comm *leaders)
     wi_doctor_system(doctor, mine);
     wi_doctor_processor(doctor, mine);
     wi_doctor_memory(doctor, mine);
+    wi_doctor_ceilings(doctor, mine);
     wi_doctor_libraries(doctor, mine);
     status = gather_hosts(leaders, mine, &all, &ranks);
     if (status == WEFT_OK && weft_comm_rank(leaders) == 0) {
         wi_doctor_job(doctor, job);
+        wi_doctor_links(doctor, job);
         wi_doctor_report report = {doctor, job, all, ranks, weft_comm_size(leaders)};
         if (options->record) status = record(doctor->hardware, options->record);
         if (status == WEFT_OK) status = tell(&report, options);
@@ -244,6 +254,10 @@ static weft_status run_parts(wi_doctor *doctor, const doctor_options *options)
         goto fail;
     }
     WEFT_TRY_GOTO(measure_host(doctor, host, options->quick));
+    if (options->measure) {
+        wi_measures *m = &doctor->measures;
+        WEFT_TRY_GOTO(wi_doctor_measure(doctor, host, threads_of(doctor), m));
+    }
     status = leads ? look(doctor, leaders) : WEFT_OK;
     // Nobody leaves a group that others still use.
     status = weft_comm_agree(world, status, NULL);

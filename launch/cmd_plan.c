@@ -7,6 +7,7 @@
 #include "launch/commands.h"
 #include "launch/info_model.h"
 #include "launch/plan.h"
+#include "launch/simulate.h"
 #include "model/layout_table.h"
 #include "model/synth.h"
 
@@ -14,7 +15,9 @@ typedef struct {
     wi_model_flags model;
     int64_t ranks, nodes, context, batch;
     const char *device, *machine, *json;
-    bool layers;
+    bool layers, simulate;
+    int64_t samples, seed, switch_nodes;
+    double oversubscription;
 } plan_options;
 
 #define FIELD(field) offsetof(plan_options, field)
@@ -53,6 +56,28 @@ static const weft_flag flags[] = {
      .kind = WEFT_FLAG_BOOL,
      .offset = FIELD(layers),
      .help = "print how each weight is divided, and what a rank of the best mesh has of it"},
+    {.name = "simulate",
+     .kind = WEFT_FLAG_BOOL,
+     .offset = FIELD(simulate),
+     .help = "steps exchange by exchange, with ranks that are late, of each mesh; and a curve of 1, 2, 4, ... ranks"},
+    {.name = "samples",
+     .kind = WEFT_FLAG_INT,
+     .offset = FIELD(samples),
+     .help = "steps that --simulate draws of each mesh",
+     .min = 10,
+     .max = 1 << 20},
+    {.name = "seed", .kind = WEFT_FLAG_INT, .offset = FIELD(seed), .help = "of --simulate"},
+    {.name = "switch-nodes",
+     .kind = WEFT_FLAG_INT,
+     .offset = FIELD(switch_nodes),
+     .help = "nodes below one switch of a fat tree; 0: all",
+     .max = 65536},
+    {.name = "oversubscription",
+     .kind = WEFT_FLAG_REAL,
+     .offset = FIELD(oversubscription),
+     .help = "how many times what a switch's nodes may send is more than what leaves it",
+     .min = 1,
+     .max = 1000},
     {.name = "json",
      .kind = WEFT_FLAG_STRING,
      .offset = FIELD(json),
@@ -60,7 +85,8 @@ static const weft_flag flags[] = {
      .help = "write all of it there, with the bytes of each rank; -: to stdout, without the table"},
     {0}};
 
-static const plan_options defaults = {.model = WI_MODEL_DEFAULTS, .ranks = 1, .batch = 1};
+static const plan_options defaults = {
+    .model = WI_MODEL_DEFAULTS, .ranks = 1, .batch = 1, .samples = 300, .seed = 1, .oversubscription = 1};
 static const char *const operands[] = {"MODEL", NULL};
 
 static const weft_command command = {
@@ -77,6 +103,8 @@ static const weft_command command = {
     .examples = "weft plan llama-3-70b --ranks 64 --device h100\n"
                 "weft plan llama-3.1-405b --ranks 32 --device h200 --weights int8 --context 32768\n"
                 "weft plan llama-3-8b --ranks 8 --dp 4 --device l40s --batch 32\n"
+                "weft plan llama-3-70b --ranks 4096 --nodes 512 --device h100 --context 8192 --simulate "
+                "--switch-nodes 16 --oversubscription 2\n"
                 "weft plan demo --ranks 2 --layers",
     .flags = flags,
     .common = wi_common_flags,
@@ -123,6 +151,8 @@ static weft_status make_plan(const wi_call *call, const weft_model_config *confi
     wi_plan_case plan = {.context = context, .batch = (int)o->batch, .prompt = context, .tokens = WI_PLAN_TOKENS};
     WEFT_TRY(wi_plan_flags(&o->model, config, cpu, &plan));
     WEFT_TRY(set_places(o, &plan));
+    plan.fabric = (wi_fabric){.oversubscription = o->oversubscription, .switch_nodes = (int)o->switch_nodes};
+    plan.quick = o->simulate;
     WEFT_TRY(wi_machine_find(o->device, o->machine, plan.sizes.node_ranks, threads, &plan.machine));
     plan.sizes.model.weights.capability = plan.machine.capability;
     WEFT_TRY(weft_topology_read(&topology));
@@ -198,6 +228,27 @@ static weft_status print_layers(const wi_plan_case *plan, const wi_mesh_plan *be
     return WEFT_OK;
 }
 
+// ---- --simulate ----
+
+static weft_status simulate(const plan_options *o, const wi_plan_case *plan, const char *model,
+                            const wi_mesh_plan *meshes, int count)
+{
+    const wi_simulation how = {.samples = (int)o->samples, .seed = (uint64_t)o->seed};
+    wi_curve_point curve[WI_CURVE_POINTS];
+    int points = 0;
+    weft_status status = WEFT_OK;
+    wi_simulated *steps = calloc((size_t)count, sizeof *steps);
+    if (!steps) return weft_fail(WEFT_NO_MEMORY, "no memory for %d meshes", count);
+    for (int i = 0; i < count && status == WEFT_OK; i++) status = wi_simulate(plan, &meshes[i].shape, &how, &steps[i]);
+    if (status == WEFT_OK) status = wi_simulate_curve(plan, &how, curve, &points);
+    if (status == WEFT_OK && (!o->json || strcmp(o->json, "-") != 0))
+        wi_simulated_print(plan, model, &how, meshes, steps, count, curve, points, stdout);
+    if (status == WEFT_OK && o->json)
+        status = wi_simulated_write(plan, model, &how, meshes, steps, count, curve, points, o->json);
+    free(steps);
+    return status;
+}
+
 // ---- the command ----
 
 static weft_status plan_model(const wi_call *call)
@@ -215,6 +266,10 @@ static weft_status plan_model(const wi_call *call)
     if (status < 0) return status;
     WEFT_TRY_GOTO(make_plan(call, &config, &cpu, &plan));
     WEFT_TRY_GOTO(wi_plan_all(&plan, &meshes, &count));
+    if (o->simulate) {
+        status = simulate(o, &plan, model, meshes, count);
+        goto fail;
+    }
     if (!o->json || strcmp(o->json, "-") != 0) {
         wi_plan_print(&plan, model, meshes, count, stdout);
         if (o->layers) WEFT_TRY_GOTO(print_layers(&plan, &meshes[0]));

@@ -58,6 +58,7 @@ const wi_entry *const wi_entries[] = {
     &wi_batch_entry,
     &wi_score_entry,
     &wi_plan_entry,
+    &wi_launch_entry,
     &wi_synth_entry,
     &wi_tokenize_entry,
     &wi_info_entry,

@@ -33,18 +33,21 @@ typedef struct {
     const wi_common *common;
     const weft_parsed *operands;
     const wi_launcher *launcher;
+    const char *const *rest; // behind "--", of a command that has `passes`; ends with NULL
 } wi_call;
 
 typedef struct {
     const weft_command *command;
     const void *defaults; // of its options struct
     size_t bytes;         // of that struct
+    bool passes;          // what stands behind "--" is another command line
     // Collective over the job's world. A rank's failure before a collective is agreed upon inside; what it returns at
     // the end is agreed upon by main.
     weft_status (*run)(weft_job *job, const wi_call *call);
 } wi_entry;
 
 extern const wi_entry wi_run_entry, wi_batch_entry, wi_score_entry, wi_plan_entry;
+extern const wi_entry wi_launch_entry;
 extern const wi_entry wi_synth_entry, wi_tokenize_entry, wi_info_entry, wi_doctor_entry;
 extern const wi_entry wi_bench_comm_entry, wi_bench_kernels_entry, wi_bench_prefill_entry, wi_bench_decode_entry;
 extern const wi_entry wi_bench_batch_entry, wi_bench_compare_entry, wi_bench_cell_entry, wi_bench_scale_entry;

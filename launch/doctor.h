@@ -3,14 +3,16 @@
 #ifndef WEFT_LAUNCH_DOCTOR_H
 #define WEFT_LAUNCH_DOCTOR_H
 
+#include "bench/links.h"
 #include "core/cpu.h"
+#include "core/json.h"
 #include "launch/commands.h"
 #include "launch/hardware.h"
 #include "launch/seat.h"
 
 typedef enum { WI_FOUND_OK, WI_FOUND_WARN, WI_FOUND_BAD, WI_FOUND_NONE } wi_level;
 
-enum { WI_FACTS_MAX = 28, WI_FINDINGS_MAX = 64, WI_CPU_WORDS = WEFT_CPUS_MAX / 64 };
+enum { WI_FACTS_MAX = 28, WI_CEILINGS = 8, WI_FINDINGS_MAX = 64, WI_CPU_WORDS = WEFT_CPUS_MAX / 64 };
 
 typedef struct {
     char name[28]; // "limit_bytes"
@@ -56,6 +58,13 @@ typedef struct {
     char by[32];       // what multiplies
 } wi_bandwidth;
 
+// Of --measure: rates of all ranks of this host together, the job's links.
+typedef struct {
+    bool done;
+    double ceiling[WI_CEILINGS];
+    weft_job_links links;
+} wi_measures;
+
 typedef struct {
     weft_job *job;
     const wi_call *call;
@@ -64,6 +73,7 @@ typedef struct {
     int ranks_here;
     wi_bandwidth bandwidth;
     wi_hardware *hardware; // of this host; GPUs as far as they were looked at
+    wi_measures measures;
 } wi_doctor;
 
 // Each looks at one side of the host it runs on and adds its lines. Local.
@@ -75,6 +85,13 @@ void wi_doctor_libraries(const wi_doctor *doctor, wi_findings *out);
 void wi_doctor_gpus(const wi_doctor *doctor, bool cuda_works, bool loaded, wi_findings *out);
 // "NVIDIA H200 at 0000:1b:00.0, 139.8 of 140.4 GiB free, ..."
 char *wi_gpu_text(const wi_hardware *hardware, int gpu, char *text, size_t capacity);
+void wi_doctor_ceilings(const wi_doctor *doctor, wi_findings *out);
+// --measure, with so many threads of each rank. Collective over the world, of which `host` is this host's part;
+// blocking.
+weft_status wi_doctor_measure(const wi_doctor *doctor, weft_comm *host, int threads, wi_measures *out);
+// The job's links, as lines and into an open object. On rank 0.
+void wi_doctor_links(const wi_doctor *doctor, wi_findings *out);
+void wi_doctor_write_links(weft_json_writer *json, const wi_doctor *doctor);
 // Lines about the job and the places of its ranks, from what all ranks told. On rank 0.
 void wi_doctor_job(const wi_doctor *doctor, wi_findings *out);
 void wi_rank_text(const wi_doctor *doctor, int rank, char *text, size_t capacity);

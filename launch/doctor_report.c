@@ -109,6 +109,7 @@ static void write_all(weft_json_writer *json, const wi_doctor_report *report)
     write_ranks(json, report->doctor);
     write_findings(json, report->job);
     weft_json_write_end(json);
+    wi_doctor_write_links(json, report->doctor);
     weft_json_write_array(json, "hosts");
     for (int host = 0; host < report->hosts; host++) {
         weft_json_write_object(json, NULL);

@@ -134,6 +134,10 @@ weft_status wi_line_read(int argc, char *const *argv, wi_line *out)
     int at = find_command(argc, argv), count = 0;
     weft_status status;
     WEFT_TRY_GOTO(choose(argc, argv, at, &line.entry));
+    line.rest = argv + argc;
+    if (line.entry && line.entry->passes)
+        for (int i = argc - 1; i > at; i--)
+            if (strcmp(argv[i], "--") == 0) line.rest = argv + i + 1, argc = i;
     const weft_command *command = line.entry ? line.entry->command : &program;
     kept = arguments(argc, argv, at, line.entry ? words_of(command->name) : 0, &count);
     if (line.entry) {

@@ -12,8 +12,9 @@ typedef struct {
     void *options;         // the command's own, owned by the line
     wi_common common;
     weft_parsed parsed;
-    bool version; // weft --version
-    bool nothing; // weft alone
+    char *const *rest; // of argv, behind "--" of a command that has `passes`; ends with NULL
+    bool version;      // weft --version
+    bool nothing;      // weft alone
 } wi_line;
 
 // Common flags may stand before the command as well as behind it. Fails with USAGE. A line that failed needs no free.

@@ -45,7 +45,7 @@ static bool answer(const wi_line *line, bool speaks, int *code)
 
 static weft_status run(weft_job *job, const wi_line *line, const wi_launcher *launcher)
 {
-    wi_call call = {line->options, &line->common, &line->parsed, launcher};
+    wi_call call = {line->options, &line->common, &line->parsed, launcher, (const char *const *)line->rest};
     weft_log_debug("process %d", (int)getpid());
     weft_status status = line->entry->run(job, &call);
     if (status == WEFT_OK) status = flush_output();

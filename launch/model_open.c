@@ -170,7 +170,8 @@ static weft_status load_replica(wi_model *m, const wi_model_flags *flags, const 
                                   .margin = needs->engine.preempts ? 0.05 : 0};
     WEFT_TRY(wi_weights_of(flags, &m->cpu, &model.weights));
     WEFT_TRY(weft_mesh_create(m->replicas.own, shape, &m->mesh));
-    if (!m->device->ops->is_host) m->mesh.device = m->device;
+    m->mesh.devices = !m->device->ops->is_host;
+    if (m->mesh.devices) m->mesh.device = m->device;
     model.weights.has_limit = true;
     model.weights.limit = m->family_limit;
     if (m->speaks && isatty(STDERR_FILENO)) model.weights.progress = show_progress;

@@ -61,7 +61,8 @@ static weft_status bytes_for(const wi_plan_case *plan, const weft_layout *layout
 
 static weft_layout layout_at(const wi_plan_case *plan, const weft_mesh_shape *shape, int rank)
 {
-    const weft_mesh mesh = weft_mesh_at(shape, rank);
+    weft_mesh mesh = weft_mesh_at(shape, rank);
+    mesh.devices = !plan->machine.is_host;
     return weft_layout_of(plan->config, &mesh, weft_weights_group(plan->config, &plan->sizes.model.weights));
 }
 
@@ -111,17 +112,41 @@ static double over(const weft_link *link, double bytes_per_s, double each_s, con
 }
 
 // What goes to peers of this node in an exchange with others too is there before theirs.
-static double exchange_s(const wi_machine *m, const weft_step_price *p)
+static double exchange_s(const wi_plan_case *plan, const weft_step_price *p)
 {
+    const wi_machine *m = &plan->machine;
+    if (m->pairs) {
+        double seconds = 0;
+        for (int i = 0; i < p->kinds; i++)
+            seconds +=
+                p->traffic[i].times * wi_exchange_seconds(m, &plan->fabric, &p->traffic[i], plan->sizes.node_ranks);
+        return seconds;
+    }
     const double near = over(&m->near_link, m->near, m->near_s, &p->near);
     const double far = over(&m->far_link, m->far, m->far_s, &p->far);
     return p->near.exchanges > 0 ? near + far : larger(near, far);
 }
 
-static double seconds_of(const wi_machine *m, const weft_step_price *p)
+// A model that the caches hold is read from there in every step.
+static double bandwidth_for(const wi_machine *m, double bytes)
 {
-    return larger(p->operations / m->operations, p->bytes / m->bandwidth) +
-           larger(p->attention_operations / m->attention, p->attention_bytes / m->bandwidth) + exchange_s(m, p);
+    const double room = 0.8; // other things lie there too
+    if (m->l2_bandwidth > m->bandwidth && bytes < room * m->l2) return m->l2_bandwidth;
+    if (m->l3_bandwidth > m->bandwidth && bytes < room * m->l3) return m->l3_bandwidth;
+    return m->bandwidth;
+}
+
+double wi_plan_compute_seconds(const wi_plan_case *plan, const weft_step_price *p)
+{
+    const wi_machine *m = &plan->machine;
+    const double bandwidth = bandwidth_for(m, p->bytes + p->attention_bytes);
+    return larger(p->operations / m->operations, p->bytes / bandwidth) +
+           larger(p->attention_operations / m->attention, p->attention_bytes / bandwidth);
+}
+
+static double seconds_of(const wi_plan_case *plan, const weft_step_price *p)
+{
+    return wi_plan_compute_seconds(plan, p) + exchange_s(plan, p);
 }
 
 static double bits_of(weft_dtype type, int group)
@@ -175,13 +200,13 @@ static void price_prefill(const wi_plan_case *plan, const weft_layout *layout, w
     step.keys = (double)plan->prompt / 2;
     step.logits = plan->batch / steps * own / all;
     const weft_step_price price = weft_price_step(plan->config, layout, &step, plan->sizes.node_ranks);
-    out->prefill_s = seconds_of(&plan->machine, &price) * steps;
+    out->prefill_s = seconds_of(plan, &price) * steps;
     out->prefill_operations = (price.operations + price.attention_operations) * steps;
     out->prefill_sent = (price.near.bytes + price.far.bytes) * steps / all;
 }
 
 // A row of each request; where rows are dealt, the rank with the most of them is waited for.
-static void price_decode(const wi_plan_case *plan, const weft_layout *layout, wi_mesh_plan *out)
+static weft_step_price decode_price(const wi_plan_case *plan, const weft_layout *layout)
 {
     const weft_mesh_shape *shape = &layout->mesh.shape;
     weft_step step = step_of(plan);
@@ -191,8 +216,19 @@ static void price_decode(const wi_plan_case *plan, const weft_layout *layout, wi
     step.requests = plan->batch;
     step.keys = (double)plan->context;
     step.logits = step.rows;
-    const weft_step_price price = weft_price_step(plan->config, layout, &step, plan->sizes.node_ranks);
-    out->decode_s = seconds_of(&plan->machine, &price);
+    return weft_price_step(plan->config, layout, &step, plan->sizes.node_ranks);
+}
+
+weft_step_price wi_plan_decode_price(const wi_plan_case *plan, const weft_mesh_shape *shape)
+{
+    const weft_layout layout = layout_at(plan, shape, 0);
+    return decode_price(plan, &layout);
+}
+
+static void price_decode(const wi_plan_case *plan, const weft_layout *layout, wi_mesh_plan *out)
+{
+    const weft_step_price price = decode_price(plan, layout);
+    out->decode_s = seconds_of(plan, &price);
     out->decode_operations = price.operations + price.attention_operations;
     out->decode_sent = (price.near.bytes + price.far.bytes) / plan->batch;
 }
@@ -201,7 +237,7 @@ static void price_decode(const wi_plan_case *plan, const weft_layout *layout, wi
 
 static weft_status plan_mesh(const wi_plan_case *plan, wi_mesh_plan *out)
 {
-    for (int rank = 0; rank < plan->ranks; rank++) {
+    for (int rank = 0; rank < (plan->quick ? 1 : plan->ranks); rank++) {
         wi_rank_bytes bytes = {0};
         WEFT_TRY(wi_plan_rank(plan, &out->shape, rank, &bytes));
         if (rank > 0 && wi_rank_all(&bytes) <= wi_rank_all(&out->bytes)) continue;
@@ -210,8 +246,10 @@ static weft_status plan_mesh(const wi_plan_case *plan, wi_mesh_plan *out)
     }
     const weft_layout layout = layout_at(plan, &out->shape, out->fullest);
     out->fits = (double)wi_rank_all(&out->bytes) <= plan->machine.memory;
-    out->context = largest(plan, &layout, true, CONTEXT_MOST);
-    out->batch = (int)largest(plan, &layout, false, BATCH_MOST);
+    if (!plan->quick) {
+        out->context = largest(plan, &layout, true, CONTEXT_MOST);
+        out->batch = (int)largest(plan, &layout, false, BATCH_MOST);
+    }
     price_prefill(plan, &layout, out);
     price_decode(plan, &layout, out);
     const double load_s = plan->loads ? (double)out->bytes.weights / plan->machine.load : 0;

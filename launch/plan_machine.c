@@ -68,6 +68,9 @@ static wi_machine of_gpu(const gpu *g)
                     .far_s = far_s,
                     .load = gpu_load,
                     .capability = g->capability};
+    m.nic = m.far; // each GPU has one of its own
+    m.links.near = wi_pair_of(m.near_s, m.near);
+    m.links.far = wi_pair_of(m.far_s, m.far);
     snprintf(m.name, sizeof m.name, "%s", g->name);
     snprintf(m.source, sizeof m.source, "%.0f %% of its data sheet's operations, %.0f %% of bandwidths",
              100 * reach_operations, 100 * reach_bandwidth);
@@ -143,6 +146,13 @@ static double core_operations(weft_family family, weft_isa isa)
     return (isa >= WEFT_ISA_AVX512 ? 64 : isa == WEFT_ISA_AVX2 ? 32 : 4) * clock;
 }
 
+static void link_up(wi_machine *m, int node_ranks)
+{
+    m->nic = m->far * node_ranks;
+    m->links.near = wi_pair_of(m->near_s, m->near);
+    m->links.far = wi_pair_of(m->far_s, m->nic);
+}
+
 // A node's figures, shared by its ranks. What they send each other they write and read in memory.
 static void share(wi_machine *m, int node_ranks)
 {
@@ -156,6 +166,7 @@ static void share(wi_machine *m, int node_ranks)
     m->near_s = host_near_s;
     m->far_s = far_s;
     m->is_host = true;
+    link_up(m, node_ranks);
 }
 
 // With `threads` for each rank, all of the machine's cores may be meant: a rank that asks is bound to its own.
@@ -231,8 +242,15 @@ static weft_status read_findings(const weft_json *root, const char *file, int no
                          "--json FILE, without --quick",
                          file);
     share(&m, node_ranks);
+    m.l2 = fact(findings, "caches", "l2_bytes") * fact(findings, "bandwidth", "all_threads") / node_ranks;
+    m.l3 = fact(findings, "caches", "l3_bytes") / node_ranks;
+    m.l2_bandwidth = fact(findings, "ceilings", "read_l2_per_s") / node_ranks;
+    m.l3_bandwidth = fact(findings, "ceilings", "read_l3_per_s") / node_ranks;
+    const weft_json *links = weft_json_get(root, "links");
+    if (links) wi_links_read(links, node_ranks, &m);
+    m.pairs = links != NULL;
     snprintf(m.name, sizeof m.name, "the machine of %.50s", file);
-    snprintf(m.source, sizeof m.source, "measured by weft doctor");
+    snprintf(m.source, sizeof m.source, "measured by weft doctor%s", links ? ", links too" : "");
     *out = m;
     return WEFT_OK;
 }

@@ -19,6 +19,11 @@ typedef struct {
     bool full; // something did not fit
 } wi_command;
 
+// Adds a word that is borrowed; one that is kept; a text that is kept and no word, NULL where it does not fit.
+void wi_command_word(wi_command *command, const char *word);
+void wi_command_format(wi_command *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+const char *wi_command_text(wi_command *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 // Which launcher AUTO stands for here: srun in an allocation of Slurm, mpirun where a cell has several nodes, else weft
 // itself.
 weft_scale_launcher wi_scale_launcher(const weft_scale_spec *spec);

@@ -18,7 +18,7 @@
 
 // ---- words ----
 
-static void say(wi_command *c, const char *word)
+void wi_command_word(wi_command *c, const char *word)
 {
     if (c->count < WI_COMMAND_WORDS)
         c->word[c->count++] = word;
@@ -26,30 +26,46 @@ static void say(wi_command *c, const char *word)
         c->full = true;
 }
 
-__attribute__((format(printf, 2, 3))) static void say_text(wi_command *c, const char *format, ...)
+// Keeps what was just written behind the texts, of so many letters; NULL where it did not fit.
+static const char *keep(wi_command *c, int length)
+{
+    char *text = c->text + c->used;
+    if (length < 0 || (size_t)length >= sizeof c->text - c->used) {
+        c->full = true;
+        return NULL;
+    }
+    c->used += (size_t)length + 1;
+    return text;
+}
+
+const char *wi_command_text(wi_command *c, const char *format, ...)
 {
     va_list args;
-    const size_t room = sizeof c->text - c->used;
     va_start(args, format);
-    const int length = vsnprintf(c->text + c->used, room, format, args);
+    const int length = vsnprintf(c->text + c->used, sizeof c->text - c->used, format, args);
     va_end(args);
-    if (length < 0 || (size_t)length >= room) {
-        c->full = true;
-        return;
-    }
-    say(c, c->text + c->used);
-    c->used += (size_t)length + 1;
+    return keep(c, length);
+}
+
+void wi_command_format(wi_command *c, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    const int length = vsnprintf(c->text + c->used, sizeof c->text - c->used, format, args);
+    va_end(args);
+    const char *text = keep(c, length);
+    if (text) wi_command_word(c, text);
 }
 
 static void say_flag(wi_command *c, const char *name, int64_t value)
 {
-    say(c, name);
-    say_text(c, "%" PRId64, value);
+    wi_command_word(c, name);
+    wi_command_format(c, "%" PRId64, value);
 }
 
 static void say_all(wi_command *c, const weft_scale_words *words)
 {
-    for (int i = 0; i < words->count; i++) say(c, words->at[i]);
+    for (int i = 0; i < words->count; i++) wi_command_word(c, words->at[i]);
 }
 
 // A word of the user's, with the cell's numbers in it.
@@ -74,7 +90,7 @@ static void say_filled(wi_command *c, const char *word, const weft_scale_cell *c
     }
     text[used] = 0;
     if (*word) c->full = true;
-    say_text(c, "%s", text);
+    wi_command_format(c, "%s", text);
 }
 
 static bool in_path(const char *name)
@@ -103,32 +119,32 @@ static void say_launcher(wi_command *c, const weft_scale_spec *spec, const weft_
 {
     if (spec->launch.count > 0) {
         for (int i = 0; i < spec->launch.count; i++) say_filled(c, spec->launch.at[i], cell);
-        say(c, weft);
+        wi_command_word(c, weft);
         return;
     }
     switch (wi_scale_launcher(spec)) {
     case WEFT_SCALE_BY_SRUN:
-        say(c, "srun");
-        say(c, "--mpi=pmix");
-        say(c, "--kill-on-bad-exit=1");
+        wi_command_word(c, "srun");
+        wi_command_word(c, "--mpi=pmix");
+        wi_command_word(c, "--kill-on-bad-exit=1");
         say_flag(c, "--nodes", cell->nodes);
         say_flag(c, "--ntasks", cell->ranks);
         say_flag(c, "--ntasks-per-node", cell->node_ranks);
         say_flag(c, "--cpus-per-task", spec->threads);
-        say(c, weft);
+        wi_command_word(c, weft);
         break;
     case WEFT_SCALE_BY_MPIRUN:
-        say(c, "mpirun");
+        wi_command_word(c, "mpirun");
         say_flag(c, "-np", cell->ranks);
-        say(c, "--map-by");
+        wi_command_word(c, "--map-by");
         if (spec->threads > 1)
-            say_text(c, "ppr:%d:node:PE=%" PRId64, cell->node_ranks, spec->threads);
+            wi_command_format(c, "ppr:%d:node:PE=%" PRId64, cell->node_ranks, spec->threads);
         else
-            say_text(c, "ppr:%d:node", cell->node_ranks);
-        say(c, weft);
+            wi_command_format(c, "ppr:%d:node", cell->node_ranks);
+        wi_command_word(c, weft);
         break;
     default:
-        say(c, weft);
+        wi_command_word(c, weft);
         say_flag(c, "-n", cell->ranks);
         break;
     }
@@ -140,11 +156,11 @@ weft_status wi_scale_command(const weft_scale_spec *spec, const weft_scale_cell 
     wi_command *c = out;
     *c = (wi_command){0};
     say_launcher(c, spec, cell, weft);
-    say(c, "bench");
-    say(c, "cell");
-    say(c, spec->model);
+    wi_command_word(c, "bench");
+    wi_command_word(c, "cell");
+    wi_command_word(c, spec->model);
     say_flag(c, "--threads", spec->threads);
-    say_text(c, "--deadline=%g", spec->deadline);
+    wi_command_format(c, "--deadline=%g", spec->deadline);
     say_flag(c, "--prompt", cell->context);
     say_flag(c, "--generate", cell->generate);
     say_flag(c, "--batch", cell->batch);
@@ -152,8 +168,8 @@ weft_status wi_scale_command(const weft_scale_spec *spec, const weft_scale_cell 
     if (cell->ranks > 1 && cell->tp > 0) say_flag(c, "--tp", cell->tp);
     if (cell->ranks > 1 && cell->cp > 0) say_flag(c, "--cp", cell->cp);
     if (cell->ranks > 1 && cell->cp != 1 && cell->dense > 0) {
-        say(c, "--dense");
-        say(c, cell->dense == 2 ? "mesh" : "tp");
+        wi_command_word(c, "--dense");
+        wi_command_word(c, cell->dense == 2 ? "mesh" : "tp");
     }
     say_all(c, &spec->flags);
     say_all(c, &spec->variant[cell->variant].flags);

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "parallel/attention.h"
+#include "parallel/sum.h"
 
 enum { FLOAT = sizeof(float) };
 
@@ -116,13 +117,30 @@ static void compute(const pricing *p)
 // The other ranks of a group.
 typedef struct {
     double near, far;
+    weft_traffic_group group;
 } peers;
+
+static int of_all(const weft_mesh *m, int index) { return m ? index : 0; }
+static int of_cp(const weft_mesh *m, int index) { return index * m->shape.tp + m->tp_rank; }
+static int of_dense(const weft_mesh *m, int index) { return weft_mesh_rank_of_dense(m, index); }
+static int of_leaf(const weft_mesh *m, int index)
+{
+    return weft_mesh_rank_of_dense(m, m->dense_rank - m->shard.slice + index);
+}
+
+static weft_traffic_group group_of(const weft_mesh *m, int (*member)(const weft_mesh *m, int index))
+{
+    if (member == of_cp) return WEFT_TRAFFIC_CP;
+    if (member == of_leaf) return WEFT_TRAFFIC_LEAF;
+    if (member == of_dense) return m->dense_ranks == m->shape.tp ? WEFT_TRAFFIC_TP : WEFT_TRAFFIC_DENSE;
+    return WEFT_TRAFFIC_ALL;
+}
 
 static peers peers_of(const pricing *p, int count, int (*member)(const weft_mesh *m, int index))
 {
     const weft_mesh *m = &p->l->mesh;
     const int own = weft_mesh_rank(m);
-    peers out = {0};
+    peers out = {.group = group_of(m, member)};
     for (int i = 0; i < count; i++) {
         const int rank = member(m, i);
         if (rank == own) continue;
@@ -134,17 +152,31 @@ static peers peers_of(const pricing *p, int count, int (*member)(const weft_mesh
     return out;
 }
 
-static int of_all(const weft_mesh *m, int index) { return m ? index : 0; }
-static int of_cp(const weft_mesh *m, int index) { return index * m->shape.tp + m->tp_rank; }
-static int of_dense(const weft_mesh *m, int index) { return weft_mesh_rank_of_dense(m, index); }
-static int of_leaf(const weft_mesh *m, int index)
+static void note(weft_step_price *price, const weft_traffic *t)
 {
-    return weft_mesh_rank_of_dense(m, m->dense_rank - m->shard.slice + index);
+    int i = 0;
+    for (; i < price->kinds; i++) {
+        const weft_traffic *o = &price->traffic[i];
+        const double more = o->bytes - t->bytes;
+        if (o->group == t->group && o->near == t->near && o->far == t->far && o->each == t->each && fabs(more) < 0.5)
+            break;
+    }
+    if (i == WEFT_TRAFFIC_MAX) i--;
+    if (i == price->kinds) {
+        price->traffic[price->kinds++] = *t;
+        return;
+    }
+    weft_traffic *o = &price->traffic[i];
+    o->bytes = (o->bytes * o->times + t->bytes * t->times) / (o->times + t->times);
+    o->times += t->times;
 }
 
 // So many bytes to each of them, in so many exchanges that each wait for the slowest.
-static void send(const pricing *p, peers to, double each, double exchanges)
+static void send_as(const pricing *p, peers to, double each, double exchanges, bool unlike)
 {
+    const weft_traffic t = {to.group, (int)to.near, (int)to.far, unlike, exchanges > 0 ? each / exchanges : 0,
+                            exchanges};
+    if (exchanges > 0 && to.near + to.far > 0) note(p->out, &t);
     p->out->near.bytes += to.near * each;
     p->out->far.bytes += to.far * each;
     if (to.far > 0)
@@ -152,6 +184,10 @@ static void send(const pricing *p, peers to, double each, double exchanges)
     else if (to.near > 0)
         p->out->near.exchanges += exchanges;
 }
+
+// The same bytes for all; other bytes for each.
+static void send(const pricing *p, peers to, double each, double exchanges) { send_as(p, to, each, exchanges, false); }
+static void send_each(const pricing *p, peers to, double each) { send_as(p, to, each, 1, true); }
 
 static bool deals(const pricing *p)
 {
@@ -162,8 +198,9 @@ static bool deals(const pricing *p)
 // Bytes of an element of rows that are dealt, when they are gathered: what only GEMMs read goes as they round it.
 static double gathered(const pricing *p, bool moe) { return moe || p->s->weight >= FLOAT ? FLOAT : 2; }
 
-// A row sum: up to V ranks slices of roots to who adds them, then what becomes of the slices, of so many bytes an
-// element, to all; beyond V the leaf's activations among its sharers, then the roots to all, or likewise.
+// A row sum: what is small goes to all, who add all of it. Else up to V ranks slices of roots to who adds them, then
+// what becomes of the slices, of so many bytes an element, to all; beyond V the leaf's activations among its sharers,
+// then the roots to all, or likewise.
 static void send_sum(const pricing *p, const weft_row_shape *shape, weft_range own, double rows, double element)
 {
     const weft_mesh *m = &p->l->mesh;
@@ -172,7 +209,7 @@ static void send_sum(const pricing *p, const weft_row_shape *shape, weft_range o
     if (m->dense_ranks > WEFT_LEAVES) {
         send(p, peers_of(p, m->shard.slices, of_leaf), rows * size(own) * FLOAT, 1);
         if (shape->deals && deals(p)) {
-            send(p, dense, rows * size(p->l->outputs) / m->dense_ranks * FLOAT, 1);
+            send_each(p, dense, rows * size(p->l->outputs) / m->dense_ranks * FLOAT);
             send(p, dense, rows * (double)shape->width / m->dense_ranks * element, 1);
             return;
         }
@@ -181,8 +218,13 @@ static void send_sum(const pricing *p, const weft_row_shape *shape, weft_range o
     }
     weft_gemm_root roots[WEFT_ROOTS_MAX];
     const weft_gemm_leaves leaves = weft_shard_leaves(&m->shard, shape->k, shape->unit);
-    const double slice = rows * (double)shape->width / m->dense_ranks;
-    send(p, dense, slice * FLOAT * weft_gemm_roots(&leaves, roots), 1);
+    const double slice = rows * (double)shape->width / m->dense_ranks, own_roots = weft_gemm_roots(&leaves, roots);
+    if (!deals(p) &&
+        weft_sum_one_shot(m->devices, m->dense_ranks, dense.far <= 0, (size_t)(rows * (double)shape->width))) {
+        send(p, dense, rows * (double)shape->width * FLOAT * own_roots, 1);
+        return;
+    }
+    send_each(p, dense, slice * FLOAT * own_roots);
     send(p, dense, slice * (shape->deals && deals(p) ? element : FLOAT), 1);
 }
 
@@ -191,7 +233,8 @@ static void send_dealt(const pricing *p, peers cp, int64_t window)
 {
     const int ranks = p->l->mesh.shape.cp;
     const travel t = travel_of(p, window);
-    const double others = ranks - 1;
+    const double others = ranks - 1, all = p->s->attended / p->s->requests;
+    if (p->s->keys + all / 2 <= WEFT_FOLD_CHUNK) return; // rows stand where all of their keys are
     if (t.pieces > 0)
         send(p, cp, weft_dealt_key_bytes(&t.shape, ranks, t.positions) / others, t.pieces);
     else
@@ -225,7 +268,7 @@ static void send_ends(const pricing *p)
     const double found = p->s->rows * (double)p->c->hidden / m->dense_ranks; // of each rank
     if (deals(p)) { // to who finishes them, then the normed rows to all; behind the last layer in f32
         const double element = gathered(p, false);
-        send(p, dense, found / m->dense_ranks * FLOAT, 1);
+        send_each(p, dense, found / m->dense_ranks * FLOAT);
         send(p, dense, found * element, 1);
         send(p, dense, found * (FLOAT - element), 0);
     } else {
@@ -240,6 +283,11 @@ static void add(weft_step_price *to, const weft_step_price *one, double times)
     to->near.exchanges += one->near.exchanges * times;
     to->far.bytes += one->far.bytes * times;
     to->far.exchanges += one->far.exchanges * times;
+    for (int i = 0; i < one->kinds; i++) {
+        weft_traffic t = one->traffic[i];
+        t.times *= times;
+        note(to, &t);
+    }
 }
 
 // What whole experts say of a row to the row's owner, and the owners' sums to all.

@@ -3,6 +3,8 @@
 #ifndef WEFT_MODEL_PRICE_H
 #define WEFT_MODEL_PRICE_H
 
+#include <stdbool.h>
+
 #include "model/layout.h"
 
 #ifdef __cplusplus
@@ -30,10 +32,29 @@ typedef struct {
     double bytes, exchanges;
 } weft_sent;
 
+// Exchanges of one kind, one by one.
+typedef enum {
+    WEFT_TRAFFIC_ALL,
+    WEFT_TRAFFIC_TP,
+    WEFT_TRAFFIC_CP,
+    WEFT_TRAFFIC_DENSE,
+    WEFT_TRAFFIC_LEAF
+} weft_traffic_group;
+typedef struct {
+    weft_traffic_group group;
+    int near, far; // peers on this node and on others
+    bool each;     // other bytes for each peer (ALLTOALL), not the same for all
+    double bytes;  // to each peer in one exchange
+    double times;  // exchanges in a step
+} weft_traffic;
+enum { WEFT_TRAFFIC_MAX = 32 };
+
 typedef struct {
     double operations, bytes;                     // of linear layers: multiplications and additions; weights read
     double attention_operations, attention_bytes; // likewise; keys and values read
     weft_sent near, far;                          // sent by this rank
+    weft_traffic traffic[WEFT_TRAFFIC_MAX];       // the same, by kinds; what does not fit stands with the last
+    int kinds;
 } weft_step_price;
 
 // Of the rank of `layout`, where each node has so many ranks of the mesh. Its groups are not looked at.

@@ -63,10 +63,11 @@ weft_status weft_model_sizes_of(const weft_model_config *config, const weft_layo
     sizes.pass = pass.used;
     wi_model_cut_books(&m, &books);
     sizes.books = books.used;
-    wi_groups_of(config, layout, &options->model, &groups);
-    sizes.exchange = wi_groups_bytes(layout, &groups, options->node_ranks);
+    m.layout.mesh.devices = options->model.weights.capability > 0;
+    wi_groups_of(config, &m.layout, &options->model, &groups);
+    sizes.exchange = wi_groups_bytes(&m.layout, &groups, options->node_ranks);
     if (options->model.weights.capability > 0)
-        sizes.exchange_device = wi_groups_device_bytes(layout, &groups, options->node_ranks);
+        sizes.exchange_device = wi_groups_device_bytes(&m.layout, &groups, options->node_ranks);
     sizes.cut = weft_layout_cache(config, layout, options->model.cache, options->block, NULL, NULL);
     *out = sizes;
 fail:

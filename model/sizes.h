@@ -24,7 +24,7 @@ typedef struct {
     uint64_t books;           // what the host keeps of a pass, whatever the device
     uint64_t rotations;       // tables of one key, beside the pass
     uint64_t exchange;        // slots and buffers between ranks: the host's
-    uint64_t exchange_device; // what of these lies on a device, where that computes
+    uint64_t exchange_device; // what of these lies on a device, where that computes and slots are the hosts' memory
     weft_cache_cut cut;       // of the cache, whose memory is so many units
 } weft_model_sizes;
 

@@ -104,6 +104,7 @@ static weft_sum_spec spec_of(const weft_mesh *mesh, const char *name, const weft
     return (weft_sum_spec){.name = name,
                            .times = mesh->times,
                            .device = mesh->device,
+                           .devices = mesh->devices,
                            .count = shape->rows * (size_t)shape->width,
                            .places = places,
                            .width = shape->deals ? (size_t)shape->width : 0};

@@ -43,6 +43,7 @@ typedef struct {
     weft_mesh_shape shape;
     weft_mesh_times *times; // one for all copies of the mesh
     weft_device *device;    // that computes what is exchanged; set by whoever made the mesh, NULL: the host
+    bool devices;           // devices do; also of a mesh that is only planned
     int tp_rank, cp_rank;
     int dense_rank, dense_ranks;
     weft_shard shard; // of the dense group

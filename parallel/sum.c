@@ -14,17 +14,22 @@ enum { ONE_SHOT_SHARED = 2048, ONE_SHOT_MESSAGES = 32 << 10, ONE_SHOT_DEVICES = 
 // saves little, and one buffer stays in the caches that two would fall out of.
 enum { ONE_BUFFER_BYTES = 1 << 20 };
 
+static size_t one_shot_bytes(bool devices, int ranks, bool shared)
+{
+    if (devices) return ONE_SHOT_DEVICES;
+    return shared || ranks < 2 ? ONE_SHOT_SHARED : ONE_SHOT_MESSAGES / (size_t)(ranks - 1);
+}
+
+bool weft_sum_one_shot(bool devices, int ranks, bool shared, size_t count)
+{
+    return count * sizeof(float) <= one_shot_bytes(devices, ranks, shared);
+}
+
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 // Arrays of a one-shot stand side by side on whole lines.
 static size_t pitch(size_t count) { return weft_align_up(count, WI_LINE_FLOATS); }
-
-static size_t one_shot_bytes(const weft_device *device, int ranks, bool shared)
-{
-    if (device) return ONE_SHOT_DEVICES;
-    return shared || ranks < 2 ? ONE_SHOT_SHARED : ONE_SHOT_MESSAGES / (size_t)(ranks - 1);
-}
 
 static bool shares(const weft_comm *comm)
 {
@@ -57,7 +62,7 @@ static int depth_for(size_t floats) { return floats * sizeof(float) >= ONE_BUFFE
 
 static cut cut_of(const weft_sum_spec *spec, int ranks, bool shared, int arrays)
 {
-    const size_t few = one_shot_bytes(spec->device, ranks, shared) / sizeof(float);
+    const size_t few = one_shot_bytes(spec->devices, ranks, shared) / sizeof(float);
     const size_t from = (size_t)weft_rows_dealt_from(ranks) * spec->width;
     const bool deals = spec->width > 0 && spec->kind == WEFT_SUM_AUTO && ranks > 1 && spec->count >= from;
     const size_t plain = deals ? from - spec->width : spec->count; // floats of a sum that is not dealt, at most
@@ -171,6 +176,7 @@ weft_status weft_sum_create(weft_comm *comm, const weft_kernels *kernels, const 
     sum->comm = comm;
     sum->times = spec->times;
     sum->device = spec->device;
+    sum->devices = spec->devices;
     sum->width = spec->width;
     WEFT_TRY_GOTO(weft_comm_agree(comm, prepare(sum, spec), NULL));
     cut c = cut_of(spec, weft_comm_size(comm), shares(comm), sum->arrays);
@@ -202,7 +208,7 @@ void weft_sum_destroy(weft_sum *sum)
 
 weft_sum_kind weft_sum_kind_of(const weft_sum *sum, size_t count)
 {
-    const size_t most = one_shot_bytes(sum->device, weft_comm_size(sum->comm), shares(sum->comm)) / sizeof(float);
+    const size_t most = one_shot_bytes(sum->devices, weft_comm_size(sum->comm), shares(sum->comm)) / sizeof(float);
     const bool one_shot = !sum->share || (sum->small && count <= most);
     return one_shot ? WEFT_SUM_ONE_SHOT : WEFT_SUM_TWO_SHOT;
 }

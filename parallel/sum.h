@@ -46,6 +46,7 @@ typedef struct {
     weft_sum_kind kind;
     weft_mesh_times *times;        // told how long it took; may be NULL
     weft_device *device;           // that writes the arrays and adds, by finish->op; NULL: the host
+    bool devices;                  // such ones add, here or where only sizes are asked for
     const weft_sum_places *places; // [size], copied; NULL: each rank gives one array, at the place of its number
     size_t width; // of a row, where all sums of weft_rows_dealt_from() rows or more are dealt; 0: none are
 } weft_sum_spec;
@@ -87,6 +88,8 @@ size_t weft_sum_bytes(const weft_sum_spec *spec, int ranks, bool shared);
 // What of it lies on a device that adds: not the channels.
 size_t weft_sum_device_bytes(const weft_sum_spec *spec, int ranks, bool shared);
 weft_sum_kind weft_sum_kind_of(const weft_sum *sum, size_t count);
+// Whether all add all of arrays of so many floats, where AUTO was asked for and they are not dealt.
+bool weft_sum_one_shot(bool devices, int ranks, bool shared, size_t count);
 
 // `mine` receives as many arrays as this rank has places, aligned to 64, to write until run. The count is the same on
 // all ranks.

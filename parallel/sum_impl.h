@@ -12,7 +12,7 @@ struct weft_sum {
     weft_comm *comm;
     weft_mesh_times *times;
     weft_device *device;
-    bool ordered;                        // its channels are, by the devices
+    bool devices, ordered;               // devices add; they order its channels
     weft_sum_places *places;             // [size]
     int tree;                            // places in all
     int arrays;                          // the most that one rank gives

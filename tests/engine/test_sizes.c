@@ -116,6 +116,7 @@ static void run(const trial *t)
         return;
     }
     options.transport = WEFT_TRANSPORT_AUTO;
+    options.links = WEFT_LINKS_HOST; // slots are the hosts' memory then
     CHECK_OK(weft_job_open_local(&options, ranks, &job, &code));
     if (job) { // a rank, and not the process that waits for them
         CHECK_OK(body(job, weft_comm_rank(weft_job_world(job)), (void *)(uintptr_t)t));
