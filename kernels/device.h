@@ -28,6 +28,10 @@ typedef struct {
     void (*free_shared)(weft_device *device, void *memory);
 } weft_device_kind;
 
+// The kind with that name, cuda or emulated, and how many devices there are: at least one, else NOT_FOUND. USAGE for
+// another name.
+weft_status weft_device_kind_find(const char *name, const weft_device_kind **out, int *count);
+
 // Opens the plug-in of a kind. NOT_FOUND where it was not built or its driver is not there.
 weft_status weft_device_kind_open(const char *kind, const weft_device_kind **out);
 

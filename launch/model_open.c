@@ -104,11 +104,7 @@ static weft_status open_device(const wi_model_flags *flags, wi_model *out)
     void *stream;
     out->device_op = out->op;
     if (!flags->device || strcmp(flags->device, "cpu") == 0) return weft_device_host(out->team, &out->device);
-    if (strcmp(flags->device, "cuda") != 0 && strcmp(flags->device, "emulated") != 0)
-        return weft_fail(WEFT_USAGE, "--device %.40s: must be cpu or cuda", flags->device);
-    WEFT_TRY(weft_device_kind_open(flags->device, &kind));
-    WEFT_TRY(kind->count(&count));
-    if (count == 0) return weft_fail(WEFT_NOT_FOUND, "--device %s: this machine has none", flags->device);
+    WEFT_TRY(weft_device_kind_find(flags->device, &kind, &count));
     WEFT_TRY(kind->open(place_on_node(out->world) % count, &out->device, &out->device_kernels, &stream));
     out->device_op = (weft_op){.table = &out->device_kernels, .stream = stream};
     return WEFT_OK;

@@ -104,6 +104,26 @@ static void device_copy(weft_device *device, void *to, const void *from, size_t 
 static void device_begin(weft_device *device) { wi_tape_begin(stream_of(device)); }
 static void device_end(weft_device *device) { wi_tape_end(stream_of(device)); }
 
+static void device_clock_start(weft_device *device)
+{
+    wi_stream *stream = stream_of(device);
+    stream->clock_waits = wi_tape_keeps(stream->tape);
+    if (!stream->clock_waits) wi_stream_note(stream, "clock", cudaEventRecord(stream->began, stream->at));
+}
+
+static weft_status device_clock_stop(weft_device *device, double *seconds)
+{
+    wi_stream *stream = stream_of(device);
+    float ms = 0;
+    wi_tape_end(stream);
+    wi_stream_note(stream, "clock", cudaEventRecord(stream->ended, stream->at));
+    WEFT_TRY(device_sync(device));
+    const cudaError_t status = cudaEventElapsedTime(&ms, stream->began, stream->ended);
+    if (status != cudaSuccess) return failed(device, "clock", status);
+    *seconds = (double)ms * 1e-3;
+    return WEFT_OK;
+}
+
 // Pages that are registered have the same address on the device.
 static weft_status device_lend(weft_device *device, void *host, size_t bytes)
 {
@@ -131,8 +151,14 @@ static void device_destroy(weft_device *device)
 
 // In the order of the table: C++17 has no names here.
 static const weft_device_ops device_ops = {
-    WEFT_DEVICE_KIND, false,        device_alloc, device_free, device_copy_in,   device_copy_out, device_copy,
-    device_sync,      device_begin, device_end,   device_lend, device_give_back, device_memory,   device_destroy,
+    WEFT_DEVICE_KIND,   false,
+    device_alloc,       device_free,
+    device_copy_in,     device_copy_out,
+    device_copy,        device_sync,
+    device_begin,       device_end,
+    device_clock_start, device_clock_stop,
+    device_lend,        device_give_back,
+    device_memory,      device_destroy,
 };
 
 // ---- the plug-in ----------------------------------------------------------------------------------------------------
@@ -153,6 +179,7 @@ static cudaError_t describe(weft_device *device, wi_stream *stream)
     const cudaError_t status = cudaGetDeviceProperties(&properties, device->index);
     if (status != cudaSuccess) return status;
     snprintf(device->name, sizeof device->name, "%.60s (device %d)", properties.name, device->index);
+    device->cache_bytes = (size_t)properties.l2CacheSize;
     stream->processors = properties.multiProcessorCount;
     stream->capability = properties.major * 10 + properties.minor;
     stream->shared_bytes = properties.sharedMemPerBlockOptin;
@@ -188,6 +215,7 @@ static weft_status kind_open(int index, weft_device **out, weft_kernels *table, 
     wi_cuda_attention(table);
     wi_cuda_rows(table);
     wi_cuda_pick(table);
+    wi_cuda_probe(table);
     *out = device;
     *at = stream;
     return WEFT_OK;

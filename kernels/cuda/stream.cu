@@ -170,6 +170,8 @@ cudaError_t wi_stream_init(wi_stream *stream)
         if (status == cudaSuccess && !wi_stream_hold(stream, slot->arrived, WI_SLOT_BYTES))
             status = cudaErrorMemoryAllocation;
     }
+    if (status == cudaSuccess) status = cudaEventCreate(&stream->began);
+    if (status == cudaSuccess) status = cudaEventCreate(&stream->ended);
     return status == cudaSuccess ? wi_tape_create(&stream->tape) : status;
 }
 
@@ -183,6 +185,8 @@ void wi_stream_fini(wi_stream *stream)
         cudaFree(slot->arrived);
         cudaFreeHost(slot->staged);
     }
+    if (stream->began) cudaEventDestroy(stream->began);
+    if (stream->ended) cudaEventDestroy(stream->ended);
     if (stream->at) cudaStreamDestroy(stream->at);
     free(stream->held);
 }

@@ -30,8 +30,10 @@ struct wi_stream {
     wi_slot slot[WI_SLOTS];
     int now; // the slot in use
     wi_tape *tape;
-    cudaError_t failure; // the first since the last sync
-    const char *failed;  // the op
+    cudaEvent_t began, ended; // of the clock
+    bool clock_waits;         // for the step on tape to be started
+    cudaError_t failure;      // the first since the last sync
+    const char *failed;       // the op
 };
 
 cudaError_t wi_stream_init(wi_stream *stream);

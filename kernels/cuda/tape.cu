@@ -139,6 +139,8 @@ void wi_tape_end(wi_stream *stream)
     if (!tape->keeps) return;
     tape->keeps = false;
     wi_stream_send(stream);
+    if (stream->clock_waits) wi_stream_note(stream, "clock", cudaEventRecord(stream->began, stream->at));
+    stream->clock_waits = false;
     if (tape->used == 0 || stream->failure != cudaSuccess) return;
     kept *k = find(tape, stream->now, hash_of(tape->bytes, tape->used), &same);
     k->last = ++tape->steps;
