@@ -36,6 +36,7 @@ extern "C" {
     X(DEVICE_FMA, "fma f32", "GFLOP/s")                                                                                \
     X(DEVICE_MMA, "bf16 by mma", "GFLOP/s")                                                                            \
     X(DEVICE_WGMMA, "bf16 by wgmma", "GFLOP/s")                                                                        \
+    X(DEVICE_BLAS, "bf16 by cuBLASLt", "GFLOP/s")                                                                      \
     X(DEVICE_BF16, "bf16", "GFLOP/s")
 
 typedef enum {

@@ -37,6 +37,7 @@ static const struct {
 } products[] = {
     {WEFT_CEILING_DEVICE_MMA, WEFT_FAMILY_MMA},
     {WEFT_CEILING_DEVICE_WGMMA, WEFT_FAMILY_WGMMA},
+    {WEFT_CEILING_DEVICE_BLAS, WEFT_FAMILY_BLAS},
 };
 enum { PRODUCTS = sizeof products / sizeof *products };
 
@@ -97,7 +98,8 @@ static weft_status make_products(weft_device_ceilings *c, weft_team *team)
     fill(numbers, count);
     for (int i = 0; i < PRODUCTS && status == WEFT_OK; i++) {
         const weft_family family = products[i].family;
-        if (c->table->gemm.run[family] && family <= weft_family_of_device(c->table->capability, WEFT_BF16))
+        if (c->table->gemm.run[family] &&
+            (family == WEFT_FAMILY_BLAS || family <= weft_family_of_device(c->table->capability, WEFT_BF16)))
             status = make_product(c, team, family, numbers);
     }
     if (status == WEFT_OK) status = weft_device_alloc(c->device, count * sizeof *c->rows, &memory);

@@ -21,7 +21,7 @@ void weft_device_ceilings_destroy(weft_device_ceilings *ceilings); // accepts NU
 // The emulated device, whose figures mean nothing: sizes are then as small as they can be.
 bool weft_device_is_emulated(const weft_device *device);
 // The tensor cores' ceiling is the best of the device's own GEMMs of 8192 x 8192 x 8192 in bf16, of each family that
-// the table has.
+// the table has, cuBLASLt among them.
 bool weft_device_ceiling_there(const weft_device_ceilings *ceilings, weft_ceiling ceiling);
 // Units a second over about so many seconds; 0 where it is not there. Blocking.
 weft_status weft_device_ceiling_measure(weft_device_ceilings *ceilings, weft_ceiling ceiling, double seconds,

@@ -218,6 +218,8 @@ static weft_status run_on_device(wi_kernel_bench *b, const weft_topology *topolo
     WEFT_TRY_GOTO(weft_team_create(&options, &b->team));
     WEFT_TRY_GOTO(weft_device_kind_find(b->options->device, &kind, &count));
     WEFT_TRY_GOTO(kind->open(0, &b->device, &b->kernels, &b->stream));
+    if (kind->open_blas(b->device, &b->kernels) < 0 && b->table)
+        fprintf(b->table, "not measured: %s\n", weft_error_text());
     b->emulated = weft_device_is_emulated(b->device);
     WEFT_TRY_GOTO(weft_device_ceilings_create(b->device, &b->kernels, b->stream, b->team, &b->device_ceilings));
     if (b->table) fprintf(b->table, "\n%s\n", b->device->name);

@@ -97,7 +97,8 @@ weft_status wi_bench_check_family(const wi_kernel_bench *b)
     const bool known = name && weft_family_from_name(name, &family);
     if (!name) return WEFT_OK;
     if (b->on_device && known && b->kernels.gemm.run[family] &&
-        (family == WEFT_FAMILY_FMA || family <= weft_family_of_device(b->kernels.capability, WEFT_BF16)))
+        (family == WEFT_FAMILY_FMA || family == WEFT_FAMILY_BLAS ||
+         family <= weft_family_of_device(b->kernels.capability, WEFT_BF16)))
         return WEFT_OK;
     if (b->on_device) return weft_fail(WEFT_UNSUPPORTED, "family \"%s\" is not on this device", name);
     if (known && weft_family_native(&b->cpu, b->options->isa, family)) return WEFT_OK;

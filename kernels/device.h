@@ -26,6 +26,8 @@ typedef struct {
     // Memory that host and device both reach, for tests. Freed by the second.
     weft_status (*alloc_shared)(weft_device *device, size_t bytes, void **out);
     void (*free_shared)(weft_device *device, void *memory);
+    // Adds the family BLAS to the device's table. NOT_FOUND with the loader's words where cuBLASLt is not installed.
+    weft_status (*open_blas)(weft_device *device, weft_kernels *table);
 } weft_device_kind;
 
 // The kind with that name, cuda or emulated, and how many devices there are: at least one, else NOT_FOUND. USAGE for

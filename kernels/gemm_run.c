@@ -82,6 +82,7 @@ wi_gemm_cut wi_gemm_cut_of(const weft_gemm_weight *w, int64_t m, int threads)
 size_t weft_gemm_scratch(const weft_gemm_weight *weight, int64_t m, int threads)
 {
     if (wi_gemm_in_records(weight->family)) return wi_gemm_records_scratch_of(weight, m).bytes;
+    if (weight->family == WEFT_FAMILY_BLAS) return wi_gemm_blas_scratch_of(weight, m).bytes;
     return wi_gemm_cut_of(weight, m, threads).bytes;
 }
 

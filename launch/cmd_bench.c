@@ -104,7 +104,8 @@ static const weft_flag kernels_flags[] = {
     {.name = "family",
      .kind = WEFT_FLAG_STRING,
      .offset = FIELD(family),
-     .help = "multiply by fma, bf16dot, amx, mma or wgmma, instead of what the processor and the weights want"},
+     .help =
+         "multiply by fma, bf16dot, amx, mma, wgmma or cublaslt, instead of what the processor and the weights want"},
     {.name = "peers",
      .kind = WEFT_FLAG_BOOL,
      .offset = FIELD(peers),

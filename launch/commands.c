@@ -68,11 +68,12 @@ const wi_entry *const wi_entries[] = {
 // clang-format on
 
 // Read elsewhere than in a table of flags.
-static const char *const other_variables[] = {"WEFT_ISA",   "WEFT_GRAPHS", "WEFT_GEMM_TILE", "WEFT_TEST_LONG",
+static const char *const other_variables[] = {
+    "WEFT_ISA",   "WEFT_GRAPHS", "WEFT_GEMM_TILE", "WEFT_CUBLASLT", "WEFT_TEST_LONG",
 #ifndef NDEBUG
-                                              "WEFT_FAULT",
+    "WEFT_FAULT",
 #endif
-                                              NULL};
+    NULL};
 
 weft_status wi_check_environment(void)
 {

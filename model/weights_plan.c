@@ -66,6 +66,8 @@ static weft_status add_range(wi_planner *p, weft_part part, int64_t layer, weft_
 static weft_family family_of(const wi_planner *p, weft_dtype type)
 {
     if (p->options->has_family) return p->options->family;
+    // A library that all ranks have takes what it multiplies (--numerics fast); the rest is the device's own.
+    if (type == WEFT_BF16 && p->options->has_limit && p->options->limit == WEFT_FAMILY_BLAS) return WEFT_FAMILY_BLAS;
     const weft_family own = p->options->capability ? weft_family_of_device(p->options->capability, type)
                                                    : weft_family_choose(p->options->cpu, p->op->table->isa, type);
     return p->options->has_limit && p->options->limit < own ? p->options->limit : own;

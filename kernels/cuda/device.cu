@@ -5,6 +5,7 @@
 
 #include "core/build.h"
 #include "core/plugin.h"
+#include "kernels/cuda/gemm.cuh"
 #include "kernels/cuda/stream.cuh"
 
 #ifndef WEFT_DEVICE_KIND
@@ -237,8 +238,16 @@ static void kind_free_shared(weft_device *device, void *memory)
     cudaFree(memory);
 }
 
+static weft_status kind_open_blas(weft_device *device, weft_kernels *table)
+{
+    wi_stream *stream = stream_of(device);
+    if (!stream->blas) WEFT_TRY(wi_blas_open(&stream->blas));
+    table->gemm.run[WEFT_FAMILY_BLAS] = wi_cuda_gemm_blas;
+    return WEFT_OK;
+}
+
 static const weft_device_kind kind = {
-    WEFT_DEVICE_KIND, kind_count, kind_open, kind_alloc_shared, kind_free_shared,
+    WEFT_DEVICE_KIND, kind_count, kind_open, kind_alloc_shared, kind_free_shared, kind_open_blas,
 };
 
 extern "C" __attribute__((visibility("default"))) const weft_plugin WEFT_DEVICE_PLUGIN;

@@ -179,6 +179,7 @@ void wi_stream_fini(wi_stream *stream)
 {
     if (stream->at) cudaStreamSynchronize(stream->at);
     wi_tape_destroy(stream->tape);
+    wi_blas_close(stream->blas);
     for (int i = 0; i < WI_SLOTS; i++) {
         wi_slot *slot = &stream->slot[i];
         if (slot->read) cudaEventDestroy(slot->read);
