@@ -15,6 +15,7 @@ extern "C" {
 // X(NAME, name, unit): operations are multiplications and additions, each counted. A chain's every fma
 // waits for the one before. A copy's bytes are those that move between the core and where the data lies: L1 reads and
 // writes each once; from farther away the line that is written is fetched before, so each copied byte counts three.
+// Those of a device (bench/device_ceilings.h) come last; there a copied byte counts two.
 #define WEFT_CEILING_LIST(X)                                                                                           \
     X(FMA_AVX2, "fma f32, avx2", "GFLOP/s")                                                                            \
     X(FMA_AVX512, "fma f32, avx512", "GFLOP/s")                                                                        \
@@ -29,13 +30,21 @@ extern "C" {
     X(COPY_L1, "copy L1", "GB/s")                                                                                      \
     X(COPY_L2, "copy L2", "GB/s")                                                                                      \
     X(COPY_L3, "copy L3", "GB/s")                                                                                      \
-    X(COPY_DRAM, "copy DRAM", "GB/s")
+    X(COPY_DRAM, "copy DRAM", "GB/s")                                                                                  \
+    X(DEVICE_READ, "read memory", "GB/s")                                                                              \
+    X(DEVICE_COPY, "copy memory", "GB/s")                                                                              \
+    X(DEVICE_FMA, "fma f32", "GFLOP/s")                                                                                \
+    X(DEVICE_MMA, "bf16 by mma", "GFLOP/s")                                                                            \
+    X(DEVICE_WGMMA, "bf16 by wgmma", "GFLOP/s")                                                                        \
+    X(DEVICE_BLAS, "bf16 by cuBLASLt", "GFLOP/s")                                                                      \
+    X(DEVICE_BF16, "bf16", "GFLOP/s")
 
 typedef enum {
 #define WEFT_CEILING_ENUM(name, text, unit) WEFT_CEILING_##name,
     WEFT_CEILING_LIST(WEFT_CEILING_ENUM)
 #undef WEFT_CEILING_ENUM
-        WEFT_CEILING_COUNT
+        WEFT_CEILING_COUNT,
+    WEFT_CEILING_DEVICE_FIRST = WEFT_CEILING_DEVICE_READ,
 } weft_ceiling;
 
 typedef struct weft_ceilings weft_ceilings;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "bench/ceilings.h"
+#include "bench/device_ceilings.h"
 #include "core/clock.h"
 
 enum { WARM_STEPS = 3, ROUNDS_MAX = 1000 };
@@ -100,10 +101,15 @@ static weft_status warm_up(const weft_bench_generate_options *o, const weft_benc
     return run_steps(s, WARM_STEPS - 1);
 }
 
+static bool on_device(const weft_bench_subject *s) { return s->device && !s->device->ops->is_host; }
+
 static weft_ceiling ceiling_of(const weft_bench_generate_options *o, const weft_bench_subject *s)
 {
+    const weft_family family = weft_model_weights_of(s->model)->family;
+    if (on_device(s) && o->decode) return WEFT_CEILING_DEVICE_READ;
+    if (on_device(s)) return family == WEFT_FAMILY_FMA ? WEFT_CEILING_DEVICE_FMA : WEFT_CEILING_DEVICE_BF16;
     if (o->decode) return WEFT_CEILING_READ_DRAM;
-    switch (weft_model_weights_of(s->model)->family) {
+    switch (family) {
     case WEFT_FAMILY_AMX:
         return WEFT_CEILING_AMX_BF16;
     case WEFT_FAMILY_BF16_DOT:
@@ -128,17 +134,37 @@ static weft_status of_all(weft_comm *world, double *value)
     return WEFT_OK;
 }
 
-static weft_status measure(weft_comm *world, const weft_bench_generate_options *o, const weft_bench_subject *s,
-                           weft_ceilings *ceilings, int32_t *tokens, samples *out)
+// The host's ceilings, or the device's.
+typedef struct {
+    weft_ceilings *host;
+    weft_device_ceilings *device;
+} ceilings_of_rank;
+
+static weft_status make_ceilings(const weft_bench_subject *s, ceilings_of_rank *out)
 {
-    const int threads = weft_team_threads(s->team);
+    if (!on_device(s)) return weft_ceilings_create(s->team, s->cpu, s->isa, &out->host);
+    return weft_device_ceilings_create(s->device, s->device_op->table, s->device_op->stream, s->team, &out->device);
+}
+
+static weft_status measure_ceiling(const weft_bench_subject *s, const ceilings_of_rank *c, weft_ceiling ceiling,
+                                   double *rate)
+{
+    if (c->device) return weft_device_ceiling_measure(c->device, ceiling, CEILING_SECONDS, rate);
+    *rate = weft_ceiling_measure(c->host, ceiling, weft_team_threads(s->team), CEILING_SECONDS);
+    return WEFT_OK;
+}
+
+static weft_status measure(weft_comm *world, const weft_bench_generate_options *o, const weft_bench_subject *s,
+                           const ceilings_of_rank *ceilings, int32_t *tokens, samples *out)
+{
     const weft_ceiling ceiling = ceiling_of(o, s);
     const weft_mesh_times *times = weft_model_layout_of(s->model)->mesh.times;
     const double tick = weft_clock_tick_seconds();
     WEFT_TRY(warm_up(o, s, tokens));
     for (int64_t round = 0; round < o->rounds; round++) {
         WEFT_TRY(weft_comm_barrier(world));
-        double work, rate = weft_ceiling_measure(ceilings, ceiling, threads, CEILING_SECONDS);
+        double work, rate;
+        WEFT_TRY(measure_ceiling(s, ceilings, ceiling, &rate));
         WEFT_TRY(of_all(world, &rate));
         if (!o->decode) WEFT_TRY(submit(o, s, round, tokens));
         const weft_mesh_times before = times ? *times : (weft_mesh_times){0};
@@ -207,7 +233,7 @@ weft_status weft_bench_generate(weft_job *job, const weft_bench_generate_options
 {
     weft_status status;
     weft_record record;
-    weft_ceilings *ceilings = NULL;
+    ceilings_of_rank ceilings = {0};
     const weft_weights *w = weft_model_weights_of(s->model);
     const size_t rounds = (size_t)o->rounds;
     weft_comm *world = weft_job_world(job);
@@ -218,8 +244,8 @@ weft_status weft_bench_generate(weft_job *job, const weft_bench_generate_options
     const weft_ceiling ceiling = ceiling_of(o, s);
     const weft_mesh *mesh = &weft_model_layout_of(s->model)->mesh;
     WEFT_TRY_GOTO(tokens && all ? WEFT_OK : weft_fail(WEFT_NO_MEMORY, "no memory for the samples"));
-    WEFT_TRY_GOTO(weft_ceilings_create(s->team, s->cpu, s->isa, &ceilings));
-    WEFT_TRY_GOTO(measure(world, o, s, ceilings, tokens, all));
+    WEFT_TRY_GOTO(make_ceilings(s, &ceilings));
+    WEFT_TRY_GOTO(measure(world, o, s, &ceilings, tokens, all));
     weft_record_begin(&record, o->decode ? "decode" : "prefill", job);
     write_settings(&record, o, s);
     weft_record_results(&record);
@@ -242,7 +268,11 @@ weft_status weft_bench_generate(weft_job *job, const weft_bench_generate_options
         report(&record, table, "of that waiting", "ms", all->wait, rounds);
     }
     report(&record, table, "tokens", "1/s", all->tokens, rounds);
-    report(&record, table, o->decode ? "of DRAM bandwidth" : "of the peak", "%", all->share, rounds);
+    report(&record, table,
+           !o->decode     ? "of the peak"
+           : on_device(s) ? "of memory bandwidth"
+                          : "of DRAM bandwidth",
+           "%", all->share, rounds);
     if (table)
         fprintf(table, "ceiling: %s, %.1f %s, measured between the rounds\n", weft_ceiling_name(ceiling),
                 all->ceiling * 1e-9, weft_ceiling_unit(ceiling));
@@ -251,7 +281,8 @@ weft_status weft_bench_generate(weft_job *job, const weft_bench_generate_options
     else
         weft_json_writer_fini(&record.json);
 fail:
-    weft_ceilings_destroy(ceilings);
+    weft_ceilings_destroy(ceilings.host);
+    weft_device_ceilings_destroy(ceilings.device);
     free(tokens);
     free(all);
     return status;

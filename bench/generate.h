@@ -26,6 +26,8 @@ typedef struct {
     weft_team *team;
     const weft_cpu *cpu;
     weft_isa isa;
+    weft_device *device;      // what computes; NULL or the host's: team, cpu and isa say
+    const weft_op *device_op; // its table and stream
 } weft_bench_subject;
 void weft_bench_subject_write(const weft_bench_subject *subject, weft_json_writer *json); // into open settings
 

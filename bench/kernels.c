@@ -6,8 +6,7 @@
 #include <string.h>
 
 #include "bench/kernels_impl.h"
-#include "bench/machine.h"
-#include "core/clock.h"
+#include "kernels/device.h"
 
 static const struct {
     const char *name;
@@ -16,11 +15,10 @@ static const struct {
     {"gemm", wi_bench_gemm},
     {"attention", wi_bench_attention},
     {"rows", wi_bench_row_ops},
+    {"chain", wi_bench_chain},
 };
 
-static const double CEILING_SECONDS = 0.02, CASE_SECONDS = 0.01;
-
-enum { ROUNDS_MAX = 1000 };
+enum { ROUNDS_MAX = 1000, ROWS_MAX = 32768 };
 
 // One case's samples: microseconds a run, those of its peers, and the part of the ceiling that binds it.
 typedef struct {
@@ -40,56 +38,21 @@ int wi_bench_rows(const wi_kernel_bench *b, const int64_t *own, int count, int64
     return given;
 }
 
-weft_status wi_bench_copies(wi_kernel_bench *b, size_t bytes, int most, int *out)
-{
-    weft_topology topology;
-    size_t free_bytes, total_bytes;
-    WEFT_TRY(weft_topology_read(&topology));
-    WEFT_TRY(b->device->ops->memory(b->device, &free_bytes, &total_bytes));
-    const size_t copies = weft_read_test_bytes(&topology, free_bytes) / bytes + 1;
-    *out = copies < (size_t)most ? (int)copies : most;
-    if (bytes * (size_t)*out > free_bytes / 3)
-        return weft_fail(WEFT_NO_MEMORY, "%zu MiB to measure, more than a third of what is free",
-                         bytes * (size_t)*out >> 20);
-    return WEFT_OK;
-}
-
-static double seconds_since(int64_t began, int runs) { return (double)(weft_clock_ns() - began) * 1e-9 / runs; }
-
-// Runs for about CASE_SECONDS, at least once; returns the seconds of one. A case runs until then by itself; its peers
-// as often as they can in the same time.
-static double time_case(wi_kernel_bench *b, const wi_kernel_case *c)
-{
-    const int64_t began = weft_clock_ns(), until = began + (int64_t)(CASE_SECONDS * 1e9);
-    int runs = 0;
-    for (int more = 1; runs == 0 || weft_clock_ns() < until; more += more < 64) { // the clock takes its time too
-        for (int i = 0; i < more; i++) c->run(b, c->state);
-        runs += more;
-    }
-    return seconds_since(began, runs);
-}
-
-static double time_peer(wi_kernel_bench *b, const wi_kernel_peer *peer)
-{
-    wi_peer_begin(b->peers, peer->peer, b->threads);
-    peer->run(peer->state); // its threads wake up
-    const int64_t began = weft_clock_ns(), until = began + (int64_t)(CASE_SECONDS * 1e9);
-    int runs = 0;
-    do {
-        peer->run(peer->state);
-        runs++;
-    } while (weft_clock_ns() < until);
-    const double seconds = seconds_since(began, runs);
-    wi_peer_end(b->peers, peer->peer);
-    return seconds;
-}
-
 // The least time that the ceilings allow.
 static double bound_of(const wi_kernel_case *c, const double rate[WEFT_CEILING_COUNT])
 {
-    const double by_compute = rate[c->compute] > 0 ? c->operations / rate[c->compute] : 0;
-    const double by_read = rate[c->read] > 0 ? c->bytes / rate[c->read] : 0;
+    const double by_compute = c->operations > 0 && rate[c->compute] > 0 ? c->operations / rate[c->compute] : 0;
+    const double by_read = c->bytes > 0 && rate[c->read] > 0 ? c->bytes / rate[c->read] : 0;
     return by_compute > by_read ? by_compute : by_read;
+}
+
+// What computes: a number of threads, or a device.
+static void write_where(wi_kernel_bench *b)
+{
+    if (b->on_device)
+        weft_json_write_string(&b->record.json, "device", b->device->name);
+    else
+        weft_json_write_int(&b->record.json, "threads", b->threads);
 }
 
 static void record(wi_kernel_bench *b, const wi_kernel_case *c, const char *unit, const char *by, const char *binds,
@@ -103,7 +66,7 @@ static void record(wi_kernel_bench *b, const wi_kernel_case *c, const char *unit
     weft_record_result_begin(&b->record, c->op, unit);
     weft_json_write_string(json, "by", by);
     weft_json_write_string(json, "shape", c->shape);
-    weft_json_write_int(json, "threads", b->threads);
+    write_where(b);
     weft_json_write_real(json, "operations", c->operations);
     weft_json_write_real(json, "bytes", c->bytes);
     if (binds) weft_json_write_string(json, "ceiling", binds);
@@ -128,63 +91,87 @@ static void report(wi_kernel_bench *b, const wi_kernel_case *c, samples *s, cons
     fflush(b->table);
 }
 
-static void measure_ceilings(wi_kernel_bench *b, ceiling_rates *rates)
+static weft_status measure_ceilings(wi_kernel_bench *b, ceiling_rates *rates)
 {
     for (int i = 0; i < WEFT_CEILING_COUNT; i++) {
         if (!rates->wanted[i]) continue;
-        rates->now[i] = weft_ceiling_measure(b->ceilings, (weft_ceiling)i, b->threads, CEILING_SECONDS);
+        WEFT_TRY(wi_bench_ceiling(b, (weft_ceiling)i, &rates->now[i]));
         rates->sum[i] += rates->now[i];
     }
+    return WEFT_OK;
+}
+
+static weft_status measure_round(wi_kernel_bench *b, int round, wi_kernel_case *cases, int count, ceiling_rates *rates,
+                                 samples *all)
+{
+    WEFT_TRY(measure_ceilings(b, rates));
+    for (int i = 0; i < count; i++) {
+        wi_kernel_case *c = &cases[(i + round) % count];
+        samples *s = &all[(i + round) % count];
+        double seconds;
+        WEFT_TRY(wi_bench_time_case(b, c, &seconds));
+        s->time[round] = seconds * 1e6;
+        s->share[round] = bound_of(c, rates->now) / seconds * 100;
+        for (int p = 0; p < c->peers; p++) s->peer[p][round] = wi_bench_time_peer(b, &c->peer[p]) * 1e6;
+    }
+    return WEFT_OK;
 }
 
 weft_status wi_bench_cases(wi_kernel_bench *b, wi_kernel_case *cases, int count)
 {
     ceiling_rates rates = {0};
+    weft_status status = WEFT_OK;
     samples *all = calloc((size_t)count, sizeof *all);
     if (!all) return weft_fail(WEFT_NO_MEMORY, "no memory for the samples of %d cases", count);
-    for (int i = 0; i < count; i++) rates.wanted[cases[i].compute] = rates.wanted[cases[i].read] = true;
-    for (int round = 0; round < b->options->rounds; round++) {
-        measure_ceilings(b, &rates);
-        for (int i = 0; i < count; i++) {
-            const wi_kernel_case *c = &cases[(i + round) % count];
-            samples *s = &all[(i + round) % count];
-            const double seconds = time_case(b, c);
-            s->time[round] = seconds * 1e6;
-            s->share[round] = bound_of(c, rates.now) / seconds * 100;
-            for (int p = 0; p < c->peers; p++) s->peer[p][round] = time_peer(b, &c->peer[p]) * 1e6;
-        }
-    }
     for (int i = 0; i < count; i++) {
+        if (cases[i].operations > 0) rates.wanted[cases[i].compute] = true;
+        if (cases[i].bytes > 0) rates.wanted[cases[i].read] = true;
+    }
+    for (int round = 0; round < b->options->rounds && status == WEFT_OK; round++)
+        status = measure_round(b, round, cases, count, &rates, all);
+    for (int i = 0; i < count && status == WEFT_OK; i++) {
         const wi_kernel_case *c = &cases[i];
         const double by_compute = rates.sum[c->compute] > 0 ? c->operations / rates.sum[c->compute] : 0;
         const bool reads = rates.sum[c->read] > 0 && c->bytes / rates.sum[c->read] >= by_compute;
-        report(b, c, &all[i], weft_ceiling_name(reads ? c->read : c->compute));
+        const bool free = c->operations <= 0 && c->bytes <= 0;
+        report(b, c, &all[i], free ? "nothing" : weft_ceiling_name(reads ? c->read : c->compute));
     }
     free(all);
-    return WEFT_OK;
+    return status;
 }
 
-static void report_ceilings(wi_kernel_bench *b)
+static weft_status report_ceiling(wi_kernel_bench *b, weft_ceiling ceiling)
 {
     double values[ROUNDS_MAX];
     weft_stats stats;
     const int rounds = (int)b->options->rounds;
-    for (int i = 0; i < WEFT_CEILING_COUNT; i++) {
-        const weft_ceiling ceiling = (weft_ceiling)i;
-        if (!weft_ceiling_there(b->ceilings, ceiling)) {
-            if (b->table) fprintf(b->table, "%-20s not on this processor at this level\n", weft_ceiling_name(ceiling));
-            continue;
-        }
-        for (int round = 0; round < rounds; round++)
-            values[round] = weft_ceiling_measure(b->ceilings, ceiling, b->threads, CEILING_SECONDS) * 1e-9;
-        weft_stats_of(values, (size_t)rounds, &stats);
-        weft_record_result_begin(&b->record, weft_ceiling_name(ceiling), weft_ceiling_unit(ceiling));
-        weft_json_write_int(&b->record.json, "threads", b->threads);
-        weft_record_result_end(&b->record, values, (size_t)rounds, &stats);
-        if (b->table)
-            fprintf(b->table, "%-20s %9.1f %s [%.1f %.1f]\n", weft_ceiling_name(ceiling), stats.median,
-                    weft_ceiling_unit(ceiling), stats.p10, stats.p90);
+    for (int round = 0; round < rounds; round++) {
+        WEFT_TRY(wi_bench_ceiling(b, ceiling, &values[round]));
+        values[round] *= 1e-9;
     }
+    weft_stats_of(values, (size_t)rounds, &stats);
+    weft_record_result_begin(&b->record, weft_ceiling_name(ceiling), weft_ceiling_unit(ceiling));
+    write_where(b);
+    weft_record_result_end(&b->record, values, (size_t)rounds, &stats);
+    if (b->table)
+        fprintf(b->table, "%-20s %9.1f %s [%.1f %.1f]\n", weft_ceiling_name(ceiling), stats.median,
+                weft_ceiling_unit(ceiling), stats.p10, stats.p90);
+    return WEFT_OK;
+}
+
+static weft_status report_ceilings(wi_kernel_bench *b)
+{
+    const int first = b->on_device ? WEFT_CEILING_DEVICE_FIRST : 0;
+    const int end = b->on_device ? WEFT_CEILING_COUNT : WEFT_CEILING_DEVICE_FIRST;
+    for (int i = first; i < end; i++) {
+        const weft_ceiling ceiling = (weft_ceiling)i;
+        if (wi_bench_ceiling_there(b, ceiling))
+            WEFT_TRY(report_ceiling(b, ceiling));
+        else if (b->table)
+            fprintf(b->table, "%-20s not on this %s\n", weft_ceiling_name(ceiling),
+                    b->on_device ? "device" : "processor at this level");
+    }
+    return WEFT_OK;
 }
 
 static weft_status run_ops(wi_kernel_bench *b)
@@ -208,7 +195,7 @@ static weft_status run_with(wi_kernel_bench *b, const weft_topology *topology, i
     WEFT_TRY_GOTO(weft_device_host(b->team, &b->device));
     WEFT_TRY_GOTO(weft_ceilings_create(b->team, &b->cpu, b->options->isa, &b->ceilings));
     if (b->table) fprintf(b->table, "\n%d thread%s\n", threads, threads == 1 ? "" : "s");
-    report_ceilings(b);
+    WEFT_TRY_GOTO(report_ceilings(b));
     status = run_ops(b);
 fail:
     weft_ceilings_destroy(b->ceilings);
@@ -220,6 +207,31 @@ fail:
     return status;
 }
 
+static weft_status run_on_device(wi_kernel_bench *b, const weft_topology *topology)
+{
+    weft_status status;
+    const weft_device_kind *kind;
+    int count;
+    const weft_team_options options = {
+        .threads = topology->allowed_cores, .cpus = topology->allowed, .cpu_count = topology->allowed_count};
+    b->threads = 1; // of what an op's scratch is asked for
+    WEFT_TRY_GOTO(weft_team_create(&options, &b->team));
+    WEFT_TRY_GOTO(weft_device_kind_find(b->options->device, &kind, &count));
+    WEFT_TRY_GOTO(kind->open(0, &b->device, &b->kernels, &b->stream));
+    if (kind->open_blas(b->device, &b->kernels) < 0 && b->table)
+        fprintf(b->table, "not measured: %s\n", weft_error_text());
+    b->emulated = weft_device_is_emulated(b->device);
+    WEFT_TRY_GOTO(weft_device_ceilings_create(b->device, &b->kernels, b->stream, b->team, &b->device_ceilings));
+    if (b->table) fprintf(b->table, "\n%s\n", b->device->name);
+    WEFT_TRY_GOTO(report_ceilings(b));
+    status = run_ops(b);
+fail:
+    weft_device_ceilings_destroy(b->device_ceilings);
+    weft_device_destroy(b->device);
+    weft_team_destroy(b->team);
+    return status;
+}
+
 // "1,16,512"
 static weft_status read_rows(wi_kernel_bench *b)
 {
@@ -227,9 +239,9 @@ static weft_status read_rows(wi_kernel_bench *b)
     for (b->row_counts = 0; at && *at; b->row_counts++) {
         char *end;
         const long long count = strtoll(at, &end, 10);
-        if (end == at || count < 1 || count > 4096 || b->row_counts == WI_KERNEL_ROWS_MAX || (*end && *end != ','))
-            return weft_fail(WEFT_USAGE, "--rows %s: use up to %d numbers from 1 to 4096 with commas between",
-                             b->options->rows, WI_KERNEL_ROWS_MAX);
+        if (end == at || count < 1 || count > ROWS_MAX || b->row_counts == WI_KERNEL_ROWS_MAX || (*end && *end != ','))
+            return weft_fail(WEFT_USAGE, "--rows %s: use up to %d numbers from 1 to %d with commas between",
+                             b->options->rows, WI_KERNEL_ROWS_MAX, ROWS_MAX);
         b->rows[b->row_counts] = count;
         at = *end ? end + 1 : end;
     }
@@ -251,7 +263,8 @@ static void write_settings(wi_kernel_bench *b)
     weft_json_writer *json = &b->record.json;
     weft_json_write_int(json, "rounds", b->options->rounds);
     weft_json_write_string(json, "isa", weft_isa_name(b->options->isa));
-    weft_json_write_bool(json, "peers", b->options->peers);
+    weft_json_write_string(json, "device", b->on_device ? b->options->device : "cpu");
+    weft_json_write_bool(json, "peers", b->peers != NULL);
     for (int i = 0; i < WI_PEER_COUNT && b->peers; i++)
         weft_json_write_string(json, wi_peer_name((wi_peer)i), wi_peer_text(b->peers, (wi_peer)i));
     if (!b->table) return;
@@ -267,13 +280,15 @@ weft_status weft_bench_kernels(weft_job *job, const weft_bench_kernels_options *
     WEFT_TRY(check_options(options));
     WEFT_TRY(read_rows(&b));
     WEFT_TRY(weft_topology_read(&topology));
-    if (options->peers) WEFT_TRY(wi_peers_open(&b.peers));
+    b.on_device = options->device && strcmp(options->device, "cpu") != 0;
+    if (options->peers && !b.on_device) WEFT_TRY(wi_peers_open(&b.peers));
     b.table = options->json && strcmp(options->json, "-") == 0 ? NULL : out;
     weft_record_begin(&b.record, "kernels", job);
     write_settings(&b);
     weft_record_results(&b.record);
-    weft_status status = run_with(&b, &topology, options->threads > 0 ? (int)options->threads : 1);
-    if (status == WEFT_OK && options->threads == 0 && topology.allowed_cores > 1)
+    weft_status status = b.on_device ? run_on_device(&b, &topology)
+                                     : run_with(&b, &topology, options->threads > 0 ? (int)options->threads : 1);
+    if (status == WEFT_OK && !b.on_device && options->threads == 0 && topology.allowed_cores > 1)
         status = run_with(&b, &topology, topology.allowed_cores);
     wi_peers_close(b.peers);
     if (status == WEFT_OK && options->json) return weft_record_end(&b.record, options->json);

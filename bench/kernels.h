@@ -8,7 +8,7 @@
 extern "C" {
 #endif
 
-#define WEFT_BENCH_OPS "ceilings, gemm, attention, rows"
+#define WEFT_BENCH_OPS "ceilings, gemm, attention, rows, chain"
 
 enum { WEFT_BENCH_1B, WEFT_BENCH_8B, WEFT_BENCH_70B, WEFT_BENCH_MODELS, WEFT_BENCH_ALL = WEFT_BENCH_MODELS };
 
@@ -17,8 +17,10 @@ typedef struct {
     int model;           // whose shapes: WEFT_BENCH_*
     const char *shape;   // one shape of the model ("qkv"), or "4096x4096"; NULL: all of the model
     const char *rows;    // "1,16": numbers of rows instead of the op's own; or NULL
+    int64_t positions;   // that attention's steps read, instead of the op's own; 0: those
     const char *weights; // one type of weights, fp8 among them, or NULL for bf16, int8, int4 and f32
     const char *family;  // pins the instruction family of the GEMM; NULL: what the processor has
+    const char *device;  // "cuda"; NULL or "cpu": the host
     int64_t group;       // columns that share a scale of int4
     int64_t threads;     // 0: one thread, then all
     int64_t rounds;      // turns that each case and its ceilings take

@@ -32,9 +32,9 @@ typedef struct {
     weft_family family;
     bool leaves;
     weft_gemm_weight weight[COPIES_MAX];
-    int copies, next;
-    size_t bytes, room; // of one copy; with what fills its pages
-    void *memory;       // of all
+    int copies;
+    size_t bytes, room;    // of one copy; with what fills its pages
+    wi_bench_block memory; // of all
 } form;
 
 // A layer and what its forms share.
@@ -45,9 +45,8 @@ typedef struct {
     int forms;
     int64_t count[COUNTS_MAX];
     int counts;
-    float *a, *out;
-    void *scratch;
-    size_t scratch_bytes;
+    wi_bench_block a, out, scratch;
+    float *host_a;         // what `a` holds, for peers and checks
     unsigned char *source; // one row, then its scales
 } gemm_bench;
 
@@ -57,22 +56,19 @@ typedef struct {
     int64_t m;
 } gemm_rows;
 
-static void run(wi_kernel_bench *b, void *state)
+static void run(wi_kernel_bench *b, void *state, int64_t turn)
 {
     const gemm_rows *rows = state;
     gemm_bench *g = rows->g;
-    form *f = rows->form;
-    const weft_gemm_weight *weight = &f->weight[f->next];
-    const weft_op op = {
-        .table = &b->kernels, .team = b->team, .scratch = g->scratch, .scratch_bytes = g->scratch_bytes};
+    const form *f = rows->form;
+    const weft_op op = wi_bench_op(b, &g->scratch);
     const weft_gemm_args args = {.m = rows->m,
-                                 .a = g->a,
+                                 .a = g->a.at,
                                  .a_stride = (size_t)g->layer->k,
-                                 .out = {g->out},
+                                 .out = {g->out.at},
                                  .out_stride = (size_t)g->layer->n,
                                  .act = g->layer->gate ? WEFT_ACT_SILU : WEFT_ACT_NONE};
-    f->next = (f->next + 1) % f->copies;
-    weft_gemm_run(&op, weight, &args);
+    weft_gemm_run(&op, &f->weight[turn % f->copies], &args);
 }
 
 // One row of small numbers of the type; its values do not matter, but for what a result must be.
@@ -140,12 +136,22 @@ static weft_status pack_form(wi_kernel_bench *b, gemm_bench *g, form *f)
     WEFT_TRY(weft_gemm_pack_bytes(f->family, sources, l->gate ? 2 : 1, fuse, cut, &f->bytes));
     f->room = weft_align_up(f->bytes, 4096);
     WEFT_TRY(wi_bench_copies(b, f->room, COPIES_MAX, &f->copies));
-    WEFT_TRY(weft_device_alloc(b->device, f->room * (size_t)f->copies, &f->memory));
+    WEFT_TRY(wi_bench_take(b, f->room * (size_t)f->copies, NULL, &f->memory));
     const weft_op op = {.table = &b->kernels, .team = b->team};
-    for (int i = 0; i < f->copies; i++)
-        WEFT_TRY(weft_gemm_pack(&op, f->family, sources, l->gate ? 2 : 1, fuse, cut,
-                                (unsigned char *)f->memory + (size_t)i * f->room, &f->weight[i]));
-    return WEFT_OK;
+    unsigned char *at = f->memory.at;
+    for (int i = 0; i < f->copies && !b->on_device; i++, at += f->room)
+        WEFT_TRY(weft_gemm_pack(&op, f->family, sources, l->gate ? 2 : 1, fuse, cut, at, &f->weight[i]));
+    if (!b->on_device) return WEFT_OK;
+    void *packed = aligned_alloc(64, f->room); // once, and copied
+    if (!packed) return weft_fail(WEFT_NO_MEMORY, "no memory to pack %s in", l->name);
+    weft_status status = weft_gemm_pack(&op, f->family, sources, l->gate ? 2 : 1, fuse, cut, packed, &f->weight[0]);
+    for (int i = 0; i < f->copies && status == WEFT_OK; i++, at += f->room) {
+        f->weight[i] = f->weight[0];
+        weft_gemm_weight_move(&f->weight[i], at);
+        status = b->device->ops->copy_in(b->device, at, packed, f->bytes);
+    }
+    free(packed);
+    return status;
 }
 
 static weft_status make_room(wi_kernel_bench *b, gemm_bench *g)
@@ -153,22 +159,24 @@ static weft_status make_room(wi_kernel_bench *b, gemm_bench *g)
     int64_t m = 1;
     for (int i = 0; i < g->counts; i++)
         if (g->count[i] > m) m = g->count[i];
+    size_t scratch = 64;
     for (int i = 0; i < g->forms; i++) {
         const size_t bytes = weft_gemm_scratch(&g->form[i].weight[0], m, b->threads);
-        if (bytes > g->scratch_bytes) g->scratch_bytes = bytes;
+        if (bytes > scratch) scratch = bytes;
     }
-    g->a = wi_bench_memory((size_t)(m * g->layer->k) * sizeof(float));
-    g->out = wi_bench_memory((size_t)(m * g->layer->n) * sizeof(float));
-    g->scratch = wi_bench_memory(g->scratch_bytes);
-    if (!g->a || !g->out || !g->scratch)
-        return weft_fail(WEFT_NO_MEMORY, "no memory for %lld rows of %s", (long long)m, g->layer->name);
+    const size_t count = (size_t)(m * g->layer->k);
+    g->host_a = wi_bench_memory(count * sizeof(float));
+    if (!g->host_a) return weft_fail(WEFT_NO_MEMORY, "no memory for %lld rows of %s", (long long)m, g->layer->name);
     for (int64_t row = 0; row < m; row++)
-        for (int64_t k = 0; k < g->layer->k; k++) g->a[row * g->layer->k + k] = activation(row, k);
-    return WEFT_OK;
+        for (int64_t k = 0; k < g->layer->k; k++) g->host_a[row * g->layer->k + k] = activation(row, k);
+    WEFT_TRY(wi_bench_take(b, count * sizeof(float), g->host_a, &g->a));
+    WEFT_TRY(wi_bench_take(b, (size_t)(m * g->layer->n) * sizeof(float), NULL, &g->out));
+    return wi_bench_take(b, scratch, NULL, &g->scratch);
 }
 
 static weft_ceiling compute_of(const wi_kernel_bench *b, weft_family family)
 {
+    if (b->on_device) return family == WEFT_FAMILY_FMA ? WEFT_CEILING_DEVICE_FMA : WEFT_CEILING_DEVICE_BF16;
     if (family == WEFT_FAMILY_AMX) return WEFT_CEILING_AMX_BF16;
     if (family == WEFT_FAMILY_BF16_DOT) return WEFT_CEILING_BF16_DOT;
     return b->options->isa >= WEFT_ISA_AVX512 ? WEFT_CEILING_FMA_AVX512 : WEFT_CEILING_FMA_AVX2;
@@ -183,7 +191,7 @@ static weft_status add_peers(wi_kernel_bench *b, gemm_bench *g, wi_kernel_case *
                                         .m = m,
                                         .n = g->form[0].weight[0].n,
                                         .k = g->layer->k,
-                                        .a = g->a,
+                                        .a = g->host_a,
                                         .row = g->source,
                                         .copies = g->form[0].copies,
                                         .threads = b->threads};
@@ -208,30 +216,44 @@ static weft_status make_case(wi_kernel_bench *b, gemm_rows *rows, wi_kernel_case
                           .operations = 2.0 * (double)(w->n * w->k) * (double)rows->m,
                           .bytes = (double)f->bytes,
                           .compute = compute_of(b, f->family),
-                          .read = WEFT_CEILING_READ_DRAM};
+                          .read = b->on_device ? WEFT_CEILING_DEVICE_READ : WEFT_CEILING_READ_DRAM};
     snprintf(c->op, sizeof c->op, "gemm %s", weft_family_name(f->family));
     snprintf(c->shape, sizeof c->shape, "%s%s %s %lldx%lld m%lld", g->layer->name, f->leaves ? " leaves" : "",
              weft_dtype_name(g->type), (long long)w->n, (long long)w->k, (long long)rows->m);
-    run(b, rows);
-    if (g->type != WEFT_I8 && g->type != WEFT_I4) // their scales are rounded
-        WEFT_TRY(check(g, g->out, w->columns, rows->m, "weft"));
+    run(b, rows, 0);
+    if (g->type != WEFT_I8 && g->type != WEFT_I4) { // their scales are rounded
+        void *out;
+        WEFT_TRY(wi_bench_look(b, g->out.at, (size_t)(rows->m * w->columns) * sizeof(float), &out));
+        const weft_status status = check(g, out, w->columns, rows->m, "weft");
+        free(out);
+        WEFT_TRY(status);
+    }
     return f == g->form ? add_peers(b, g, c, rows->m) : WEFT_OK;
+}
+
+static weft_family family_of(const wi_kernel_bench *b, weft_dtype type)
+{
+    weft_family family;
+    if (b->options->family && weft_family_from_name(b->options->family, &family)) return family;
+    return b->on_device ? weft_family_of_device(b->kernels.capability, type)
+                        : weft_family_choose(&b->cpu, b->options->isa, type);
 }
 
 static weft_status prepare(wi_kernel_bench *b, gemm_bench *g)
 {
-    static const int64_t own[] = {1, 16, 128, 512};
+    static const int64_t own[] = {1, 16, 128, 512}, own_of_device[] = {1, 4, 16, 64, 512, 2048, 8192};
     const layer *l = g->layer;
     g->forms = l->leaves ? FORMS : 1;
-    g->counts = wi_bench_rows(b, own, 4, g->count);
+    // f32 has no tensor cores: many rows of it take seconds
+    g->counts = b->on_device ? wi_bench_rows(b, own_of_device, g->type == WEFT_F32 ? 5 : 7, g->count)
+                             : wi_bench_rows(b, own, 4, g->count);
     g->source = malloc(weft_align_up((size_t)l->k * 4, 64) + (size_t)(l->k / 16 + 1) * 2);
     if (!g->source) return weft_fail(WEFT_NO_MEMORY, "no memory to measure a GEMM");
     for (int i = 0; i < g->forms; i++) {
         form *f = &g->form[i];
         f->layer = l;
         f->leaves = i > 0;
-        f->family = weft_family_choose(&b->cpu, b->options->isa, g->type);
-        if (b->options->family) weft_family_from_name(b->options->family, &f->family);
+        f->family = family_of(b, g->type);
         WEFT_TRY(pack_form(b, g, f));
     }
     return make_room(b, g);
@@ -257,11 +279,11 @@ static weft_status measure_layer(wi_kernel_bench *b, const layer *l, weft_dtype 
 fail:
     for (int i = 0; i < WI_KERNEL_CASES_MAX; i++)
         for (int j = 0; j < cases[i].peers; j++) wi_peer_gemm_destroy(cases[i].peer[j].state);
-    for (int i = 0; i < FORMS; i++)
-        weft_device_free(b->device, g->form[i].memory, g->form[i].room * (size_t)g->form[i].copies);
-    free(g->a);
-    free(g->out);
-    free(g->scratch);
+    for (int i = 0; i < FORMS; i++) wi_bench_drop(b, &g->form[i].memory);
+    wi_bench_drop(b, &g->a);
+    wi_bench_drop(b, &g->out);
+    wi_bench_drop(b, &g->scratch);
+    free(g->host_a);
     free(g->source);
     free(g);
     return status;
@@ -288,16 +310,13 @@ weft_status wi_bench_gemm(wi_kernel_bench *b)
 {
     const weft_bench_kernels_options *o = b->options;
     weft_dtype only = WEFT_DTYPE_COUNT;
-    weft_family family;
     layer own;
     bool found = false;
     if (o->weights &&
         (!weft_dtype_from_name(strcmp(o->weights, "fp8") == 0 ? "e4m3" : o->weights, &only) ||
          (only != WEFT_BF16 && only != WEFT_I8 && only != WEFT_I4 && only != WEFT_E4M3 && only != WEFT_F32)))
         return weft_fail(WEFT_USAGE, "weights of type \"%s\": use bf16, int8, int4, fp8 or f32", o->weights);
-    if (o->family && (!weft_family_from_name(o->family, &family) || !weft_family_native(&b->cpu, o->isa, family)))
-        return weft_fail(WEFT_UNSUPPORTED, "family \"%s\" is not on this processor at level %s", o->family,
-                         weft_isa_name(o->isa));
+    WEFT_TRY(wi_bench_check_family(b));
     if (o->shape && strchr(o->shape, 'x')) {
         if (!read_shape(o->shape, &own))
             return weft_fail(WEFT_USAGE, "--shape %s: use NxK, outputs by inputs, inputs a multiple of 32", o->shape);

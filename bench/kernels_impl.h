@@ -9,6 +9,7 @@
 #define WEFT_BENCH_KERNELS_IMPL_H
 
 #include "bench/ceilings.h"
+#include "bench/device_ceilings.h"
 #include "bench/kernels.h"
 #include "bench/peers.h"
 #include "core/device.h"
@@ -20,13 +21,16 @@ typedef struct {
     FILE *table; // NULL where only the record is wanted
     weft_record record;
     weft_cpu cpu;
-    weft_kernels kernels;
+    weft_kernels kernels;             // what is measured
     int64_t rows[WI_KERNEL_ROWS_MAX]; // what --rows says
     int row_counts;                   // 0: nothing
     int threads;                      // of the team, all of which take part
-    weft_team *team;
+    weft_team *team;                  // beside a device it packs
     weft_device *device;
-    weft_ceilings *ceilings;
+    bool on_device, emulated; // not on the host; where figures mean nothing
+    void *stream;
+    weft_ceilings *ceilings; // the host's, or
+    weft_device_ceilings *device_ceilings;
     wi_peers *peers;
 } wi_kernel_bench;
 
@@ -40,9 +44,13 @@ typedef struct {
 typedef struct {
     char op[24], shape[56];
     void *state;
-    void (*run)(wi_kernel_bench *bench, void *state); // once
-    double operations, bytes;                         // of one run; the bytes that must come from memory
-    weft_ceiling compute, read;                       // the two that may bind it
+    // Once. What takes turns in memory takes that of this number; on a device the same number gives the same launches.
+    void (*run)(wi_kernel_bench *bench, void *state, int64_t turn);
+    int64_t turn;               // on the host: the next
+    int runs;                   // on a device: of a turn, once that was found
+    bool apart;                 // on a device: launched one by one, not as a step
+    double operations, bytes;   // of one run; the bytes that must come from memory
+    weft_ceiling compute, read; // the two that may bind it
     wi_kernel_peer peer[WI_KERNEL_PEERS_MAX];
     int peers;
 } wi_kernel_case;
@@ -55,8 +63,28 @@ int wi_bench_rows(const wi_kernel_bench *bench, const int64_t *own, int count, i
 // How many copies of so many bytes are larger than every cache together.
 weft_status wi_bench_copies(wi_kernel_bench *bench, size_t bytes, int most, int *out);
 
+// Memory where ops run.
+typedef struct {
+    void *at;
+    size_t bytes;
+} wi_bench_block;
+weft_op wi_bench_op(const wi_kernel_bench *bench,
+                    const wi_bench_block *scratch); // scratch: NULL where none is asked for
+weft_status wi_bench_take(wi_kernel_bench *bench, size_t bytes, const void *from, wi_bench_block *out); // NULL: zeros
+void wi_bench_drop(wi_kernel_bench *bench, wi_bench_block *block); // one of nothing too
+// What lies there, in memory of the host that the caller frees; all that was given is done.
+weft_status wi_bench_look(wi_kernel_bench *bench, const void *at, size_t bytes, void **out);
+
+// A turn of a case, a peer, a ceiling: seconds of one run, units a second.
+weft_status wi_bench_time_case(wi_kernel_bench *bench, wi_kernel_case *c, double *seconds);
+double wi_bench_time_peer(wi_kernel_bench *bench, const wi_kernel_peer *peer);
+bool wi_bench_ceiling_there(const wi_kernel_bench *bench, weft_ceiling ceiling);
+weft_status wi_bench_ceiling(wi_kernel_bench *bench, weft_ceiling ceiling, double *rate);
+
+weft_status wi_bench_check_family(const wi_kernel_bench *bench); // what --family says; UNSUPPORTED
 weft_status wi_bench_gemm(wi_kernel_bench *bench);
 weft_status wi_bench_attention(wi_kernel_bench *bench);
 weft_status wi_bench_row_ops(wi_kernel_bench *bench);
+weft_status wi_bench_chain(wi_kernel_bench *bench); // of a device alone
 
 #endif

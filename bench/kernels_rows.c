@@ -17,29 +17,21 @@ enum { COPIES_MAX = 1 << 16, FAR_ROWS = 16, CHECKED_ROWS = 2 };
 
 typedef struct {
     const wi_row_op *what;
-    wi_row_work work;
-    int copies, next;
+    wi_row_work work, host; // the same with tables where ops run, and where `ref` does
+    int copies;
     size_t room; // of a copy
-    unsigned char *memory;
-    void *scratch;
-    size_t scratch_bytes;
-    float *tables; // weight, cos, sin
+    wi_bench_block memory, tables, scratch;
+    float *host_tables; // weight, cos, sin
     int32_t *numbers;
     uint64_t *draw;
     const weft_sampling **how;
 } row_bench;
 
-static void run_by(wi_kernel_bench *b, const weft_kernels *table, row_bench *g, unsigned char *copy)
+static void run(wi_kernel_bench *b, void *state, int64_t turn)
 {
-    const weft_op op = {.table = table, .team = b->team, .scratch = g->scratch, .scratch_bytes = g->scratch_bytes};
-    g->what->run(&op, &g->work, copy);
-}
-
-static void run(wi_kernel_bench *b, void *state)
-{
-    row_bench *g = state;
-    run_by(b, &b->kernels, g, g->memory + (size_t)g->next * g->room);
-    g->next = g->next + 1 < g->copies ? g->next + 1 : 0;
+    const row_bench *g = state;
+    const weft_op op = wi_bench_op(b, &g->scratch);
+    g->what->run(&op, &g->work, (unsigned char *)g->memory.at + (size_t)(turn % g->copies) * g->room);
 }
 
 // About normal, and for logits a few far above the others, as a model's are.
@@ -62,43 +54,63 @@ static void fill(const row_bench *g, unsigned char *copy)
     }
 }
 
+// The first rows by the `ref` level, in memory of the host; scratch as for one thread.
+static void run_by_ref(const row_bench *g, unsigned char *copy, void *scratch, size_t scratch_bytes)
+{
+    const weft_kernels ref = weft_kernels_for(WEFT_ISA_REF);
+    const weft_op op = {.table = &ref, .scratch = scratch, .scratch_bytes = scratch_bytes};
+    wi_row_work few = g->host;
+    few.rows = few.rows < CHECKED_ROWS ? few.rows : CHECKED_ROWS;
+    g->what->run(&op, &few, copy);
+}
+
 // The first rows of the first copy beside the same by the `ref` level.
 static weft_status check(wi_kernel_bench *b, row_bench *g)
 {
-    const weft_kernels ref = weft_kernels_for(WEFT_ISA_REF);
-    void *memory;
-    row_bench few = *g;
-    few.work.rows = g->work.rows < CHECKED_ROWS ? g->work.rows : CHECKED_ROWS;
-    const size_t place = g->what->result * g->work.slot_bytes;
-    size_t bytes = (g->what->result_bytes ? g->what->result_bytes : (size_t)g->work.width * sizeof(float));
+    void *seen;
+    const size_t place = g->what->result * g->work.slot_bytes, scratch = weft_pick_scratch((size_t)g->work.width, 1);
+    const size_t rows = (size_t)(g->work.rows < CHECKED_ROWS ? g->work.rows : CHECKED_ROWS);
+    size_t bytes = (g->what->result_bytes ? g->what->result_bytes : (size_t)g->work.width * sizeof(float)) * rows;
     if (g->what->kind == WI_ROW_WIDTH && g->what->write == 2) bytes /= 2;
-    WEFT_TRY(weft_device_alloc(b->device, g->room, &memory));
-    unsigned char *other = memory;
+    const size_t behind = weft_align_up(g->room, 64);
+    unsigned char *other = aligned_alloc(64, behind + weft_align_up(scratch, 64) + 64);
+    if (!other) return weft_fail(WEFT_NO_MEMORY, "no memory to check %s", g->what->name);
     fill(g, other);
-    run_by(b, &ref, &few, other);
-    run(b, g);
-    g->next = 0;
-    const bool same = memcmp(g->memory + place, other + place, bytes * (size_t)few.work.rows) == 0;
-    weft_device_free(b->device, other, g->room);
-    return same ? WEFT_OK
-                : weft_fail(WEFT_INTERNAL, "%s of %s: the first rows are not what the level ref gives", g->what->name,
-                            g->work.model->name);
+    run_by_ref(g, other, other + behind, scratch);
+    run(b, g, 0);
+    weft_status status = wi_bench_look(b, (unsigned char *)g->memory.at + place, bytes, &seen);
+    if (status == WEFT_OK) {
+        if (memcmp(seen, other + place, bytes) != 0)
+            status = weft_fail(WEFT_INTERNAL, "%s of %s: the first rows are not what the level ref gives",
+                               g->what->name, g->work.model->name);
+        free(seen);
+    }
+    free(other);
+    return status;
 }
 
-static weft_status make_tables(row_bench *g)
+static void point_at(wi_row_work *w, const float *tables)
+{
+    w->weight = tables;
+    w->cos = tables + w->width;
+    w->sin = w->cos + w->rows * (w->model->size / 2);
+}
+
+static weft_status make_tables(wi_kernel_bench *b, row_bench *g)
 {
     wi_row_work *w = &g->work;
     const size_t rows = (size_t)w->rows, width = (size_t)w->width, pairs = (size_t)w->model->size / 2;
-    g->tables = aligned_alloc(64, weft_align_up((width + 2 * rows * pairs) * sizeof(float), 64));
+    const size_t bytes = weft_align_up((width + 2 * rows * pairs) * sizeof(float), 64);
+    g->host_tables = aligned_alloc(64, bytes);
     g->numbers = malloc(2 * rows * sizeof *g->numbers);
     g->draw = malloc(rows * sizeof *g->draw);
     g->how = malloc(rows * sizeof(void *));
-    if (!g->tables || !g->numbers || !g->draw || !g->how)
+    if (!g->host_tables || !g->numbers || !g->draw || !g->how)
         return weft_fail(WEFT_NO_MEMORY, "no memory to measure %s of %zu rows", g->what->name, rows);
-    for (size_t i = 0; i < width; i++) g->tables[i] = 1 + (float)(i % 7) * 0.125F;
+    for (size_t i = 0; i < width; i++) g->host_tables[i] = 1 + (float)(i % 7) * 0.125F;
     for (size_t i = 0; i < rows * pairs; i++) {
-        g->tables[width + i] = 0.6F;
-        g->tables[width + rows * pairs + i] = 0.8F;
+        g->host_tables[width + i] = 0.6F;
+        g->host_tables[width + rows * pairs + i] = 0.8F;
     }
     for (size_t i = 0; i < rows; i++) {
         g->numbers[i] = (int32_t)i;
@@ -106,19 +118,19 @@ static weft_status make_tables(row_bench *g)
         g->draw[i] = i;
         g->how[i] = &g->what->sampling;
     }
-    w->weight = g->tables;
-    w->cos = g->tables + width;
-    w->sin = w->cos + rows * pairs;
     w->position = g->numbers;
     w->index = g->numbers + rows;
     w->draw = g->draw;
     w->how = g->how;
+    g->host = *w;
+    WEFT_TRY(wi_bench_take(b, bytes, g->host_tables, &g->tables));
+    point_at(w, g->tables.at);
+    point_at(&g->host, g->host_tables);
     return WEFT_OK;
 }
 
 static weft_status prepare(wi_kernel_bench *b, row_bench *g, bool far)
 {
-    void *memory;
     wi_row_work *w = &g->work;
     const wi_row_model *m = w->model;
     const int64_t widths[] = {m->width, m->heads * m->size, m->inner, m->words};
@@ -127,14 +139,17 @@ static weft_status prepare(wi_kernel_bench *b, row_bench *g, bool far)
     g->room = w->slot_bytes * (size_t)g->what->slots;
     g->copies = 1;
     if (far) WEFT_TRY(wi_bench_copies(b, g->room, COPIES_MAX, &g->copies));
-    g->scratch_bytes = weft_pick_scratch((size_t)w->width, b->threads);
-    g->scratch = aligned_alloc(64, weft_align_up(g->scratch_bytes, 64));
-    if (!g->scratch) return weft_fail(WEFT_NO_MEMORY, "no memory to measure %s", g->what->name);
-    WEFT_TRY(make_tables(g));
-    WEFT_TRY(weft_device_alloc(b->device, g->room * (size_t)g->copies, &memory));
-    g->memory = memory;
-    for (int i = 0; i < g->copies; i++) fill(g, g->memory + (size_t)i * g->room);
-    return WEFT_OK;
+    WEFT_TRY(wi_bench_take(b, weft_pick_scratch((size_t)w->width, b->threads), NULL, &g->scratch));
+    WEFT_TRY(make_tables(b, g));
+    WEFT_TRY(wi_bench_take(b, g->room * (size_t)g->copies, NULL, &g->memory));
+    unsigned char *host = malloc(g->room);
+    if (!host) return weft_fail(WEFT_NO_MEMORY, "no memory to measure %s", g->what->name);
+    fill(g, host);
+    weft_status status = WEFT_OK;
+    for (int i = 0; i < g->copies && status == WEFT_OK; i++)
+        status = b->device->ops->copy_in(b->device, (unsigned char *)g->memory.at + (size_t)i * g->room, host, g->room);
+    free(host);
+    return status;
 }
 
 // How far from the core the data lies: 0 for L1 to 3 for DRAM.
@@ -142,6 +157,10 @@ static weft_status level_of(wi_kernel_bench *b, const row_bench *g, int threads,
 {
     weft_topology t;
     WEFT_TRY(weft_topology_read(&t));
+    if (b->on_device) {
+        *out = g->copies > 1 || g->room > b->device->cache_bytes / 2 ? 3 : 1;
+        return WEFT_OK;
+    }
     const double weight = g->what->weighs ? (double)g->work.width * sizeof(float) : 0;
     const double all = (double)g->room * g->copies + weight, each = all / threads;
     if (each <= 0.75 * (double)t.l1d)
@@ -159,6 +178,11 @@ static void count_work(const wi_kernel_bench *b, const row_bench *g, int level, 
     const double elements = (double)(g->work.rows * g->work.width);
     const bool moves = what->write > 0 || what->change > 0;
     const double written = what->write * (level > 0 ? 2 : 1) + what->change * 2;
+    if (b->on_device) { // where vectors and lines are other ones
+        c->bytes = elements * (what->read + what->write + what->change * 2);
+        c->read = moves ? WEFT_CEILING_DEVICE_COPY : WEFT_CEILING_DEVICE_READ;
+        return;
+    }
     c->bytes = elements * (what->read + written);
     if (what->weighs && g->work.rows < 4) c->bytes += elements * sizeof(float); // else it stays near
     c->read = (weft_ceiling)((moves ? WEFT_CEILING_COPY_L1 : WEFT_CEILING_READ_L1) + level);
@@ -190,9 +214,10 @@ static weft_status measure_case(wi_kernel_bench *b, const wi_row_op *what, const
     status = wi_bench_cases(b, &c, 1);
 fail:
     b->threads = team;
-    if (g.memory) weft_device_free(b->device, g.memory, g.room * (size_t)g.copies);
-    free(g.scratch);
-    free(g.tables);
+    wi_bench_drop(b, &g.memory);
+    wi_bench_drop(b, &g.tables);
+    wi_bench_drop(b, &g.scratch);
+    free(g.host_tables);
     free(g.numbers);
     free(g.draw);
     free(g.how);

@@ -100,6 +100,10 @@ typedef struct {
     // it.
     void (*begin)(weft_device *device);
     void (*end)(weft_device *device);
+    // By the device's own clock: seconds from start, in a step from when the step is started, to the end of what was
+    // given until stop, which waits for it.
+    void (*clock_start)(weft_device *device);
+    weft_status (*clock_stop)(weft_device *device, double *seconds);
     // Memory of the host that ops shall reach too, as whole pages, until it is given back.
     weft_status (*lend)(weft_device *device, void *host, size_t bytes);
     void (*give_back)(weft_device *device, void *host);
@@ -113,8 +117,10 @@ struct weft_device {
     int index;
     uint64_t unit; // which piece of hardware it is, for whoever shares it; 0: nobody can
     char name[96];
-    weft_team *team;  // host: the threads that touch and read; borrowed; may be NULL
-    size_t allocated; // bytes now held
+    weft_team *team;     // host: the threads that touch and read; borrowed; may be NULL
+    size_t cache_bytes;  // its last cache; 0 on the host, whose topology tells
+    int64_t clock_began; // host
+    size_t allocated;    // bytes now held
     size_t peak;
     void *state; // the backend's own
 };

@@ -9,6 +9,7 @@
 
 #include "core/cgroup.h"
 #include "core/checked.h"
+#include "core/clock.h"
 #include "core/cpu.h"
 #include "core/device.h"
 
@@ -149,6 +150,14 @@ static weft_status host_wait(weft_device *device, int which) { return WEFT_OK; }
 
 static void host_step(weft_device *device) {}
 
+static void host_clock_start(weft_device *device) { device->clock_began = weft_clock_ns(); }
+
+static weft_status host_clock_stop(weft_device *device, double *seconds)
+{
+    *seconds = (double)(weft_clock_ns() - device->clock_began) * 1e-9;
+    return WEFT_OK;
+}
+
 static weft_status host_lend(weft_device *device, void *host, size_t bytes) { return WEFT_OK; }
 
 static void host_give_back(weft_device *device, void *host) {}
@@ -168,6 +177,8 @@ static const weft_device_ops host_ops = {
     .wait = host_wait,
     .begin = host_step,
     .end = host_step,
+    .clock_start = host_clock_start,
+    .clock_stop = host_clock_stop,
     .lend = host_lend,
     .give_back = host_give_back,
     .memory = host_memory,

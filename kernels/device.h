@@ -28,7 +28,13 @@ typedef struct {
     void (*free_shared)(weft_device *device, void *memory);
     // Where it is plugged in, "0000:1b:00.0"; "" where it is nowhere.
     weft_status (*bus)(int index, char bus[16]);
+    // Adds the family BLAS to the device's table. NOT_FOUND with the loader's words where cuBLASLt is not installed.
+    weft_status (*open_blas)(weft_device *device, weft_kernels *table);
 } weft_device_kind;
+
+// The kind with that name, cuda or emulated, and how many devices there are: at least one, else NOT_FOUND. USAGE for
+// another name.
+weft_status weft_device_kind_find(const char *name, const weft_device_kind **out, int *count);
 
 // Opens the plug-in of a kind. NOT_FOUND where it was not built or its driver is not there.
 weft_status weft_device_kind_open(const char *kind, const weft_device_kind **out);

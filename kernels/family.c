@@ -2,7 +2,7 @@
 
 #include "kernels/gemm.h"
 
-static const char *const names[WEFT_FAMILY_COUNT] = {"fma", "bf16dot", "amx", "mma", "wgmma"};
+static const char *const names[WEFT_FAMILY_COUNT] = {"fma", "bf16dot", "amx", "mma", "wgmma", "cublaslt"};
 
 const char *weft_family_name(weft_family family)
 {

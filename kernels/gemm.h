@@ -13,6 +13,7 @@
 //   MMA  mma.sync.m16n8k16 on 16 columns of the leaf, the weight on the left, each on top of the one before.
 //   WGMMA  wgmma.m64nNk16 likewise: N alone depends on M. Both keep denormals, but activations lose theirs when they
 //        are rounded; a leaf is padded with zeros.
+//   BLAS  a library's product of bf16, in an order that it chooses and that may depend on M: for --numerics fast alone.
 // Quantized weights. A code stands for a level (int8: itself; int4: codebook[code], by default code - 8; e4m3: the
 // number that it is), a level for the value (level - zero) * scale.
 //   AMX, MMA, WGMMA
@@ -49,6 +50,7 @@ typedef enum {
     WEFT_FAMILY_AMX,
     WEFT_FAMILY_MMA,   // NVIDIA, sm_80 and up
     WEFT_FAMILY_WGMMA, // NVIDIA, sm_90a
+    WEFT_FAMILY_BLAS,  // NVIDIA, cuBLASLt; never chosen but on demand (weft_device_kind.open_blas)
     WEFT_FAMILY_COUNT,
     WEFT_FAMILY_HOST_COUNT = WEFT_FAMILY_MMA, // those before it are in every table of the host
 } weft_family;
@@ -60,7 +62,7 @@ weft_family weft_family_choose(const weft_cpu *cpu, weft_isa isa, weft_dtype wei
 weft_family weft_family_of_device(int capability, weft_dtype weights);
 // Whether the instructions of a family are there; where they are not, `ref` computes it slowly.
 bool weft_family_native(const weft_cpu *cpu, weft_isa isa, weft_family family);
-const char *weft_family_name(weft_family family); // "fma", "bf16dot", "amx", "mma", "wgmma"
+const char *weft_family_name(weft_family family); // "fma", "bf16dot", "amx", "mma", "wgmma", "cublaslt"
 bool weft_family_from_name(const char *name, weft_family *out);
 
 // ---- what a weight is made from -------------------------------------------------------------------------------------

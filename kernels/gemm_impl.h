@@ -16,7 +16,8 @@
 //   E4M3      as I8 when exact
 //   I4        [4 steps][row][32] words of 16 bits: column j of the 4 steps in the 4 nibbles of word j, ascending
 // Scales and zeros: [group][row], the groups that hold a column, or one for the row.
-// MMA and WGMMA: kernels/gemm_records.h.
+// MMA and WGMMA: kernels/gemm_records.h. BLAS: bf16, [row][column], each leaf padded to 8 columns, so that panels
+// follow each other as one matrix of rows; behind a gate every 8 rows of gate's are followed by the matching 8 of up.
 #ifndef WEFT_KERNELS_GEMM_IMPL_H
 #define WEFT_KERNELS_GEMM_IMPL_H
 

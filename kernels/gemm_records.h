@@ -29,6 +29,9 @@ WI_BOTH_SIDES bool wi_gemm_in_records(weft_family family)
     return family == WEFT_FAMILY_MMA || family == WEFT_FAMILY_WGMMA;
 }
 
+// Behind a gate: 8 rows of gate's, 8 of up's.
+WI_BOTH_SIDES bool wi_gemm_by_eights(weft_family family) { return family >= WEFT_FAMILY_MMA; }
+
 WI_BOTH_SIDES int64_t wi_gemm_record_columns(weft_dtype type) { return type == WEFT_I4 ? WI_RECORD_I4 : WI_RECORD; }
 
 // The place of a code among the codes of its record, in codes, from its row in the panel and its column in the record.
@@ -59,6 +62,25 @@ static inline wi_gemm_records_scratch wi_gemm_records_scratch_of(const weft_gemm
     if (m <= WI_DEALT_ROWS && w->leaves > 1)
         s.bytes +=
             (size_t)w->leaves * ((size_t)w->panels * WEFT_GEMM_PANEL + tile) / tile * tile * tokens * sizeof(float);
+    return s;
+}
+
+// Of a run of the family BLAS: rounded rows, sums of some rows at once, what the library wants.
+enum { WI_BLAS_ROWS = 2048, WI_BLAS_WORKSPACE = 32 << 20 };
+
+typedef struct {
+    size_t sums_at, workspace_at, bytes;
+} wi_gemm_blas_scratch;
+
+static inline wi_gemm_blas_scratch wi_gemm_blas_scratch_of(const weft_gemm_weight *w, int64_t m)
+{
+    const size_t line = 256, rows = (size_t)m * (size_t)w->padded * 2;
+    const size_t most = WI_BLAS_ROWS, some = (size_t)m < most ? (size_t)m : most;
+    const size_t n = (size_t)w->panels * WEFT_GEMM_PANEL;
+    wi_gemm_blas_scratch s = {0, 0, 0};
+    s.sums_at = (rows + line - 1) / line * line;
+    s.workspace_at = s.sums_at + (some * n * sizeof(float) + line - 1) / line * line;
+    s.bytes = s.workspace_at + WI_BLAS_WORKSPACE;
     return s;
 }
 

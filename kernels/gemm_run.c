@@ -86,6 +86,7 @@ size_t weft_gemm_scratch(const weft_gemm_weight *weight, int64_t m, int threads)
         const size_t all = wi_gemm_records_scratch_of(weight, m).bytes;
         return few > all ? few : all;
     }
+    if (weight->family == WEFT_FAMILY_BLAS) return wi_gemm_blas_scratch_of(weight, m).bytes;
     return wi_gemm_cut_of(weight, m, threads).bytes;
 }
 

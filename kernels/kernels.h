@@ -48,6 +48,15 @@ typedef struct {
     const weft_device_meeting *meeting; // with the peers whose arrays these are, or NULL
 } weft_row_total;
 
+// Loops that do nothing but read, or multiply in f32: what they reach is what other ops are measured against. A
+// device's; NULL on the host, which has bench/peak.
+typedef struct {
+    // `bytes` of the device's memory, a multiple of 16; out: 4 bytes of it that are not written but in theory.
+    void (*read)(const weft_op *op, const void *from, size_t bytes, uint32_t *out);
+    // Chains of fma on every processor; `rounds` says how long. Returns multiplications and additions. out: one float.
+    double (*multiply)(const weft_op *op, int rounds, float *out);
+} weft_probe_ops;
+
 struct weft_kernels {
     weft_isa isa;   // of the host's
     int capability; // of a device's: 80, 90; else 0
@@ -62,6 +71,7 @@ struct weft_kernels {
     weft_attention_ops attention; // kernels/attention.h
     weft_row_ops rows;            // kernels/rows.h
     weft_pick_ops pick;           // kernels/pick.h
+    weft_probe_ops probe;
 };
 
 // Packs by op->team, each thread the panels that it will read in a run. `memory` is aligned to 64, has the bytes that

@@ -30,7 +30,7 @@ static origin origin_of(const packer *p, int64_t panel, int lane)
 {
     const weft_gemm_weight *w = p->w;
     int64_t row = panel * WI_PANEL + lane;
-    if (w->fuse == WEFT_FUSE_GATE && wi_gemm_in_records(w->family)) {
+    if (w->fuse == WEFT_FUSE_GATE && wi_gemm_by_eights(w->family)) {
         row = panel * (WI_PANEL / 2) + lane / 16 * 8 + lane % 8;
         return row < w->columns ? (origin){&p->sources[lane / 8 % 2], row} : (origin){0};
     }
@@ -258,6 +258,8 @@ static void pack_panel(const packer *p, int64_t index)
                 const int64_t at = w->leaf[l].at + k - w->leaf[l].begin;
                 if (w->family == WEFT_FAMILY_AMX)
                     place_tile_order(p, panel + w->codes_at, lane, at, count, &buffer);
+                else if (w->family == WEFT_FAMILY_BLAS)
+                    memcpy(panel + (size_t)(lane * w->padded + at) * 2, &buffer, (size_t)count * 2);
                 else if (wi_gemm_in_records(w->family))
                     place_record_order(p, panel + w->codes_at, lane, at, count, &buffer);
                 else

@@ -108,7 +108,7 @@ static weft_dtype packed_type(weft_family family, const weft_gemm_source *s, con
     const bool records = wi_gemm_in_records(family);
     const int grain = records ? sub_of(s->type, s->group) : WI_STEP;
     if (family == WEFT_FAMILY_FMA) return s->type;
-    if (s->type == WEFT_F32 || s->type == WEFT_F16) return WEFT_BF16;
+    if (family == WEFT_FAMILY_BLAS || s->type == WEFT_F32 || s->type == WEFT_F16) return WEFT_BF16;
     if (family == WEFT_FAMILY_BF16_DOT || s->type == WEFT_BF16 || s->group == 0) return s->type;
     bool aligned = s->group >= grain;
     for (int i = leaves->first; i < leaves->first + leaves->count; i++)
@@ -125,6 +125,7 @@ static void place_leaves(weft_gemm_weight *w, const weft_gemm_leaves *leaves)
     const int64_t grain = w->family == WEFT_FAMILY_AMX    ? (w->type == WEFT_I4 ? WI_STEP * WI_STEPS_I4 : WI_STEP)
                           : wi_gemm_in_records(w->family) ? wi_gemm_record_columns(w->type)
                           : w->type == WEFT_I4            ? 8
+                          : w->family == WEFT_FAMILY_BLAS ? 8
                                                           : 2;
     for (int i = leaves->first; i < leaves->first + leaves->count; i++) {
         if (is_empty(leaves, i, 1)) continue;
@@ -146,7 +147,8 @@ static void place_leaves(weft_gemm_weight *w, const weft_gemm_leaves *leaves)
 static weft_status place_panel(weft_gemm_weight *w, const weft_gemm_source *s, size_t *bytes)
 {
     size_t groups = 1, scales = 0, zeros = 0, codes, all;
-    const bool records = wi_gemm_in_records(w->family), expands = records || w->family == WEFT_FAMILY_AMX;
+    const bool records = wi_gemm_in_records(w->family);
+    const bool expands = records || w->family == WEFT_FAMILY_AMX || w->family == WEFT_FAMILY_BLAS;
     w->scaled = is_code(s->type) && !(expands && w->type == WEFT_BF16);
     if (w->scaled) {
         w->group = s->group;

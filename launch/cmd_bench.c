@@ -80,7 +80,17 @@ static const weft_flag kernels_flags[] = {
      .kind = WEFT_FLAG_STRING,
      .offset = FIELD(rows),
      .value = "N,N,...",
-     .help = "numbers of rows instead of the op's own, up to 4096"},
+     .help = "numbers of rows instead of the op's own, up to 32768"},
+    {.name = "positions",
+     .kind = WEFT_FLAG_INT,
+     .offset = FIELD(positions),
+     .help = "of one request whose attention is decoded, instead of 32768 of 16 (a device: 65536 of 1 and of 16)",
+     .min = 1,
+     .max = 1 << 24},
+    {.name = "device",
+     .kind = WEFT_FLAG_STRING,
+     .offset = FIELD(device),
+     .help = "measure cuda instead of the processor: the first device, by its own clock"},
     {.name = "weights",
      .kind = WEFT_FLAG_STRING,
      .offset = FIELD(weights),
@@ -94,7 +104,8 @@ static const weft_flag kernels_flags[] = {
     {.name = "family",
      .kind = WEFT_FLAG_STRING,
      .offset = FIELD(family),
-     .help = "multiply by fma, bf16dot or amx, instead of what the processor and the weights want"},
+     .help =
+         "multiply by fma, bf16dot, amx, mma, wgmma or cublaslt, instead of what the processor and the weights want"},
     {.name = "peers",
      .kind = WEFT_FLAG_BOOL,
      .offset = FIELD(peers),
@@ -114,7 +125,8 @@ static const weft_command kernels_command = {
              "Weights together are larger than every cache. Without --threads by one thread and then by all.",
     .examples = "weft bench kernels --model 8b --shape o --weights bf16\n"
                 "weft bench kernels --op gemm --shape 4096x4096 --rows 1,512 --threads 2\n"
-                "weft bench kernels --op ceilings --json -",
+                "weft bench kernels --op ceilings --json -\n"
+                "weft bench kernels --device cuda --op attention",
     .flags = kernels_flags,
     .common = wi_common_flags,
 };

@@ -95,7 +95,9 @@ static weft_status run_bench(weft_job *job, const wi_call *call)
                                         .engine = m.engine,
                                         .team = m.team,
                                         .cpu = &m.cpu,
-                                        .isa = m.kernels.isa};
+                                        .isa = m.kernels.isa,
+                                        .device = m.device,
+                                        .device_op = &m.device_op};
     status = weft_bench_generate(job, b, &subject, stdout);
 fail:
     wi_model_close(&m);

@@ -77,7 +77,7 @@ const wi_entry *const wi_entries[] = {
 
 // Read elsewhere than in a table of flags.
 static const char *const other_variables[] = {
-    "WEFT_ISA",   "WEFT_GRAPHS", "WEFT_AHEAD", "WEFT_GEMM_TILE", "WEFT_TEST_LONG", "WEFT_NCCL_LIBRARY",
+    "WEFT_ISA",   "WEFT_GRAPHS", "WEFT_AHEAD", "WEFT_GEMM_TILE", "WEFT_CUBLASLT", "WEFT_TEST_LONG", "WEFT_NCCL_LIBRARY",
 #ifndef NDEBUG
     "WEFT_FAULT",
 #endif

@@ -73,8 +73,10 @@ weft_status wi_write_text(const char *path, const char *text, size_t bytes)
 static weft_status agree_families(wi_model *m)
 {
     const int capability = m->device_kernels.capability;
-    int64_t best[] = {capability ? weft_family_of_device(capability, WEFT_BF16)
-                                 : weft_family_choose(&m->cpu, m->kernels.isa, WEFT_BF16),
+    const bool blas = m->device_kernels.gemm.run[WEFT_FAMILY_BLAS] != NULL;
+    int64_t best[] = {blas         ? WEFT_FAMILY_BLAS
+                      : capability ? weft_family_of_device(capability, WEFT_BF16)
+                                   : weft_family_choose(&m->cpu, m->kernels.isa, WEFT_BF16),
                       capability ? weft_attention_of_device(capability, WEFT_CACHE_BF16)
                                  : weft_attention_choose(&m->cpu, m->kernels.isa, WEFT_CACHE_BF16)};
     const int64_t own = best[0];
@@ -95,15 +97,13 @@ static weft_status open_device(const wi_call *call, const wi_model_flags *flags,
     void *stream;
     out->device_op = out->op;
     if (!flags->device || strcmp(flags->device, "cpu") == 0) return weft_device_host(out->team, &out->device);
-    if (strcmp(flags->device, "cuda") != 0 && strcmp(flags->device, "emulated") != 0)
-        return weft_fail(WEFT_USAGE, "--device %.40s: must be cpu or cuda", flags->device);
-    WEFT_TRY(weft_device_kind_open(flags->device, &kind));
-    WEFT_TRY(kind->count(&count));
-    if (count == 0) return weft_fail(WEFT_NOT_FOUND, "--device %s: this machine has none", flags->device);
+    WEFT_TRY(weft_device_kind_find(flags->device, &kind, &count));
     WEFT_TRY(
         wi_seat_find(wi_seat_place(out->world), (int)call->common->threads, kind, &out->topology, &out->seat, NULL));
     WEFT_TRY(kind->open(out->seat.device, &out->device, &out->device_kernels, &stream));
     out->device_op = (weft_op){.table = &out->device_kernels, .stream = stream};
+    if (flags->numerics == 1 && kind->open_blas(out->device, &out->device_kernels) < 0 && out->speaks)
+        weft_log_warn("--numerics fast: weft's own kernels multiply: %s", weft_error_text());
     return WEFT_OK;
 }
 

@@ -64,6 +64,7 @@ typedef struct {
     weft_dtype stored;           // without one: the type that its tensors would have
     weft_tensor_entry *expected; // without one: (WEFT_PART_COUNT), for the plan to fill
     int64_t times;               // what is added now stands for so many
+    bool together;               // and several run at once, so that no library takes them one by one
     int64_t layer;               // that what is added now is of
     int replicas, replica;       // ranks with the same weights, and which of them this is; 0 counts as 1
     const weft_model_config *config;

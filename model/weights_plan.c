@@ -74,6 +74,10 @@ static weft_status add_range(wi_planner *p, weft_part part, int64_t layer, weft_
 static weft_family family_of(const wi_planner *p, weft_dtype type)
 {
     if (p->options->has_family) return p->options->family;
+    // A library that all ranks have takes what it multiplies (--numerics fast), one weight at a time; the rest is the
+    // device's own.
+    const bool blas = p->options->has_limit && p->options->limit == WEFT_FAMILY_BLAS;
+    if (type == WEFT_BF16 && blas && !p->together) return WEFT_FAMILY_BLAS;
     const weft_family own = p->options->capability ? weft_family_of_device(p->options->capability, type)
                                                    : weft_family_choose(p->options->cpu, p->op->table->isa, type);
     return p->options->has_limit && p->options->limit < own ? p->options->limit : own;
@@ -280,12 +284,15 @@ static weft_status plan_down(wi_planner *p, int64_t layer, int64_t expert, wi_ma
 // The same matrix of all experts of a layer, one behind the other: they are multiplied together.
 static weft_status plan_alike(wi_planner *p, int64_t layer, weft_range experts, plan_fn *plan)
 {
-    for (int64_t e = experts.begin; e < experts.end; e++) {
+    weft_status status = WEFT_OK;
+    p->together = true;
+    for (int64_t e = experts.begin; status == WEFT_OK && e < experts.end; e++) {
         wi_matrix *m;
-        WEFT_TRY(plan(p, layer, e, &m));
-        m->follows = e > experts.begin && m->count > 0;
+        status = plan(p, layer, e, &m);
+        if (status == WEFT_OK) m->follows = e > experts.begin && m->count > 0;
     }
-    return WEFT_OK;
+    p->together = false;
+    return status;
 }
 
 static weft_status plan_experts(wi_planner *p, int64_t layer)

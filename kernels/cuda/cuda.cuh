@@ -125,5 +125,6 @@ void wi_cuda_gemm(weft_kernels *table);      // gemm_table.cu
 void wi_cuda_attention(weft_kernels *table); // attention_table.cu
 void wi_cuda_rows(weft_kernels *table);      // rows_table.cu
 void wi_cuda_pick(weft_kernels *table);      // pick_table.cu
+void wi_cuda_probe(weft_kernels *table);     // probe.cu
 
 #endif

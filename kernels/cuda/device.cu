@@ -5,6 +5,7 @@
 
 #include "core/build.h"
 #include "core/plugin.h"
+#include "kernels/cuda/gemm.cuh"
 #include "kernels/cuda/stream.cuh"
 
 #ifndef WEFT_DEVICE_KIND
@@ -122,6 +123,26 @@ static void device_copy(weft_device *device, void *to, const void *from, size_t 
 static void device_begin(weft_device *device) { wi_tape_begin(stream_of(device)); }
 static void device_end(weft_device *device) { wi_tape_end(stream_of(device)); }
 
+static void device_clock_start(weft_device *device)
+{
+    wi_stream *stream = stream_of(device);
+    stream->clock_waits = wi_tape_keeps(stream->tape);
+    if (!stream->clock_waits) wi_stream_note(stream, "clock", cudaEventRecord(stream->began, stream->at));
+}
+
+static weft_status device_clock_stop(weft_device *device, double *seconds)
+{
+    wi_stream *stream = stream_of(device);
+    float ms = 0;
+    wi_tape_end(stream);
+    wi_stream_note(stream, "clock", cudaEventRecord(stream->ended, stream->at));
+    WEFT_TRY(device_sync(device));
+    const cudaError_t status = cudaEventElapsedTime(&ms, stream->began, stream->ended);
+    if (status != cudaSuccess) return failed(device, "clock", status);
+    *seconds = (double)ms * 1e-3;
+    return WEFT_OK;
+}
+
 // Pages that are registered have the same address on the device.
 static weft_status device_lend(weft_device *device, void *host, size_t bytes)
 {
@@ -149,9 +170,10 @@ static void device_destroy(weft_device *device)
 
 // In the order of the table: C++17 has no names here.
 static const weft_device_ops device_ops = {
-    WEFT_DEVICE_KIND, false,          device_alloc, device_free,  device_copy_in, device_copy_out, device_copy,
-    device_sync,      device_mark,    device_wait,  device_begin, device_end,     device_lend,     device_give_back,
-    device_memory,    device_destroy, &wi_links,
+    WEFT_DEVICE_KIND, false,         device_alloc,       device_free,       device_copy_in,
+    device_copy_out,  device_copy,   device_sync,        device_mark,       device_wait,
+    device_begin,     device_end,    device_clock_start, device_clock_stop, device_lend,
+    device_give_back, device_memory, device_destroy,     &wi_links,
 };
 
 // ---- the plug-in ----------------------------------------------------------------------------------------------------
@@ -180,6 +202,7 @@ static cudaError_t describe(weft_device *device, wi_stream *stream)
     if (status != cudaSuccess) return status;
     snprintf(device->name, sizeof device->name, "%.60s (device %d)", properties.name, device->index);
     device->unit = unit_of(&properties);
+    device->cache_bytes = (size_t)properties.l2CacheSize;
     stream->processors = properties.multiProcessorCount;
     stream->capability = properties.major * 10 + properties.minor;
     stream->shared_bytes = properties.sharedMemPerBlockOptin;
@@ -215,6 +238,7 @@ static weft_status kind_open(int index, weft_device **out, weft_kernels *table, 
     wi_cuda_attention(table);
     wi_cuda_rows(table);
     wi_cuda_pick(table);
+    wi_cuda_probe(table);
     *out = device;
     *at = stream;
     return WEFT_OK;
@@ -251,8 +275,16 @@ static weft_status kind_bus(int index, char bus[16])
     return WEFT_OK;
 }
 
+static weft_status kind_open_blas(weft_device *device, weft_kernels *table)
+{
+    wi_stream *stream = stream_of(device);
+    if (!stream->blas) WEFT_TRY(wi_blas_open(&stream->blas));
+    table->gemm.run[WEFT_FAMILY_BLAS] = wi_cuda_gemm_blas;
+    return WEFT_OK;
+}
+
 static const weft_device_kind kind = {
-    WEFT_DEVICE_KIND, kind_count, kind_open, kind_alloc_shared, kind_free_shared, kind_bus,
+    WEFT_DEVICE_KIND, kind_count, kind_open, kind_alloc_shared, kind_free_shared, kind_bus, kind_open_blas,
 };
 
 extern "C" __attribute__((visibility("default"))) const weft_plugin WEFT_DEVICE_PLUGIN;

@@ -21,6 +21,8 @@ static __device__ __forceinline__ float wi_element(const weft_gemm_weight &w, si
     const unsigned char *panel = w.data + index / 32 * w.panel_bytes, *codes = panel + w.codes_at;
     const unsigned row = (unsigned)(index % 32);
     const bool tiles = w.family == WEFT_FAMILY_AMX;
+    if (w.family == WEFT_FAMILY_BLAS)
+        return wi_float_of_bf16(((const uint16_t *)codes)[(size_t)row * (size_t)w.padded + k]);
     if (wi_gemm_in_records(w.family)) {
         const unsigned char *record = codes + k / WI_RECORD * w.record_bytes;
         const int64_t column = (int64_t)(k % WI_RECORD);

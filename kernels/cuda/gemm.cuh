@@ -83,6 +83,16 @@ wi_gemm_task wi_gemm_prepare(const weft_op *op, const weft_gemm_weight *weight, 
 int wi_gemm_token_tiles(const wi_gemm_task &t, int tokens);
 // Rows that meet one weight, about.
 int64_t wi_gemm_rows_each(const wi_gemm_task &t);
+// Activations as bf16 rows: where they were made, if that is so, else rounded into op->scratch, leaves where the packed
+// weight has them; `tickets`, if given, are set to 0 beside it, and then it is scratch always.
+struct wi_gemm_activations {
+    const uint16_t *rows;
+    size_t stride;
+    int columns;
+    bool in_place;
+};
+wi_gemm_activations wi_gemm_round(const weft_op *op, const weft_gemm_weight *weight, const weft_gemm_args *args,
+                                  int *tickets);
 
 // WEFT_GEMM_TILE=TOKENSxPLANES: the tile that tests and measurements want, where there is such a one; else 0 and 0.
 // Leaves are then not dealt.
@@ -94,6 +104,7 @@ wi_gemm_wanted wi_gemm_tile_wanted(void);
 void wi_cuda_gemm_fma(const weft_op *op, const weft_gemm_weight *weight, const weft_gemm_args *args);
 void wi_cuda_gemm_mma(const weft_op *op, const weft_gemm_weight *weight, const weft_gemm_args *args);
 void wi_cuda_gemm_wgmma(const weft_op *op, const weft_gemm_weight *weight, const weft_gemm_args *args);
+void wi_cuda_gemm_blas(const weft_op *op, const weft_gemm_weight *weight, const weft_gemm_args *args);
 
 static __device__ __forceinline__ float wi_load_as(weft_dtype type, const unsigned char *base, int index)
 {

@@ -184,21 +184,10 @@ static bool is_dealt(const weft_op *op, const weft_gemm_weight *w, const weft_ge
     return args->m <= WI_DEALT_ROWS && w->leaves > 1 && !args->groups && w->panels < 4 * (int64_t)wi_processors(op);
 }
 
-wi_gemm_task wi_gemm_prepare(const weft_op *op, const weft_gemm_weight *w, const weft_gemm_args *args)
+wi_gemm_activations wi_gemm_round(const weft_op *op, const weft_gemm_weight *w, const weft_gemm_args *args,
+                                  int *tickets)
 {
-    wi_gemm_task t = wi_gemm_task_of(op, w, args);
-    unsigned char *scratch = (unsigned char *)op->scratch;
-    const wi_gemm_records_scratch room = wi_gemm_records_scratch_of(w, args->m);
-    t.dealt = is_dealt(op, w, args);
-    t.tickets = (int *)(void *)(scratch + room.tickets_at);
-    t.roots = (float *)(void *)(scratch + room.roots_at);
-    if (!t.dealt && in_place(w, args)) {
-        t.rows = (const uint16_t *)args->rows->piece[0];
-        t.row_stride = args->a_stride;
-        t.row_columns = (int)w->k;
-        for (int l = 0; l < w->leaves; l++) t.leaf[l].column = (int)w->leaf[l].begin;
-        return t;
-    }
+    if (!tickets && in_place(w, args)) return {(const uint16_t *)args->rows->piece[0], args->a_stride, (int)w->k, true};
     rounding r = {};
     r.a = args->a;
     r.stride = args->a_stride;
@@ -220,14 +209,27 @@ wi_gemm_task wi_gemm_prepare(const weft_op *op, const weft_gemm_weight *w, const
     r.m = args->m;
     r.padded = (int)w->padded;
     r.out = (uint16_t *)op->scratch;
-    r.tickets = t.dealt ? t.tickets : NULL;
+    r.tickets = tickets;
     r.count = (int)w->panels;
-    t.rows = r.out;
-    t.row_stride = (size_t)w->padded;
-    t.row_columns = (int)w->padded;
     const int64_t most = ROUND_ROWS;
     const unsigned rows = (unsigned)(args->m < most ? args->m : most);
     const dim3 grid(wi_grid_of((size_t)r.padded, ROUND_THREADS * ROUND_EACH), rows);
     wi_launch(op, "gemm: activations", round_rows, grid, dim3(ROUND_THREADS), 0, r);
+    return {r.out, (size_t)w->padded, (int)w->padded, false};
+}
+
+wi_gemm_task wi_gemm_prepare(const weft_op *op, const weft_gemm_weight *w, const weft_gemm_args *args)
+{
+    wi_gemm_task t = wi_gemm_task_of(op, w, args);
+    unsigned char *scratch = (unsigned char *)op->scratch;
+    const wi_gemm_records_scratch room = wi_gemm_records_scratch_of(w, args->m);
+    t.dealt = is_dealt(op, w, args);
+    t.tickets = (int *)(void *)(scratch + room.tickets_at);
+    t.roots = (float *)(void *)(scratch + room.roots_at);
+    const wi_gemm_activations a = wi_gemm_round(op, w, args, t.dealt ? t.tickets : NULL);
+    t.rows = a.rows;
+    t.row_stride = a.stride;
+    t.row_columns = a.columns;
+    for (int l = 0; l < w->leaves && a.in_place; l++) t.leaf[l].column = (int)w->leaf[l].begin;
     return t;
 }

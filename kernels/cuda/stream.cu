@@ -221,6 +221,8 @@ cudaError_t wi_stream_init(wi_stream *stream)
     }
     for (int i = 0; i < WEFT_DEVICE_MARKS && status == cudaSuccess; i++)
         status = cudaEventCreateWithFlags(&stream->mark[i], cudaEventDisableTiming);
+    if (status == cudaSuccess) status = cudaEventCreate(&stream->began);
+    if (status == cudaSuccess) status = cudaEventCreate(&stream->ended);
     return status == cudaSuccess ? wi_tape_create(&stream->tape) : status;
 }
 
@@ -228,6 +230,7 @@ void wi_stream_fini(wi_stream *stream)
 {
     if (!comes_to_rest(stream->at) || !comes_to_rest(stream->aside)) return; // all of it would wait
     wi_tape_destroy(stream->tape);
+    wi_blas_close(stream->blas);
     for (int i = 0; i < WI_SLOTS; i++) {
         wi_slot *slot = &stream->slot[i];
         if (slot->read) cudaEventDestroy(slot->read);
@@ -242,6 +245,8 @@ void wi_stream_fini(wi_stream *stream)
     cudaFreeHost(stream->told);
     if (stream->back) cudaEventDestroy(stream->back);
     if (stream->aside) cudaStreamDestroy(stream->aside);
+    if (stream->began) cudaEventDestroy(stream->began);
+    if (stream->ended) cudaEventDestroy(stream->ended);
     if (stream->at) cudaStreamDestroy(stream->at);
     free(stream->held);
 }

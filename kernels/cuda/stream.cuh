@@ -19,6 +19,7 @@ struct wi_slot {
 };
 
 struct wi_tape;
+struct wi_blas;
 
 struct wi_stream {
     weft_device *device;
@@ -37,6 +38,9 @@ struct wi_stream {
     cudaEvent_t mark[WEFT_DEVICE_MARKS];
     cudaEvent_t fork[WEFT_DEVICE_FORKS]; // each NULL until it is wanted
     cudaEvent_t back;                    // from `aside`
+    wi_blas *blas;                       // NULL where it was not asked for
+    cudaEvent_t began, ended;            // of the clock
+    bool clock_waits;                    // for the step on tape to be started
     cudaError_t failure;                 // the first since the last sync
     const char *failed;                  // the op
 };
@@ -54,6 +58,21 @@ void wi_stream_send(wi_stream *stream); // what arrived in the slot and was not 
 void wi_stream_run(wi_stream *stream, const wi_kernel_call *work, const unsigned char *arguments);
 
 extern const weft_device_links wi_links; // links.cu
+
+// blas.cu: cuBLASLt, opened at run time.
+weft_status wi_blas_open(wi_blas **out);
+void wi_blas_close(wi_blas *blas); // accepts NULL
+
+// out (m, n) = a (m, k) * w (n, k)^T, or that + add; strides in elements. Scratch: WI_BLAS_WORKSPACE bytes.
+struct wi_blas_product {
+    int64_t m, n, k;
+    const uint16_t *w, *a;
+    const float *add; // NULL: none
+    float *out;
+    size_t w_stride, a_stride, add_stride, out_stride;
+    void *workspace;
+};
+void wi_blas_multiply(const weft_op *op, const wi_blas_product *product);
 
 // Launches kept as data between begin and end: a step that comes again with the same launches and the same arguments is
 // one graph, whatever the arrivals hold.

@@ -160,6 +160,8 @@ void wi_tape_end(wi_stream *stream)
     if (!tape->keeps) return;
     tape->keeps = false;
     wi_stream_send(stream);
+    if (stream->clock_waits) wi_stream_note(stream, "clock", cudaEventRecord(stream->began, stream->at));
+    stream->clock_waits = false;
     if (tape->used == 0 || stream->failure != cudaSuccess) return;
     if (tape->crosses || tape->marked != tape->called) {
         run_all(stream, tape->bytes, tape->used);

@@ -68,6 +68,16 @@ static void test_copies(weft_device *device)
     weft_device_free(device, memory, 6);
 }
 
+static void test_clock(weft_device *device)
+{
+    double seconds = -1;
+    device->ops->begin(device);
+    device->ops->clock_start(device);
+    device->ops->end(device);
+    CHECK_OK(device->ops->clock_stop(device, &seconds));
+    CHECK(seconds >= 0 && seconds < 100);
+}
+
 static void test_memory(weft_device *device)
 {
     size_t left = 0, total = 0;
@@ -97,6 +107,7 @@ int main(void)
         test_memory(both[i]);
         test_alloc(both[i]);
         test_copies(both[i]);
+        test_clock(both[i]);
         weft_device_destroy(both[i]);
     }
     weft_team_destroy(team);

@@ -7,6 +7,7 @@
 #include <thread>
 #include <unistd.h>
 
+#include "tests/emulator/given.h"
 #include "tests/emulator/run.h"
 
 // ---- what was asked for ---------------------------------------------------------------------------------------------
@@ -31,7 +32,16 @@ struct emu_graph {
     std::vector<emu_work> nodes;
     std::vector<const void *> kernels; // NULL for a node of another kind
 };
+static void give_bytes(emu_stream *to, void (*work)(const void *bytes), const void *bytes, size_t count)
+{
+    EMU_ONE_AT_A_TIME;
+    std::shared_ptr<std::vector<unsigned char>> taken = std::make_shared<std::vector<unsigned char>>(
+        (const unsigned char *)bytes, (const unsigned char *)bytes + count);
+    emu_give(to, [work, taken] { work(taken->data()); });
+}
+
 struct emu_stream {
+    emu_stream_head head = {give_bytes};
     std::deque<emu_work> work;
     uint64_t given, done; // in all
     unsigned flags;

@@ -273,7 +273,8 @@ double value_of(const sources *s, weft_family family, int64_t row, int64_t k)
             get((const char *)w->scales + (size_t)scale_row * w->scale_row_bytes, w->scale_type, group);
         if (w->zeros) level -= get((const char *)w->zeros + (size_t)scale_row * w->zero_row_bytes, w->zero_type, group);
         const bool expands = family >= WEFT_FAMILY_AMX;
-        if (!expands || (w->type == WEFT_I8 && !w->group && !w->zeros)) return level * scale;
+        const bool exact = family != WEFT_FAMILY_BLAS && w->type == WEFT_I8 && !w->group && !w->zeros;
+        if (!expands || exact) return level * scale;
         level = (float)level * (float)scale;
     }
     return family == WEFT_FAMILY_FMA ? level : float_of_bf16(bf16_of((float)level));

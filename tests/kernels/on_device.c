@@ -15,5 +15,6 @@ bool on_device_open(on_device *out)
         exit(77);
     }
     out->emulated = strcmp(wanted, "emulated") == 0;
+    if (getenv("WEFT_CUBLASLT")) CHECK_OK(out->kind->open_blas(out->device, &out->table));
     return true;
 }

@@ -15,7 +15,8 @@ typedef struct {
     bool emulated; // slow: fewer cases will do
 } on_device;
 
-// False where no device is asked for. Each launch is waited for, so that a test may look at what an op wrote.
+// False where no device is asked for. Where WEFT_CUBLASLT names a library, its family is there too. Each launch is
+// waited for, so that a test may look at what an op wrote.
 bool on_device_open(on_device *out);
 
 #endif

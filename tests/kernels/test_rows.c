@@ -224,7 +224,8 @@ static void test_embeds(weft_walk *walk, size_t width)
     } packs[] = {{WEFT_F32, WEFT_FAMILY_FMA},  {WEFT_F16, WEFT_FAMILY_FMA},       {WEFT_BF16, WEFT_FAMILY_FMA},
                  {WEFT_BF16, WEFT_FAMILY_AMX}, {WEFT_BF16, WEFT_FAMILY_BF16_DOT}, {WEFT_I8, WEFT_FAMILY_FMA},
                  {WEFT_I8, WEFT_FAMILY_AMX},   {WEFT_I8, WEFT_FAMILY_BF16_DOT},   {WEFT_BF16, WEFT_FAMILY_MMA},
-                 {WEFT_I8, WEFT_FAMILY_MMA},   {WEFT_BF16, WEFT_FAMILY_WGMMA},    {WEFT_I8, WEFT_FAMILY_WGMMA}};
+                 {WEFT_I8, WEFT_FAMILY_MMA},   {WEFT_BF16, WEFT_FAMILY_WGMMA},    {WEFT_I8, WEFT_FAMILY_WGMMA},
+                 {WEFT_BF16, WEFT_FAMILY_BLAS}};
     for (size_t i = 0; i < sizeof packs / sizeof *packs; i++) {
         test_embed(walk, packs[i].type, packs[i].family, 1, width);
         test_embed(walk, packs[i].type, packs[i].family, 19, width);
