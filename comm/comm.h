@@ -155,6 +155,7 @@ typedef struct {
     size_t bytes;     // the most that one rank gives in one exchange (ALLTOALL: gives to one peer)
     int depth;        // exchanges in flight, 1 to 32; 0 means 2
     int from, to;     // BCAST, SEND
+    bool often;       // views are read more than once: those of devices are brought home beside the ops. ALLGATHER
     bool patient;     // waits on it may last for ever: the deadline does not count them
     // Whose ops write slots and read views, or NULL on all ranks: the host. Where devices reach each other
     // (weft_links), slots and views are their memory, and all that an exchange waits for and tells is in order with the

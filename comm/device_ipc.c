@@ -1,5 +1,6 @@
 // Channels between devices of one host that map each other's memory. A view is the peer's slot as this device sees it,
-// and nothing is copied. That the bytes are there, the devices tell each other by flags, in order with their ops.
+// and nothing is copied; but what is read often is, beside the ops. That the bytes are there, the devices tell each
+// other by flags, in order with their ops.
 //
 // Each rank's piece: `depth` buffers, then words. A word that another rank writes lies with the one that awaits it.
 #include <stdlib.h>
@@ -18,6 +19,9 @@ typedef struct {
     uint32_t *released;    // [size] what is known of the peers' releases
     wi_releases mine;
     uint32_t begun;
+    unsigned char *home; // [depth][size] slots, where peers' bytes are brought to; NULL: they are read where they are
+    size_t home_bytes;
+    weft_device_piece *pieces; // [size]
 } ipc_channel;
 
 // ---- flags ----------------------------------------------------------------------------------------------------------
@@ -73,11 +77,42 @@ static weft_status ipc_acquire(weft_channel *base, weft_exchange *exchange)
     return WEFT_OK;
 }
 
+// One that another exchange takes meanwhile is a later one: what begins there is late and never early.
+static int fork_of(const ipc_channel *channel, const weft_exchange *exchange)
+{
+    return (int)((channel->common.base.id * 2 + exchange->buffer) % WEFT_DEVICE_FORKS);
+}
+
+// The counter says which exchange is waited for only as long as no later one has begun.
+static bool brings(const ipc_channel *channel, const weft_exchange *exchange)
+{
+    return channel->home && channel->begun == exchange->number;
+}
+
+static void bring_home(ipc_channel *channel, const weft_exchange *exchange, const unsigned char **view,
+                       const size_t *given)
+{
+    weft_device *device = device_of(channel);
+    const int size = channel->common.base.comm->size, rank = channel->common.base.comm->rank;
+    const weft_device_flags flags = flags_of(channel, BEGUN, true);
+    int count = 0;
+    for (int peer = 0; peer < size; peer++) {
+        unsigned char *to =
+            channel->home + ((size_t)exchange->buffer * (size_t)size + (size_t)peer) * channel->common.buffer;
+        if (peer == rank || given[peer] == 0) continue;
+        channel->pieces[count++] = (weft_device_piece){to, view[peer], given[peer]};
+        view[peer] = to;
+    }
+    device->ops->links->bring(device, fork_of(channel, exchange), word_of(channel, rank, BEGUN), 0, &flags,
+                              channel->pieces, count);
+}
+
 static weft_status ipc_begin(weft_channel *base, weft_exchange *exchange, const size_t *offset, const size_t *bytes)
 {
     ipc_channel *channel = (ipc_channel *)base;
     channel->begun++;
     if (!exchange->met) raise(channel, BEGUN, 1);
+    if (channel->home) device_of(channel)->ops->links->fork(device_of(channel), fork_of(channel, exchange));
     return wi_device_begin(&channel->common, exchange, offset, bytes, channel->mine.upto);
 }
 
@@ -98,7 +133,10 @@ static weft_status ipc_end(weft_channel *base, weft_exchange *exchange)
     }
     wi_device_leave(common, exchange->buffer);
     wi_device_waits(common, exchange->record);
-    if (!exchange->met) await(channel, BEGUN, exchange->number);
+    if (brings(channel, exchange))
+        bring_home(channel, exchange, view, given);
+    else if (!exchange->met)
+        await(channel, BEGUN, exchange->number);
     exchange->view = view;
     exchange->bytes = given;
     return WEFT_OK;
@@ -148,6 +186,8 @@ static void ipc_destroy(weft_channel *base)
     device->ops->sync(device); // what it still does with the peers' memory
     for (int peer = 0; channel->piece && peer < base->comm->size; peer++)
         if (peer != base->comm->rank) device->ops->links->unmap(device, channel->piece[peer]);
+    if (channel->home) weft_device_free(device, channel->home, channel->home_bytes);
+    free(channel->pieces);
     free(channel->piece);
     free(channel->released);
     wi_device_fini(&channel->common);
@@ -171,6 +211,20 @@ static bool lay_out(ipc_channel *channel)
            weft_size_round_up(common->bytes, WEFT_DEVICE_SHARED_BYTES, &common->bytes);
 }
 
+static weft_status make_home(ipc_channel *channel)
+{
+    const wi_device_channel *common = &channel->common;
+    const size_t size = (size_t)common->base.comm->size;
+    void *memory;
+    channel->pieces = calloc(size, sizeof *channel->pieces);
+    if (!channel->pieces ||
+        !weft_size_mul(common->buffer, (size_t)common->base.spec.depth * size, &channel->home_bytes))
+        return weft_fail(WEFT_NO_MEMORY, "no memory for channel %s of %zu ranks", common->base.name, size);
+    WEFT_TRY(weft_device_alloc(common->base.spec.device, channel->home_bytes, &memory));
+    channel->home = memory;
+    return WEFT_OK;
+}
+
 static weft_status make(weft_comm *comm, const weft_channel_spec *spec, ipc_channel **out)
 {
     const size_t size = (size_t)comm->size;
@@ -188,6 +242,7 @@ static weft_status make(weft_comm *comm, const weft_channel_spec *spec, ipc_chan
     }
     WEFT_TRY_GOTO(wi_device_make_memory(&channel->common));
     channel->piece[comm->rank] = channel->common.memory;
+    if (spec->often && spec->shape == WEFT_ALLGATHER) WEFT_TRY_GOTO(make_home(channel));
     *out = channel;
     return WEFT_OK;
 fail:

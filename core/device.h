@@ -49,6 +49,13 @@ typedef struct {
     void *arg;
 } weft_device_watch;
 
+// Bytes that lie in a peer's memory, and where they are wanted.
+typedef struct {
+    void *to;
+    const void *from;
+    size_t bytes;
+} weft_device_piece;
+
 // Works on a stream of the device's, a cudaStream_t, and neither waits for it nor fails later.
 typedef weft_status weft_device_call(void *stream, const void *arg);
 
@@ -67,6 +74,9 @@ typedef struct {
     // the ops behind it, up to this call: what follows waits. The argument is copied.
     void (*fork)(weft_device *device, int which);
     void (*call)(weft_device *device, int which, weft_device_call *fn, const void *arg, size_t bytes);
+    // As a call at a fork: waits for the flags as `await` does, then copies.
+    void (*bring)(weft_device *device, int which, const uint32_t *counter, uint32_t behind,
+                  const weft_device_flags *flags, const weft_device_piece *pieces, int count);
     // Steps that were kept are made anew when they come again: what they have called is about to go.
     void (*forget)(weft_device *device);
     void (*watch)(weft_device *device, const weft_device_watch *watch); // NULL: nobody from now on

@@ -20,6 +20,7 @@ static weft_channel_spec spec_of(weft_transfer_kind kind, const char *name, size
     return (weft_channel_spec){.shape = kind == WEFT_TRANSFER_DEAL ? WEFT_ALLTOALL : WEFT_ALLGATHER,
                                .name = name,
                                .bytes = floats * sizeof(float),
+                               .often = kind == WEFT_TRANSFER_PIECES,
                                .depth =
                                    kind != WEFT_TRANSFER_PIECES && floats * sizeof(float) >= ONE_BUFFER_BYTES ? 1 : 2};
 }

@@ -121,6 +121,32 @@ static cudaError_t call_beside(const cudaLaunchConfig_t *config, const void *, c
     return status == cudaSuccess ? cudaStreamWaitEvent(config->stream, b.back, 0) : status;
 }
 
+// What is brought home in one call.
+enum { TOGETHER = 48 };
+struct bringing {
+    const uint32_t *counter, *cancel;
+    uint32_t behind;
+    int count;
+    weft_device_flags flags;
+    weft_device_piece piece[TOGETHER];
+};
+static_assert(CALL_AT + sizeof(bringing) <= WI_ARGUMENT_BYTES, "fits a call");
+
+static weft_status bring_them(void *stream, const void *arg)
+{
+    bringing b;
+    memcpy(&b, arg, sizeof b);
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3(1);
+    config.blockDim = dim3(WI_WARP);
+    config.stream = (cudaStream_t)stream;
+    cudaError_t status =
+        cudaLaunchKernelEx(&config, await_flags, b.counter, b.behind, b.flags, b.cancel, (uint64_t *)NULL);
+    for (int i = 0; i < b.count && status == cudaSuccess; i++)
+        status = cudaMemcpyAsync(b.piece[i].to, b.piece[i].from, b.piece[i].bytes, cudaMemcpyDefault, config.stream);
+    return status == cudaSuccess ? WEFT_OK : WEFT_FAILED;
+}
+
 static void submit(wi_stream *stream, const char *name,
                    cudaError_t (*what)(const cudaLaunchConfig_t *, const void *, const unsigned char *),
                    const unsigned char *bytes, size_t count)
@@ -168,6 +194,17 @@ static void call(weft_device *device, int which, weft_device_call *fn, const voi
     submit(stream, "call", call_beside, bytes, CALL_AT + count);
 }
 
+static void bring(weft_device *device, int which, const uint32_t *counter, uint32_t behind,
+                  const weft_device_flags *flags, const weft_device_piece *pieces, int count)
+{
+    bringing b = {counter, stream_of(device)->watch.cancel, behind, 0, *flags, {}};
+    for (int first = 0; first == 0 || first < count; first += TOGETHER) {
+        b.count = count - first < TOGETHER ? count - first : (int)TOGETHER;
+        for (int i = 0; i < b.count; i++) b.piece[i] = pieces[first + i];
+        call(device, which, bring_them, &b, sizeof b);
+    }
+}
+
 static void forget(weft_device *device) { wi_tape_forget(stream_of(device)->tape); }
 
 static void watch(weft_device *device, const weft_device_watch *by)
@@ -193,4 +230,5 @@ static uint64_t waited(weft_device *device)
 
 static uint64_t *waited_at(weft_device *device) { return stream_of(device)->waited; }
 
-const weft_device_links wi_links = {share, map, unmap, raise, await, fork_here, call, forget, watch, waited, waited_at};
+const weft_device_links wi_links = {share, map,   unmap,  raise, await,  fork_here,
+                                    call,  bring, forget, watch, waited, waited_at};

@@ -119,12 +119,13 @@ static void check_links(const trial *t, const weft_channel *channel)
     CHECK_TEXT(weft_channel_algorithm(channel), linked ? t->links : "direct");
 }
 
-static void run_channel(trial *t, weft_shape shape, size_t bytes, int depth)
+static void run_channel(trial *t, weft_shape shape, size_t bytes, int depth, bool often)
 {
     const weft_channel_spec spec = {.shape = shape,
                                     .name = shape == WEFT_ALLGATHER ? "gather" : "deal",
                                     .bytes = bytes,
                                     .depth = depth,
+                                    .often = often,
                                     .device = t->device};
     weft_channel *channel;
     weft_exchange ex[DEPTH_MAX];
@@ -166,11 +167,11 @@ static void run_two_channels(trial *t)
 
 // A step of the same ops with other bytes, again and again. `crossing`: the first of its two exchanges was begun in the
 // step before.
-static void run_steps(trial *t, size_t bytes, bool crossing)
+static void run_steps(trial *t, size_t bytes, bool crossing, bool often)
 {
     enum { STEPS = 8, AT = 512 };
     const weft_channel_spec spec = {
-        .shape = WEFT_ALLGATHER, .name = "step", .bytes = bytes, .depth = 2, .device = t->device};
+        .shape = WEFT_ALLGATHER, .name = "step", .bytes = bytes, .depth = 2, .often = often, .device = t->device};
     const weft_device_ops *ops = t->device->ops;
     weft_channel *channel;
     weft_exchange one = {0}, other;
@@ -216,14 +217,17 @@ static void run_group(trial *t, weft_comm *comm)
     t->comm = comm;
     // What is slow with many ranks shows with few.
     for (size_t i = 0; i < (all(t) > 4 ? 3 : sizeof sizes / sizeof *sizes); i++) {
-        run_channel(t, WEFT_ALLGATHER, sizes[i], 1 + (int)i % DEPTH_MAX);
-        run_channel(t, WEFT_ALLTOALL, sizes[i], 1 + (int)(i + 1) % DEPTH_MAX);
+        run_channel(t, WEFT_ALLGATHER, sizes[i], 1 + (int)i % DEPTH_MAX, false);
+        run_channel(t, WEFT_ALLGATHER, sizes[i], 1 + (int)(i + 1) % DEPTH_MAX, true);
+        run_channel(t, WEFT_ALLTOALL, sizes[i], 1 + (int)(i + 1) % DEPTH_MAX, false);
     }
-    run_channel(t, WEFT_ALLGATHER, 0, 2);
+    run_channel(t, WEFT_ALLGATHER, 0, 2, true);
     run_two_channels(t);
-    run_steps(t, 64, false);
-    run_steps(t, 5000, false);
-    run_steps(t, 100, true);
+    run_steps(t, 64, false, false);
+    run_steps(t, 5000, false, false);
+    run_steps(t, 100, true, false);
+    run_steps(t, 5000, false, true);
+    run_steps(t, 100, true, true);
 }
 
 static void run(trial *t, weft_job *job)
