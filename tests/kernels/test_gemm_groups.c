@@ -89,7 +89,7 @@ static void check_grouped(const where *w, const weight_case *c, const family_of_
     int32_t *offsets = device_take((size_t)(f->count + 1) * sizeof *offsets),
             *index = device_take((size_t)rows * sizeof *index);
     matrix a = random_rows((size_t)rows + 3, k), in = matrix_make((size_t)rows, k, true);
-    matrix residual = random_rows((size_t)rows, columns), got[WEFT_ROOTS_MAX], want[WEFT_ROOTS_MAX];
+    matrix residual = random_rows((size_t)rows, columns), got[WEFT_ROOTS_MAX] = {0}, want[WEFT_ROOTS_MAX] = {0};
     const bool whole = weight->whole;
     draw_offsets(offsets, f->count, rows, kind);
     for (int i = 0; i < rows; i++) index[i] = (int32_t)(random_bits() % (uint32_t)(rows + 3));
