@@ -115,7 +115,7 @@ weft_status weft_exchange_meet(weft_exchange *exchange, size_t bytes, weft_devic
     exchange->met = channel->ops->meet != NULL;
     WEFT_TRY(weft_exchange_begin(exchange, bytes));
     WEFT_TRY(weft_exchange_end(exchange));
-    if (exchange->met) channel->ops->meet(channel, exchange, meeting);
+    if (channel->ops->meet) channel->ops->meet(channel, exchange, meeting);
     return WEFT_OK;
 }
 
