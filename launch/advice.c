@@ -19,7 +19,7 @@ static void because(const advising *v, const char *what, const char *format, ...
     wi_reason r;
     va_list args;
     va_start(args, format);
-    vsnprintf(r.why, sizeof r.why, format, args);
+    vsnprintf(r.why, sizeof r.why, format, args); // NOLINT: the analyzer loses sight of va_start
     va_end(args);
     snprintf(r.what, sizeof r.what, "%s", what);
     if (v->out->reasons < WI_REASONS) v->out->reason[v->out->reasons++] = r;
