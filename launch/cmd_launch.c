@@ -154,7 +154,8 @@ static void add_word(inner *in, const char *name, int value)
 static weft_status join_size(inner *in, const char *name, const char *dashed, int64_t given, int *out)
 {
     const weft_flag *flag = flag_of(in, name);
-    const int64_t theirs = flag ? *(const int64_t *)(const void *)((const char *)in->line.options + flag->offset) : 0;
+    const char *options = in->line.options;
+    const int64_t theirs = flag && options ? *(const int64_t *)(const void *)(options + flag->offset) : 0;
     if (given > 0 && theirs > 0 && given != theirs)
         return weft_fail(WEFT_USAGE, "%s %d, and behind -- %s %d: give it once", dashed, (int)given, dashed,
                          (int)theirs);
