@@ -26,11 +26,15 @@ void wi_command_word(wi_command *c, const char *word)
         c->full = true;
 }
 
-// Keeps what was just written behind the texts, of so many letters; NULL where it did not fit.
-static const char *keep(wi_command *c, int length)
+// Writes behind the texts that are there; NULL where there is no room.
+static const char *keep(wi_command *c, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
+
+static const char *keep(wi_command *c, const char *format, va_list args)
 {
     char *text = c->text + c->used;
-    if (length < 0 || (size_t)length >= sizeof c->text - c->used) {
+    const size_t room = sizeof c->text - c->used;
+    const int length = vsnprintf(text, room, format, args); // NOLINT: the analyzer loses sight of va_start
+    if (length < 0 || (size_t)length >= room) {
         c->full = true;
         return NULL;
     }
@@ -42,18 +46,17 @@ const char *wi_command_text(wi_command *c, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    const int length = vsnprintf(c->text + c->used, sizeof c->text - c->used, format, args);
+    const char *text = keep(c, format, args);
     va_end(args);
-    return keep(c, length);
+    return text;
 }
 
 void wi_command_format(wi_command *c, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    const int length = vsnprintf(c->text + c->used, sizeof c->text - c->used, format, args);
+    const char *text = keep(c, format, args);
     va_end(args);
-    const char *text = keep(c, length);
     if (text) wi_command_word(c, text);
 }
 

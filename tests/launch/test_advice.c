@@ -11,11 +11,10 @@ static void names(const char *list, const char *expected)
 {
     wi_allocation a = {0};
     char text[1024] = "";
+    size_t used = 0;
     CHECK_OK(wi_allocation_add_list(&a, list));
-    for (int i = 0; i < a.hosts; i++) {
-        if (i > 0) strcat(text, " ");
-        strcat(text, a.host[i].name);
-    }
+    for (int i = 0; i < a.hosts; i++)
+        used += (size_t)snprintf(text + used, sizeof text - used, i > 0 ? " %s" : "%s", a.host[i].name);
     CHECK_TEXT(text, expected);
     wi_allocation_free(&a);
 }
