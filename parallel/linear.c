@@ -5,6 +5,7 @@
 #include "core/checked.h"
 #include "core/clock.h"
 #include "parallel/linear_impl.h"
+#include "parallel/sum_impl.h"
 
 enum { GRAIN = 16 }; // floats: outputs of ranks that share a leaf are cut at whole lines
 
@@ -245,14 +246,7 @@ static weft_status row_fast(weft_row_sum *r, const weft_op *op, const weft_gemm_
 
 static void norm_rows(const weft_op *op, const weft_linear_call *call, size_t width)
 {
-    weft_norm norm = *call->norm;
-    norm.in = call->out;
-    norm.in_stride = call->out_stride;
-    norm.add = NULL;
-    norm.rows = (size_t)call->m;
-    norm.heads = 1;
-    norm.width = width;
-    op->table->rows.norm(op, &norm);
+    wi_norm_sums(op, call->norm, call->out, call->out_stride, (size_t)call->m, width);
 }
 
 weft_status weft_linear_row(weft_row_sum *r, const weft_op *op, const weft_gemm_weight *weight,

@@ -243,14 +243,26 @@ weft_status weft_sum_acquire(weft_sum *sum, size_t count, float **mine)
     return status;
 }
 
+static void count_wait(weft_sum *sum, uint64_t began)
+{
+    if (!sum->times) return;
+    if (!sum->ordered) sum->times->wait += weft_clock_ticks() - began;
+    sum->times->count++;
+}
+
 static weft_status end(weft_sum *sum, weft_exchange *exchange)
 {
     const uint64_t began = weft_clock_ticks();
     const weft_status status = weft_exchange_end(exchange);
-    if (sum->times) {
-        if (!sum->ordered) sum->times->wait += weft_clock_ticks() - began;
-        sum->times->count++;
-    }
+    count_wait(sum, began);
+    return status;
+}
+
+static weft_status meet(weft_sum *sum, weft_exchange *exchange, size_t bytes, weft_device_meeting *meeting)
+{
+    const uint64_t began = weft_clock_ticks();
+    const weft_status status = weft_exchange_meet(exchange, bytes, meeting);
+    count_wait(sum, began);
     return status;
 }
 
@@ -268,18 +280,8 @@ static bool totals(const weft_sum *sum, const weft_sum_finish *finish)
     return sum->kernels.total && finish->out && finish->width > 0 && sum->tree <= WEFT_LEAVES;
 }
 
-static weft_status run_total(weft_sum *sum, const weft_sum_finish *finish)
+static void add_in_one(const weft_sum *sum, const weft_sum_finish *finish, const weft_device_meeting *meeting)
 {
-    const size_t each = pitch(sum->count);
-    const int own = sum->places[weft_comm_rank(sum->comm)].count;
-    weft_device_meeting meeting;
-    const uint64_t began = weft_clock_ticks();
-    WEFT_TRY(weft_exchange_meet(&sum->given[0], (size_t)own * each * sizeof(float), &meeting));
-    if (sum->times) {
-        if (!sum->ordered) sum->times->wait += weft_clock_ticks() - began;
-        sum->times->count++;
-    }
-    for (int i = 0; i < sum->arrays; i++) take_arrays(sum, &sum->given[0], i, (size_t)i * each);
     sum->kernels.total(finish->op, &(weft_row_total){.in = sum->in,
                                                      .n = sum->tree,
                                                      .bias = finish->bias,
@@ -288,22 +290,25 @@ static weft_status run_total(weft_sum *sum, const weft_sum_finish *finish)
                                                      .rows = sum->count / finish->width,
                                                      .width = finish->width,
                                                      .norm = finish->norm,
-                                                     .meeting = meeting.begun ? &meeting : NULL});
-    weft_exchange_release(&sum->given[0]);
-    sum->part[0] = finish->out;
-    sum->begin[0] = 0;
-    sum->begin[1] = sum->count;
-    return WEFT_OK;
+                                                     .meeting = meeting->begun ? meeting : NULL});
 }
 
-static weft_status run_one_shot(weft_sum *sum, const weft_sum_finish *finish)
+static weft_status run_one_shot(weft_sum *sum, const weft_sum_finish *finish, bool total)
 {
     const size_t each = pitch(sum->count);
-    const int own = sum->places[weft_comm_rank(sum->comm)].count;
-    WEFT_TRY(weft_exchange_begin(&sum->given[0], (size_t)own * each * sizeof(float)));
-    WEFT_TRY(end(sum, &sum->given[0]));
+    const size_t bytes = (size_t)sum->places[weft_comm_rank(sum->comm)].count * each * sizeof(float);
+    weft_device_meeting meeting = {0};
+    if (total) {
+        WEFT_TRY(meet(sum, &sum->given[0], bytes, &meeting));
+    } else {
+        WEFT_TRY(weft_exchange_begin(&sum->given[0], bytes));
+        WEFT_TRY(end(sum, &sum->given[0]));
+    }
     for (int i = 0; i < sum->arrays; i++) take_arrays(sum, &sum->given[0], i, (size_t)i * each);
-    wi_sum_add(sum, finish, 0, sum->count, sum->result.at);
+    if (total)
+        add_in_one(sum, finish, &meeting);
+    else
+        wi_sum_add(sum, finish, 0, sum->count, sum->result.at);
     weft_exchange_release(&sum->given[0]);
     sum->part[0] = finish->out ? finish->out : sum->result.at;
     sum->begin[0] = 0;
@@ -383,17 +388,6 @@ static weft_status run_dealt(weft_sum *sum, const weft_sum_finish *finish)
     return weft_transfer_gather(then->to, (size_t)weft_range_size(rows) * then->row_floats);
 }
 
-static void norm_rows(const weft_sum *sum, const weft_sum_finish *finish)
-{
-    weft_norm norm = *finish->norm;
-    norm.in = finish->out;
-    norm.add = NULL;
-    norm.in_stride = norm.width = finish->width;
-    norm.rows = sum->count / finish->width;
-    norm.heads = 1;
-    sum->kernels.rows.norm(finish->op, &norm);
-}
-
 weft_status weft_sum_run(weft_sum *sum, const weft_sum_finish *finish, weft_sum_result *out)
 {
     static const weft_sum_finish nothing;
@@ -402,8 +396,7 @@ weft_status weft_sum_run(weft_sum *sum, const weft_sum_finish *finish, weft_sum_
     const bool total = !sum->dealt && !sum->two_shot && totals(sum, finish);
     const weft_status status = sum->dealt      ? run_dealt(sum, finish)
                                : sum->two_shot ? run_two_shot(sum, finish)
-                               : total         ? run_total(sum, finish)
-                                               : run_one_shot(sum, finish);
+                                               : run_one_shot(sum, finish, total);
     if (sum->times) {
         const size_t own = (size_t)sum->places[weft_comm_rank(sum->comm)].count * sum->count;
         // The transfer of a sum that is dealt has told its part already.
@@ -411,7 +404,8 @@ weft_status weft_sum_run(weft_sum *sum, const weft_sum_finish *finish, weft_sum_
         sum->times->bytes +=
             (own + (sum->two_shot ? sum->bytes[weft_comm_rank(sum->comm)] / sizeof(float) : 0)) * sizeof(float);
     }
-    if (status == WEFT_OK && finish->norm && !sum->dealt && !total) norm_rows(sum, finish);
+    if (status == WEFT_OK && finish->norm && !sum->dealt && !total)
+        wi_norm_sums(finish->op, finish->norm, finish->out, finish->width, sum->count / finish->width, finish->width);
     if (status == WEFT_OK && out && !sum->dealt)
         *out = (weft_sum_result){sum->two_shot ? weft_comm_size(sum->comm) : 1, sum->part, sum->begin};
     return status;

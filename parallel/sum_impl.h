@@ -40,4 +40,18 @@ void wi_sum_copy_parts(weft_sum *sum, const weft_sum_finish *finish);
 // Whole rows, each on to what follows it.
 void wi_sum_add_rows(weft_sum *sum, const weft_sum_finish *finish, weft_range rows, float *out);
 
+// RMSNorm of rows that are summed, to where and as `norm` says.
+static inline void wi_norm_sums(const weft_op *op, const weft_norm *norm, const float *sums, size_t stride, size_t rows,
+                                size_t width)
+{
+    weft_norm of = *norm;
+    of.in = sums;
+    of.add = NULL;
+    of.in_stride = stride;
+    of.rows = rows;
+    of.heads = 1;
+    of.width = width;
+    op->table->rows.norm(op, &of);
+}
+
 #endif
