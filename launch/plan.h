@@ -20,6 +20,7 @@ typedef struct {
     double operations; // multiplications and additions a second, of linear layers
     double attention;  // likewise, of attention
     double bandwidth;  // bytes a second that it reads
+    double unhidden;   // how much of the time in which weights are read many rows' operations do not hide
     double l2, l3;     // bytes of its caches, 0: unknown; and what it reads a second from them
     double l2_bandwidth, l3_bandwidth;
     double near, far;              // bytes a second that it sends within a node, to other nodes

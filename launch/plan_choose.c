@@ -140,7 +140,8 @@ double wi_plan_compute_seconds(const wi_plan_case *plan, const weft_step_price *
 {
     const wi_machine *m = &plan->machine;
     const double bandwidth = bandwidth_for(m, p->bytes + p->attention_bytes);
-    return larger(p->operations / m->operations, p->bytes / bandwidth) +
+    const double reading = p->bytes / bandwidth;
+    return larger(p->operations / m->operations + m->unhidden * reading, reading) +
            larger(p->attention_operations / m->attention, p->attention_bytes / bandwidth);
 }
 
