@@ -312,6 +312,35 @@ static void check_positive(void)
                 }
 }
 
+// E4M3 by AMX: rows whose scale takes values out of the normal ones, a kind in each panel of 32 rows; codes that are no
+// number in the last two.
+static void check_far_scales(void)
+{
+    static const float scales[] = {0, 0x1p-110F, 1e36F, -0.37F};
+    const gemm_case c = {.m = 3, .weight = {.type = WEFT_E4M3, .n = 150, .k = 640, .group = 128, .positive = true}};
+    const weft_kernels ref = weft_kernels_for(WEFT_ISA_REF);
+    if (!weft_family_native(&cpu, best, WEFT_FAMILY_AMX)) return;
+    sources s = make_sources(&c.weight);
+    unsigned char *codes = s.memory[0];
+    float *scale = s.memory[1];
+    for (size_t row = 5; row < 128; row += 32)
+        for (size_t group = 0; group < 5; group++) scale[row * 5 + group] = scales[row / 32];
+    codes[100 * s.source[0].row_bytes + 300] = 0x7f;
+    codes[131 * s.source[0].row_bytes + 7] = 0xff;
+    packed p = pack_weight(WEFT_FAMILY_AMX, &s, NULL, NULL);
+    inputs in = make_inputs(&c, &p.weight);
+    matrix expected = matrix_make(3, 150, false);
+    in.args.out[0] = expected.at;
+    in.args.out_stride = expected.stride;
+    run_weight(&ref, NULL, &p, &in.args);
+    CHECK(expected.at[5] == 0 && isnan(expected.at[100]) && isnan(expected.at[131]) && isfinite(expected.at[101]));
+    check_level(&c, best, &p, &in, &expected, true, 1);
+    matrix_free(&expected);
+    free_inputs(&in);
+    free_packed(&p);
+    free_sources(&s);
+}
+
 static void check_families(void)
 {
     weft_family family;
@@ -416,6 +445,7 @@ int main(int argc, char **argv)
         }
     check_large();
     check_positive();
+    check_far_scales();
     for (int family = 0; family < WEFT_FAMILY_HOST_COUNT; family++)
         if (!weft_family_native(&cpu, best, (weft_family)family))
             printf("not run here: %s at %s\n", weft_family_name((weft_family)family), weft_isa_name(best));
