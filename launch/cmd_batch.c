@@ -377,8 +377,6 @@ static weft_status write_json(const job_of_batch *j, weft_status ended)
     const wi_batch_figures *f = &j->batch.figures;
     const weft_engine_state state = wi_batch_state(&j->batch);
     weft_json_writer w;
-    const char *text;
-    size_t bytes;
     char digest[65];
     weft_json_writer_init(&w, true);
     weft_json_write_object(&w, NULL);
@@ -404,10 +402,7 @@ static weft_status write_json(const job_of_batch *j, weft_status ended)
     wi_order_text(&j->sink.order, digest);
     if (ended == WEFT_OK) weft_json_write_string(&w, "digest", digest);
     weft_json_write_end(&w);
-    weft_status status = weft_json_writer_finish(&w, &text, &bytes);
-    if (status == WEFT_OK) status = wi_write_text(j->options->json, text, bytes);
-    weft_json_writer_fini(&w);
-    return status;
+    return weft_json_writer_save(&w, j->options->json);
 }
 
 static weft_status tell(const job_of_batch *j, weft_status ended)

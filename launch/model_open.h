@@ -65,6 +65,5 @@ weft_status wi_model_encode(const wi_model *model, const char *text, size_t byte
 
 // All of a file, or of standard input for "-", as rank 0 finds it; for every rank. Freed by the caller. Collective.
 weft_status wi_read_text(weft_comm *world, const char *path, char **text, size_t *bytes);
-weft_status wi_write_text(const char *path, const char *text, size_t bytes); // "-": to standard output
 
 #endif
