@@ -342,8 +342,7 @@ static void print_digest(const job_of_batch *j)
 {
     char text[65];
     wi_order_text(&j->sink.order, text);
-    printf("digest %s %s %d%s\n", text, weft_family_name(weft_model_weights_of(j->model.model)->family),
-           WEFT_CONTRACT_VERSION, j->model.mesh.shape.fast ? " fast" : "");
+    wi_print_digest(&j->model, text);
 }
 
 static void print_figures(const job_of_batch *j)

@@ -219,8 +219,7 @@ static void print_digest(const run_state *r)
         weft_sha256_add(&hash, a->tokens, (size_t)a->token_count * sizeof *a->tokens);
     }
     weft_sha256_end(&hash, text);
-    printf("digest %s %s %d%s\n", text, weft_family_name(weft_model_weights_of(r->model.model)->family),
-           WEFT_CONTRACT_VERSION, r->model.mesh.shape.fast ? " fast" : "");
+    wi_print_digest(&r->model, text);
 }
 
 typedef struct {

@@ -235,3 +235,9 @@ weft_status wi_model_encode(const wi_model *m, const char *text, size_t bytes, i
     weft_encoder_destroy(encoder);
     return status;
 }
+
+void wi_print_digest(const wi_model *m, const char hash[65])
+{
+    printf("digest %s %s %d%s\n", hash, weft_family_name(weft_model_weights_of(m->model)->family),
+           WEFT_CONTRACT_VERSION, m->mesh.shape.fast ? " fast" : "");
+}
