@@ -29,8 +29,7 @@ void weft_sort(double *samples, size_t count);                      // ascending
 void weft_stats_of(double *samples, size_t count, weft_stats *out); // sorts the samples; count > 0
 double weft_quantile(const double *sorted, size_t count, double q);
 
-// ---- the record that every benchmark writes: schema weft.bench/1, docs/formats.md
-// -------------------------------------
+// ---- the record that every benchmark writes: schema weft.bench/1, docs/formats.md -----------------------------------
 
 typedef struct {
     weft_json_writer json;
@@ -45,8 +44,6 @@ void weft_record_result_begin(weft_record *record, const char *name, const char 
 void weft_record_result_end(weft_record *record, const double *samples, size_t count, const weft_stats *stats);
 // Writes the file ("-" for stdout) and frees the record.
 weft_status weft_record_end(weft_record *record, const char *path);
-// The same of any finished text.
-weft_status weft_record_write(weft_json_writer *json, const char *path);
 
 // ---- exchanges ------------------------------------------------------------------------------------------------------
 

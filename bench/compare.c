@@ -345,7 +345,7 @@ weft_status weft_bench_compare(const char *a, const char *b, const weft_bench_co
     WEFT_TRY_GOTO(check_alike(of_a, b ? of_b : of_a));
     WEFT_TRY_GOTO(tell_all(&t, of_a, of_b));
     if (t.figures == 0) WEFT_TRY_GOTO(weft_fail(WEFT_MISMATCH, "%s and %s have no figure in common", a, b ? b : a));
-    if (options->json) WEFT_TRY_GOTO(weft_record_write(&t.json, options->json));
+    if (options->json) WEFT_TRY_GOTO(weft_json_writer_save(&t.json, options->json));
     if (t.table && b) fprintf(out, "%d figures: %d slower, %d faster\n", t.figures, t.slower, t.faster);
     if (t.table && t.few > 0) fprintf(out, "to be 95 %% sure takes 6 runs of each by turns, 99 %% sure 8\n");
     if (options->gate && t.slower > 0)

@@ -1,5 +1,3 @@
-#include <errno.h>
-#include <string.h>
 #include <sys/utsname.h>
 
 #include "bench/bench.h"
@@ -95,26 +93,9 @@ void weft_record_result_end(weft_record *record, const double *samples, size_t c
     weft_json_write_end(json);
 }
 
-weft_status weft_record_write(weft_json_writer *json, const char *path)
-{
-    const char *text;
-    size_t bytes;
-    WEFT_TRY(weft_json_writer_finish(json, &text, &bytes));
-    bool standard = strcmp(path, "-") == 0;
-    weft_status status = WEFT_OK;
-    FILE *file = standard ? stdout : fopen(path, "w");
-    if (!file || fwrite(text, 1, bytes, file) != bytes || fputc('\n', file) == EOF || fflush(file) != 0)
-        status = weft_fail(WEFT_IO, "cannot write %s: %s", path, strerror(errno));
-    if (file && !standard && fclose(file) != 0 && status == WEFT_OK)
-        status = weft_fail(WEFT_IO, "cannot write %s: %s", path, strerror(errno));
-    return status;
-}
-
 weft_status weft_record_end(weft_record *record, const char *path)
 {
     weft_json_write_end(&record->json);
     weft_json_write_end(&record->json);
-    const weft_status status = weft_record_write(&record->json, path);
-    weft_json_writer_fini(&record->json);
-    return status;
+    return weft_json_writer_save(&record->json, path);
 }

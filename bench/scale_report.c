@@ -191,9 +191,7 @@ weft_status weft_scale_write_json(const weft_scale_spec *spec, const weft_scale_
     for (int i = 0; i < spec->cells; i++) write_cell(&w, spec, i, &figures[i]);
     weft_json_write_end(&w);
     weft_json_write_end(&w);
-    const weft_status status = weft_record_write(&w, path);
-    weft_json_writer_fini(&w);
-    return status;
+    return weft_json_writer_save(&w, path);
 }
 
 // ---- CSV ----

@@ -113,7 +113,8 @@ void weft_flags_help(const weft_command *command, const void *options, const voi
         print_table(out, command->common, common, width);
     }
     if (has_flags || has_common) {
-        const weft_flag *flag = has_flags ? command->flags : command->common;
+        // One of those that every command has: a program's own, as --version, may be no business of a command's.
+        const weft_flag *flag = has_common ? command->common : command->flags;
         char variable[WI_FLAG_NAME_MAX], text[2 * WI_FLAG_NAME_MAX + 128];
         snprintf(text, sizeof text,
                  "Each flag can be set in the environment too, as in %s for --%s; the command line wins.",

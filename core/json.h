@@ -84,6 +84,8 @@ void weft_json_write_real(weft_json_writer *writer, const char *key, double valu
 void weft_json_write_bool(weft_json_writer *writer, const char *key, bool value);
 weft_status weft_json_writer_finish(weft_json_writer *writer, const char **text, size_t *bytes); // owned by writer
 void weft_json_writer_fini(weft_json_writer *writer);
+// Writes the finished text and the end of a line to a file, for "-" to standard output; then fini, whatever came of it.
+weft_status weft_json_writer_save(weft_json_writer *writer, const char *path);
 
 #ifdef __cplusplus
 }

@@ -1,4 +1,5 @@
 // JSON out: a text that grows.
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -194,4 +195,25 @@ weft_status weft_json_writer_finish(weft_json_writer *writer, const char **text,
     *text = writer->text;
     if (bytes) *bytes = writer->used;
     return WEFT_OK;
+}
+
+static weft_status save(const char *path, const char *text, size_t bytes)
+{
+    const bool standard = strcmp(path, "-") == 0;
+    const char *name = standard ? "standard output" : path;
+    FILE *file = standard ? stdout : fopen(path, "we");
+    if (!file) return weft_fail(WEFT_IO, "cannot write %s: %s", name, strerror(errno));
+    bool failed = fwrite(text, 1, bytes, file) != bytes || fputc('\n', file) == EOF;
+    failed = (standard ? fflush(file) : fclose(file)) != 0 || failed;
+    return failed ? weft_fail(WEFT_IO, "cannot write %s: %s", name, strerror(errno)) : WEFT_OK;
+}
+
+weft_status weft_json_writer_save(weft_json_writer *writer, const char *path)
+{
+    const char *text;
+    size_t bytes;
+    weft_status status = weft_json_writer_finish(writer, &text, &bytes);
+    if (status == WEFT_OK) status = save(path, text, bytes);
+    weft_json_writer_fini(writer);
+    return status;
 }

@@ -1,41 +1,13 @@
-#include "engine/cache.h"
-
+// What sequences hold, reserve and let go.
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/sha256.h"
-#include "engine/demand.h"
-
-struct wi_kv {
-    wi_kv_shape shape;
-    wi_blocks *blocks;
-    int groups;
-    int64_t *promised; // [ranks] units reserved and not taken yet
-    int64_t *wanted;   // [ranks] for one decision
-    wi_copy *copies;
-    int copy_count;
-    int64_t freed; // how often something was let go
-};
-
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+#include "engine/cache_impl.h"
 
 static int owner_of(const wi_kv *c, int64_t block, int key)
 {
     if (c->shape.ranks == 1) return 0;
     return weft_fold_owner(block * c->shape.block / WEFT_FOLD_CHUNK, c->shape.ranks, key);
-}
-
-// The first block that a row at `position` sees.
-static int64_t first_seen(const wi_kv *c, int kind, int64_t position)
-{
-    const int64_t window = c->shape.kinds[kind].window;
-    return window > 0 && position >= window ? (position - window + 1) / c->shape.block : 0;
-}
-
-static int32_t *head_at(const wi_sequence *s, int kind, int64_t block)
-{
-    return &s->heads[(int64_t)kind * s->room + block];
 }
 
 weft_status wi_kv_create(const wi_kv_shape *shape, wi_kv **out)
@@ -95,22 +67,6 @@ void wi_sequence_free(wi_sequence *s)
     *s = (wi_sequence){0};
 }
 
-void wi_kv_hash(const wi_kv *c, wi_sequence *s, int turned, const int32_t *tokens, int count)
-{
-    const int block = c->shape.block;
-    if (!c->shape.sharing) return;
-    if (s->hashed == 0) s->root = (wi_digest){{(uint64_t)turned, 0}};
-    for (; (int64_t)(s->hashed + 1) * block <= count; s->hashed++) {
-        weft_sha256 hash;
-        unsigned char digest[32];
-        weft_sha256_begin(&hash);
-        weft_sha256_add(&hash, s->hashed > 0 ? &s->hashes[s->hashed - 1] : &s->root, sizeof s->root);
-        weft_sha256_add(&hash, tokens + (int64_t)s->hashed * block, (size_t)block * sizeof *tokens);
-        weft_sha256_finish(&hash, digest);
-        memcpy(&s->hashes[s->hashed], digest, sizeof s->hashes[s->hashed]);
-    }
-}
-
 // ---- what a sequence will come to ----
 
 bool wi_kv_fits(const wi_kv *c, int64_t positions)
@@ -126,7 +82,7 @@ bool wi_kv_fits(const wi_kv *c, int64_t positions)
     return false;
 }
 
-static int64_t outstanding(const wi_sequence *s, int rank) { return larger(s->bound[rank] - s->held[rank], 0); }
+static int64_t outstanding(const wi_sequence *s, int rank) { return wi_larger(s->bound[rank] - s->held[rank], 0); }
 
 // A sequence has so many units more of a rank.
 static void account(wi_kv *c, wi_sequence *s, int rank, int64_t units)
@@ -148,15 +104,14 @@ static void set_bound(wi_kv *c, wi_sequence *s, const int64_t *bound)
 // What is left of a rank when all promises are kept.
 static int64_t spare(const wi_kv *c, int rank) { return wi_blocks_room(c->blocks, rank) - c->promised[rank]; }
 
-// The key that leaves the fullest rank with the most room.
-static int emptiest_key(wi_kv *c, const wi_demand *d)
+int wi_kv_emptiest_key(wi_kv *c, const wi_demand *d)
 {
     int64_t best = INT64_MIN;
     int found = 0;
     for (int key = 0; key < wi_demand_keys(&c->shape); key++) {
         int64_t least = INT64_MAX;
         wi_demand_under(&c->shape, d, key, c->wanted);
-        for (int r = 0; r < c->shape.ranks; r++) least = smaller(least, spare(c, r) - c->wanted[r]);
+        for (int r = 0; r < c->shape.ranks; r++) least = wi_smaller(least, spare(c, r) - c->wanted[r]);
         if (least <= best) continue;
         best = least;
         found = key;
@@ -164,24 +119,22 @@ static int emptiest_key(wi_kv *c, const wi_demand *d)
     return found;
 }
 
-// Promises what the sequence may come to; it may hold some of that. False: there is not so much.
-static bool reserve(wi_kv *c, wi_sequence *s, const wi_demand *d, int64_t margin)
+bool wi_kv_reserve(wi_kv *c, wi_sequence *s, const wi_demand *d, int64_t margin)
 {
     wi_demand_under(&c->shape, d, s->key, c->wanted);
     for (int r = 0; r < c->shape.ranks; r++)
-        if (spare(c, r) - larger(c->wanted[r] - s->held[r], 0) < margin) return false;
+        if (spare(c, r) - wi_larger(c->wanted[r] - s->held[r], 0) < margin) return false;
     set_bound(c, s, c->wanted);
     return true;
 }
 
 // ---- blocks of a sequence ----
 
-// Writes down where a block lies; -1: nowhere.
-static void put_head(const wi_kv *c, wi_sequence *s, int kind, int64_t block, int32_t head)
+void wi_kv_put(const wi_kv *c, wi_sequence *s, int kind, int64_t block, int32_t head)
 {
     int32_t *units = s->units + block;
     for (int k = 0; k < kind; k++) units += (int64_t)c->shape.kinds[k].units * s->room;
-    *head_at(s, kind, block) = head;
+    *wi_kv_head(s, kind, block) = head;
     const bool here = head >= 0 && wi_blocks_rank(c->blocks, head) == c->shape.rank;
     for (int i = 0; i < c->shape.kinds[kind].units; i++, units += s->room) {
         *units = here ? wi_blocks_in_pool(c->blocks, head) : -1;
@@ -196,25 +149,33 @@ static bool is_counted(const wi_kv *c, const wi_sequence *s, int kind, int64_t b
     return block != s->borrowed && (c->shape.kinds[kind].window == 0 || block >= s->joined);
 }
 
-static void let_go(wi_kv *c, wi_sequence *s, int kind, int64_t block)
+void wi_kv_let_go(wi_kv *c, wi_sequence *s, int kind, int64_t block)
 {
-    const int32_t head = *head_at(s, kind, block);
+    const int32_t head = *wi_kv_head(s, kind, block);
     if (head < 0) return;
     c->freed++;
     if (is_counted(c, s, kind, block)) account(c, s, wi_blocks_rank(c->blocks, head), -c->shape.kinds[kind].units);
     wi_blocks_give(c->blocks, head, s->priority);
-    put_head(c, s, kind, block, -1);
+    wi_kv_put(c, s, kind, block, -1);
+}
+
+void wi_kv_hold(wi_kv *c, wi_sequence *s, int kind, int64_t block, int32_t head)
+{
+    wi_kv_put(c, s, kind, block, head);
+    if (head < 0) return;
+    wi_blocks_hold(c->blocks, head);
+    if (is_counted(c, s, kind, block)) account(c, s, wi_blocks_rank(c->blocks, head), c->shape.kinds[kind].units);
 }
 
 // From the last on, so that of what others may find the beginning stays longest.
 static void let_go_from(wi_kv *c, wi_sequence *s, int64_t first)
 {
     for (int64_t i = s->count - 1; i >= first; i--)
-        for (int k = 0; k < c->shape.kind_count; k++) let_go(c, s, k, i);
+        for (int k = 0; k < c->shape.kind_count; k++) wi_kv_let_go(c, s, k, i);
     if (s->borrowed >= first) s->borrowed = -1;
     if (s->count > first) s->count = (int)first;
-    s->joined = (int)smaller(s->joined, first);
-    for (int k = 0; k < c->shape.kind_count; k++) s->behind[k] = (int)smaller(s->behind[k], first);
+    s->joined = (int)wi_smaller(s->joined, first);
+    for (int k = 0; k < c->shape.kind_count; k++) s->behind[k] = (int)wi_smaller(s->behind[k], first);
 }
 
 void wi_kv_release(wi_kv *c, wi_sequence *s)
@@ -227,7 +188,7 @@ void wi_kv_release(wi_kv *c, wi_sequence *s)
 static void take(wi_kv *c, wi_sequence *s, int kind, int64_t block)
 {
     const int owner = owner_of(c, block, s->key), units = c->shape.kinds[kind].units;
-    put_head(c, s, kind, block, wi_blocks_take(c->blocks, owner, units));
+    wi_kv_put(c, s, kind, block, wi_blocks_take(c->blocks, owner, units));
     account(c, s, owner, units);
 }
 
@@ -236,9 +197,9 @@ static void own_borrowed(wi_kv *c, wi_sequence *s)
 {
     const int block = s->borrowed;
     s->borrowed = -1;
-    s->joined = (int)smaller(s->joined, block);
+    s->joined = (int)wi_smaller(s->joined, block);
     for (int k = 0; k < c->shape.kind_count; k++) {
-        const int32_t head = *head_at(s, k, block);
+        const int32_t head = *wi_kv_head(s, k, block);
         if (head < 0) continue;
         if (wi_blocks_holders(c->blocks, head) == 1) {
             wi_blocks_unname(c->blocks, head);
@@ -246,7 +207,7 @@ static void own_borrowed(wi_kv *c, wi_sequence *s)
             continue;
         }
         take(c, s, k, block);
-        const int32_t mine = *head_at(s, k, block);
+        const int32_t mine = *wi_kv_head(s, k, block);
         const bool here = wi_blocks_rank(c->blocks, head) == c->shape.rank;
         for (int32_t from = head, to = mine; here && from >= 0;
              from = wi_blocks_next(c->blocks, from), to = wi_blocks_next(c->blocks, to))
@@ -264,7 +225,7 @@ bool wi_kv_extend(wi_kv *c, wi_sequence *s, int64_t positions)
     for (int k = 0; k < c->shape.kind_count; k++) {
         const int units = c->shape.kinds[k].units;
         for (int64_t i = s->count; i < blocks; i++) c->wanted[owner_of(c, i, s->key)] += units;
-        const int32_t borrowed = s->borrowed < 0 ? -1 : *head_at(s, k, s->borrowed);
+        const int32_t borrowed = s->borrowed < 0 ? -1 : *wi_kv_head(s, k, s->borrowed);
         if (borrowed >= 0 && wi_blocks_holders(c->blocks, borrowed) > 1)
             c->wanted[wi_blocks_rank(c->blocks, borrowed)] += units;
     }
@@ -278,135 +239,17 @@ bool wi_kv_extend(wi_kv *c, wi_sequence *s, int64_t positions)
     return true;
 }
 
-// ---- sharing ----
-
-// Of keys under which blocks up to `blocks` are cached, those for which each kind has all that a row behind them sees.
-static uint32_t keys_for(const wi_kv *c, const wi_sequence *s, int64_t blocks)
-{
-    uint32_t keys = UINT32_MAX;
-    for (int k = 0; k < c->shape.kind_count; k++)
-        for (int64_t i = first_seen(c, k, blocks * c->shape.block); i < blocks && keys; i++)
-            keys &= wi_blocks_keys(c->blocks, k, &s->hashes[i]);
-    return keys;
-}
-
-// How many blocks from the first on are cached for the kinds that see all; as many as there are hashes without any.
-static int64_t unbroken(const wi_kv *c, const wi_sequence *s, int64_t most)
-{
-    uint32_t keys = UINT32_MAX;
-    int64_t blocks = 0;
-    for (; blocks < most; blocks++) {
-        for (int k = 0; k < c->shape.kind_count; k++)
-            if (c->shape.kinds[k].window == 0) keys &= wi_blocks_keys(c->blocks, k, &s->hashes[blocks]);
-        if (!keys) break;
-    }
-    return blocks;
-}
-
-static void hold_at(wi_kv *c, wi_sequence *s, int kind, int64_t block, int32_t head)
-{
-    put_head(c, s, kind, block, head);
-    if (head < 0) return;
-    wi_blocks_hold(c->blocks, head);
-    if (is_counted(c, s, kind, block)) account(c, s, wi_blocks_rank(c->blocks, head), c->shape.kinds[kind].units);
-}
-
-static void join(wi_kv *c, wi_sequence *s, int64_t blocks)
-{
-    s->joined = (int)blocks;
-    for (int k = 0; k < c->shape.kind_count; k++) {
-        s->behind[k] = (int)smaller(first_seen(c, k, blocks * c->shape.block), blocks);
-        for (int64_t i = 0; i < blocks; i++) {
-            const int32_t head = i < s->behind[k] ? -1 : wi_blocks_find(c->blocks, k, &s->hashes[i], s->key);
-            hold_at(c, s, k, i, head);
-        }
-    }
-    s->count = s->named = (int)blocks;
-}
-
-static void undo(wi_kv *c, wi_sequence *s)
-{
-    let_go_from(c, s, 0);
-    s->named = 0;
-}
-
-int64_t wi_kv_admit(wi_kv *c, wi_sequence *s, int64_t share, int64_t positions, int64_t margin)
-{
-    const wi_demand d = wi_demand_of(&c->shape, positions);
-    int64_t blocks = unbroken(c, s, smaller(share / c->shape.block, s->hashed));
-    uint32_t keys = 0;
-    while (blocks > 0 && !(keys = keys_for(c, s, blocks))) blocks--;
-    if (blocks > 0) {
-        s->key = __builtin_ctz(keys);
-        join(c, s, blocks);
-        if (reserve(c, s, &d, margin)) return blocks * c->shape.block;
-        undo(c, s);
-    }
-    // The key of what was found may be one under which there is no room, though there is under another.
-    s->key = emptiest_key(c, &d);
-    return reserve(c, s, &d, margin) ? 0 : -1;
-}
-
-int64_t wi_kv_fork(wi_kv *c, const wi_sequence *parent, wi_sequence *s, int64_t share, int64_t positions,
-                   int64_t margin)
-{
-    const int64_t blocks = wi_blocks_for(&c->shape, share), whole = share / c->shape.block;
-    for (int k = 0; k < c->shape.kind_count; k++)
-        if (parent->behind[k] > first_seen(c, k, share)) return -1;
-    if (blocks > parent->count || (parent->borrowed >= 0 && parent->borrowed < blocks)) return -1;
-    const wi_demand d = wi_demand_of(&c->shape, positions);
-    s->key = parent->key;
-    s->borrowed = blocks > whole ? (int)whole : -1;
-    s->joined = (int)blocks;
-    for (int k = 0; k < c->shape.kind_count; k++) {
-        s->behind[k] = (int)smaller(first_seen(c, k, share), blocks);
-        for (int64_t i = 0; i < blocks; i++) {
-            const int32_t head = i < s->behind[k] ? -1 : *head_at(parent, k, i);
-            hold_at(c, s, k, i, head);
-        }
-    }
-    s->count = (int)blocks;
-    s->named = (int)smaller(whole, parent->named);
-    if (reserve(c, s, &d, margin)) return share;
-    undo(c, s);
-    return -1;
-}
-
-// Gives a full block its name. Where another has it that one is taken instead: its bits are the same. Not where a
-// window may let it go, see is_counted.
-static void name(wi_kv *c, wi_sequence *s, int kind, int64_t block)
-{
-    const int32_t head = *head_at(s, kind, block);
-    if (head < 0 || wi_blocks_name(c->blocks, head, kind, &s->hashes[block], s->key)) return;
-    if (c->shape.kinds[kind].window > 0) return;
-    const int32_t other = wi_blocks_find(c->blocks, kind, &s->hashes[block], s->key);
-    wi_blocks_hold(c->blocks, other);
-    wi_blocks_give(c->blocks, head, s->priority);
-    put_head(c, s, kind, block, other);
-    c->freed++;
-}
-
-void wi_kv_computed(wi_kv *c, wi_sequence *s, int64_t positions)
-{
-    const int64_t full = smaller(positions / c->shape.block, s->hashed);
-    for (; s->named < full; s->named++)
-        for (int k = 0; k < c->shape.kind_count; k++) name(c, s, k, s->named);
-    for (int k = 0; k < c->shape.kind_count; k++)
-        for (const int64_t first = smaller(first_seen(c, k, positions), s->count); s->behind[k] < first; s->behind[k]++)
-            let_go(c, s, k, s->behind[k]);
-}
-
 bool wi_kv_truncate(wi_kv *c, wi_sequence *s, int64_t positions)
 {
     const int64_t blocks = wi_blocks_for(&c->shape, positions), whole = positions / c->shape.block;
     for (int k = 0; k < c->shape.kind_count; k++)
-        if (s->behind[k] > first_seen(c, k, positions)) return false;
+        if (s->behind[k] > wi_kv_first_seen(c, k, positions)) return false;
     let_go_from(c, s, blocks);
-    s->hashed = (int)smaller(s->hashed, whole);
-    s->named = (int)smaller(s->named, whole);
+    s->hashed = (int)wi_smaller(s->hashed, whole);
+    s->named = (int)wi_smaller(s->named, whole);
     if (blocks == whole || s->borrowed == whole || whole >= s->count) return true;
     for (int k = 0; k < c->shape.kind_count; k++) {
-        const int32_t head = *head_at(s, k, whole);
+        const int32_t head = *wi_kv_head(s, k, whole);
         if (head >= 0 && is_counted(c, s, k, whole))
             account(c, s, wi_blocks_rank(c->blocks, head), -c->shape.kinds[k].units);
     }
@@ -429,7 +272,7 @@ static weft_status check_sequence(const wi_kv *c, const wi_sequence *s, int32_t 
     int64_t live[WEFT_FOLD_PLACES] = {0}, counted[WEFT_FOLD_PLACES] = {0};
     for (int k = 0; k < c->shape.kind_count; k++)
         for (int64_t i = 0; i < s->count; i++) {
-            const int32_t head = *head_at(s, k, i);
+            const int32_t head = *wi_kv_head(s, k, i);
             if ((head < 0) != (i < s->behind[k]))
                 return weft_fail(WEFT_INTERNAL, "block %lld of kind %d is %s", (long long)i, k,
                                  head < 0 ? "not there" : "behind the window and there");
@@ -442,7 +285,7 @@ static weft_status check_sequence(const wi_kv *c, const wi_sequence *s, int32_t 
             counted[rank] += is_counted(c, s, k, i) ? c->shape.kinds[k].units : 0;
         }
     for (int r = 0; r < c->shape.ranks; r++) {
-        needed[r] += larger(s->bound[r] - live[r], 0);
+        needed[r] += wi_larger(s->bound[r] - live[r], 0);
         if (counted[r] != s->held[r])
             return weft_fail(WEFT_INTERNAL, "a sequence has %lld units of rank %d and says %lld", (long long)counted[r],
                              r, (long long)s->held[r]);

@@ -12,10 +12,8 @@
 #include "core/json.h"
 #include "core/json_cursor.h"
 #include "core/log.h"
-#include "launch/batch.h"
 #include "launch/batch_header.h"
 #include "launch/batch_show.h"
-#include "launch/stats.h"
 
 typedef struct {
     wi_model_flags model;
@@ -336,94 +334,6 @@ static weft_status prepare(job_of_batch *j)
     return wi_control_wait(j->control, status);
 }
 
-// ---- what is told at the end ----
-
-static void print_digest(const job_of_batch *j)
-{
-    char text[65];
-    wi_order_text(&j->sink.order, text);
-    printf("digest %s %s %d%s\n", text, weft_family_name(weft_model_weights_of(j->model.model)->family),
-           WEFT_CONTRACT_VERSION, j->model.mesh.shape.fast ? " fast" : "");
-}
-
-static void print_figures(const job_of_batch *j)
-{
-    const wi_batch_figures *f = &j->batch.figures;
-    char time[24];
-    fprintf(stderr, "weft: %lld requests answered, %lld failed", (long long)f->requests, (long long)f->failed);
-    if (f->resumed > 0) fprintf(stderr, ", %lld by earlier runs", (long long)f->resumed);
-    fprintf(stderr, "; %lld tokens in %s", (long long)f->tokens, wi_format_seconds(f->seconds, time));
-    if (f->tokens > 0 && f->seconds > 0) fprintf(stderr, ", %.1f a second", (double)f->tokens / f->seconds);
-    fputc('\n', stderr);
-}
-
-static void write_replicas(weft_json_writer *w, const wi_batch *b)
-{
-    weft_json_write_array(w, "replicas");
-    for (int i = 0; i < b->branch_count; i++) {
-        const wi_branch *r = &b->branches[i];
-        weft_json_write_object(w, NULL);
-        weft_json_write_int(w, "requests_run", r->requests);
-        weft_json_write_int(w, "requests_returned", r->returned);
-        weft_json_write_int(w, "tokens_drawn", r->tokens);
-        weft_json_write_int(w, "steps_run", r->standing.state.steps);
-        weft_json_write_end(w);
-    }
-    weft_json_write_end(w);
-}
-
-static weft_status write_json(const job_of_batch *j, weft_status ended)
-{
-    const wi_batch_figures *f = &j->batch.figures;
-    const weft_engine_state state = wi_batch_state(&j->batch);
-    weft_json_writer w;
-    const char *text;
-    size_t bytes;
-    char digest[65];
-    weft_json_writer_init(&w, true);
-    weft_json_write_object(&w, NULL);
-    weft_json_write_string(&w, "ended", ended == WEFT_OK ? "done" : ended == WEFT_DRAINED ? "drained" : "failed");
-    weft_json_write_int(&w, "requests", f->requests);
-    weft_json_write_int(&w, "failed", f->failed);
-    weft_json_write_int(&w, "requests_before", f->resumed);
-    weft_json_write_int(&w, "continued", f->begun);
-    weft_json_write_int(&w, "prompt_tokens", f->prompt_tokens);
-    weft_json_write_int(&w, "again_tokens", f->again_tokens);
-    weft_json_write_int(&w, "tokens", f->tokens);
-    weft_json_write_int(&w, "steps", state.steps);
-    weft_json_write_int(&w, "computed_positions", state.computed);
-    weft_json_write_int(&w, "shared_positions", state.found);
-    weft_json_write_int(&w, "preempted", state.preempted);
-    weft_json_write_int(&w, "evicted_blocks", state.evicted);
-    weft_json_write_real(&w, "load_s", j->model.load_s);
-    weft_json_write_real(&w, "seconds", f->seconds);
-    weft_json_write_real(&w, "tokens_per_s", f->seconds > 0 ? (double)f->tokens / f->seconds : 0);
-    weft_json_write_int(&w, "ranks", weft_comm_size(j->model.world));
-    write_replicas(&w, &j->batch);
-    weft_json_write_string(&w, "family", weft_family_name(weft_model_weights_of(j->model.model)->family));
-    wi_order_text(&j->sink.order, digest);
-    if (ended == WEFT_OK) weft_json_write_string(&w, "digest", digest);
-    weft_json_write_end(&w);
-    weft_status status = weft_json_writer_finish(&w, &text, &bytes);
-    if (status == WEFT_OK) status = wi_write_text(j->options->json, text, bytes);
-    weft_json_writer_fini(&w);
-    return status;
-}
-
-static weft_status tell(const job_of_batch *j, weft_status ended)
-{
-    char error[WEFT_ERROR_TEXT_MAX];
-    snprintf(error, sizeof error, "%s", weft_error_text());
-    print_figures(j);
-    wi_stats_print(&j->stats);
-    if (j->options->json) WEFT_TRY(write_json(j, ended));
-    if (ended < 0) return weft_fail(ended, "%s", error);
-    if (j->options->digest) print_digest(j);
-    if (j->sink.failed == 0) return WEFT_OK;
-    return weft_fail(WEFT_FAILED, "%lld of %lld requests failed: their lines of the output say why",
-                     (long long)j->sink.failed, (long long)j->sink.written);
-}
-
 static weft_status run_batch(weft_job *job, const wi_call *call)
 {
     job_of_batch j = {
@@ -439,7 +349,8 @@ static weft_status run_batch(weft_job *job, const wi_call *call)
     j.batch.metrics = j.stats.metrics;
     WEFT_TRY_GOTO(prepare(&j));
     status = wi_batch_run(&j.batch);
-    if (speaks && status != WEFT_LOST && status != WEFT_DEADLINE) status = tell(&j, status);
+    if (speaks && status != WEFT_LOST && status != WEFT_DEADLINE)
+        status = wi_batch_tell(&j.batch, &j.stats, j.options->json, j.options->digest, status);
 fail:
     wi_control_destroy(j.control);
     wi_stats_close(&j.stats);

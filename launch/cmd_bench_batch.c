@@ -123,12 +123,7 @@ static weft_status run_batch(weft_job *job, const wi_call *call)
                                   .engine = o->engine};
     WEFT_TRY_GOTO(wi_model_load(&m, call, &o->model, &needs));
     WEFT_TRY_GOTO(wi_stats_open(o->stats, &m, &stats));
-    const weft_bench_subject subject = {.name = call->operands->operand[0],
-                                        .model = m.model,
-                                        .engine = m.engine,
-                                        .team = m.team,
-                                        .cpu = &m.cpu,
-                                        .isa = m.kernels.isa};
+    const weft_bench_subject subject = wi_bench_subject(&m, call);
     WEFT_TRY_GOTO(weft_bench_batch(job, &o->bench, &load, &subject, &m.replicas, stats.engine, stdout));
     if (m.replicas.leads) WEFT_TRY_GOTO(wi_stats_gather(stats.metrics, m.replicas.leads));
     fflush(stdout);

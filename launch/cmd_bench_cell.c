@@ -1,7 +1,6 @@
 // weft bench cell: what is measured lives in bench/, here are its flags.
 #include "bench/cell.h"
 #include "launch/bench_flags.h"
-#include "launch/model_open.h"
 #include "launch/scale.h"
 
 typedef struct {
@@ -83,12 +82,7 @@ static weft_status run_cell(weft_job *job, const wi_call *call)
     WEFT_TRY(wi_one_replica(&o->model, "weft bench cell"));
     WEFT_TRY_GOTO(wi_model_begin(job, call, &o->model, false, &m));
     WEFT_TRY_GOTO(wi_model_load(&m, call, &o->model, &needs));
-    const weft_bench_subject subject = {.name = call->operands->operand[0],
-                                        .model = m.model,
-                                        .engine = m.engine,
-                                        .team = m.team,
-                                        .cpu = &m.cpu,
-                                        .isa = m.kernels.isa};
+    const weft_bench_subject subject = wi_bench_subject(&m, call);
     status = weft_bench_cell(job, b, &subject, m.load_s, stdout);
 fail:
     wi_model_close(&m);

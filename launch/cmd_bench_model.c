@@ -1,7 +1,5 @@
 // weft bench prefill and decode: what is measured lives in bench/, here are their flags.
-#include "bench/generate.h"
 #include "launch/bench_flags.h"
-#include "launch/model_open.h"
 
 typedef struct {
     wi_model_flags model;
@@ -75,6 +73,18 @@ static const weft_command decode_command = {
     .operands = operands,
 };
 
+weft_bench_subject wi_bench_subject(const wi_model *m, const wi_call *call)
+{
+    return (weft_bench_subject){.name = call->operands->operand[0],
+                                .model = m->model,
+                                .engine = m->engine,
+                                .team = m->team,
+                                .cpu = &m->cpu,
+                                .isa = m->kernels.isa,
+                                .device = m->device,
+                                .device_op = &m->device_op};
+}
+
 static weft_status run_bench(weft_job *job, const wi_call *call)
 {
     const options_of_bench *o = call->options;
@@ -90,14 +100,7 @@ static weft_status run_bench(weft_job *job, const wi_call *call)
     WEFT_TRY(wi_one_replica(&o->model, b->decode ? "weft bench decode" : "weft bench prefill"));
     WEFT_TRY_GOTO(wi_model_begin(job, call, &o->model, false, &m));
     WEFT_TRY_GOTO(wi_model_load(&m, call, &o->model, &needs));
-    const weft_bench_subject subject = {.name = call->operands->operand[0],
-                                        .model = m.model,
-                                        .engine = m.engine,
-                                        .team = m.team,
-                                        .cpu = &m.cpu,
-                                        .isa = m.kernels.isa,
-                                        .device = m.device,
-                                        .device_op = &m.device_op};
+    const weft_bench_subject subject = wi_bench_subject(&m, call);
     status = weft_bench_generate(job, b, &subject, stdout);
 fail:
     wi_model_close(&m);

@@ -294,19 +294,10 @@ static weft_status find_hosts(const options_of_launch *o, wi_allocation *out)
 // Becomes the command. Returns only where that cannot be.
 static weft_status become(const wi_advice *advice)
 {
-    const wi_command *c = &advice->command;
-    char *words[WI_COMMAND_WORDS + 1] = {0};
-    sigset_t none;
-    sigemptyset(&none);
-    signal(SIGTERM, SIG_DFL);
-    signal(SIGINT, SIG_DFL);
-    signal(SIGUSR1, SIG_DFL);
-    signal(SIGPIPE, SIG_DFL);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    const char *program = advice->command.word[0];
     for (int i = 0; i < advice->settings; i++) putenv((char *)(uintptr_t)advice->setting[i]);
-    memcpy(words, c->word, (size_t)c->count * sizeof *words);
-    execvp(words[0], words);
-    return weft_fail(errno == ENOENT ? WEFT_NOT_FOUND : WEFT_FAILED, "%s: %s", c->word[0], strerror(errno));
+    wi_command_exec(&advice->command);
+    return weft_fail(errno == ENOENT ? WEFT_NOT_FOUND : WEFT_FAILED, "%s: %s", program, strerror(errno));
 }
 
 static weft_status launch(const wi_call *call)

@@ -219,8 +219,7 @@ static void print_digest(const run_state *r)
         weft_sha256_add(&hash, a->tokens, (size_t)a->token_count * sizeof *a->tokens);
     }
     weft_sha256_end(&hash, text);
-    printf("digest %s %s %d%s\n", text, weft_family_name(weft_model_weights_of(r->model.model)->family),
-           WEFT_CONTRACT_VERSION, r->model.mesh.shape.fast ? " fast" : "");
+    wi_print_digest(&r->model, text);
 }
 
 typedef struct {
@@ -261,8 +260,6 @@ static weft_status write_json(const run_state *r, const char *path)
     const figures f = measure(r);
     const weft_weights *weights = weft_model_weights_of(r->model.model);
     weft_json_writer w;
-    const char *text;
-    size_t bytes;
     weft_json_writer_init(&w, true);
     weft_json_write_object(&w, NULL);
     weft_json_write_int(&w, "prompt_tokens", r->prompt_count);
@@ -289,10 +286,7 @@ static weft_status write_json(const run_state *r, const char *path)
     weft_json_write_string(&w, "weights", weft_dtype_name(weights->type));
     weft_json_write_string(&w, "family", weft_family_name(weights->family));
     weft_json_write_end(&w);
-    weft_status status = weft_json_writer_finish(&w, &text, &bytes);
-    if (status == WEFT_OK) status = wi_write_text(path, text, bytes);
-    weft_json_writer_fini(&w);
-    return status;
+    return weft_json_writer_save(&w, path);
 }
 
 static void print_figures(const run_state *r)

@@ -221,12 +221,10 @@ static weft_status score_windows(score *s, int context, int stride)
 static void print_end(score *s)
 {
     const int scored = s->count - 1;
-    const weft_weights *weights = weft_model_weights_of(s->model.model);
     if (s->options->digest) {
         char text[65];
         weft_sha256_end(&s->hash, text);
-        printf("digest %s %s %d%s\n", text, weft_family_name(weights->family), WEFT_CONTRACT_VERSION,
-               s->model.mesh.shape.fast ? " fast" : "");
+        wi_print_digest(&s->model, text);
         return;
     }
     printf("{\"nll\":%.9g,\"ppl\":%.9g,\"tokens\":%d", s->nll, scored > 0 ? exp(s->nll / scored) : 1.0, scored);

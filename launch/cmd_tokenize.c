@@ -35,9 +35,9 @@ static const weft_command command = {
     .about = "Reads lines from standard input and writes a line for each. DIR holds a tokenizer.json, or is that file. "
              "Without --jsonl ids are decimal numbers with spaces between them, and a text is a line without its end. "
              "A line that is not UTF-8, or not what is asked for, ends the command and is named.",
-    .examples = "printf 'Hello, world.\\n' | weft tokenize models/demo\n"
-                "printf '\"two\\\\nlines\"\\n' | weft tokenize models/demo --jsonl --no-special\n"
-                "printf '[1, 2, 3]\\n' | weft tokenize models/demo --jsonl --decode",
+    .examples = "printf 'Hello, world.\\n' | weft tokenize demo\n"
+                "printf '\"two\\\\nlines\"\\n' | weft tokenize demo --jsonl --no-special\n"
+                "printf '[1, 2, 3]\\n' | weft tokenize demo --jsonl --decode",
     .flags = flags,
     .common = wi_common_flags,
     .operands_min = 1,

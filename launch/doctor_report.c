@@ -1,8 +1,6 @@
 // What was found, as text and as JSON.
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/build.h"
@@ -121,25 +119,10 @@ static void write_all(weft_json_writer *json, const wi_doctor_report *report)
     weft_json_write_end(json);
 }
 
-static weft_status put(const char *path, const char *text, size_t bytes)
-{
-    bool to_stdout = strcmp(path, "-") == 0;
-    FILE *file = to_stdout ? stdout : fopen(path, "we");
-    if (!file) return weft_fail(WEFT_IO, "--json %s: %s", path, strerror(errno));
-    bool failed = fwrite(text, 1, bytes, file) != bytes || fputc('\n', file) < 0;
-    failed = (to_stdout ? fflush(file) : fclose(file)) != 0 || failed;
-    return failed ? weft_fail(WEFT_IO, "--json %s: %s", path, strerror(errno)) : WEFT_OK;
-}
-
 weft_status wi_doctor_write(const wi_doctor_report *report, const char *path)
 {
     weft_json_writer json;
-    const char *text;
-    size_t bytes;
     weft_json_writer_init(&json, true);
     write_all(&json, report);
-    weft_status status = weft_json_writer_finish(&json, &text, &bytes);
-    if (status == WEFT_OK) status = put(path, text, bytes);
-    weft_json_writer_fini(&json);
-    return status;
+    return weft_json_writer_save(&json, path);
 }

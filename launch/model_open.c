@@ -58,17 +58,6 @@ weft_status wi_read_text(weft_comm *world, const char *path, char **text, size_t
     return status;
 }
 
-weft_status wi_write_text(const char *path, const char *text, size_t bytes)
-{
-    const bool standard = strcmp(path, "-") == 0;
-    FILE *out = standard ? stdout : fopen(path, "wb");
-    if (!out) return weft_fail(WEFT_IO, "%s: %s", path, strerror(errno));
-    bool good = fwrite(text, 1, bytes, out) == bytes;
-    if (good && bytes > 0 && text[bytes - 1] != '\n') good = fputc('\n', out) != EOF;
-    if (!standard && fclose(out) != 0) good = false;
-    return good ? WEFT_OK : weft_fail(WEFT_IO, "%s: %s", standard ? "standard output" : path, strerror(errno));
-}
-
 // The best instructions that every rank has.
 static weft_status agree_families(wi_model *m)
 {
@@ -245,4 +234,10 @@ weft_status wi_model_encode(const wi_model *m, const char *text, size_t bytes, i
     }
     weft_encoder_destroy(encoder);
     return status;
+}
+
+void wi_print_digest(const wi_model *m, const char hash[65])
+{
+    printf("digest %s %s %d%s\n", hash, weft_family_name(weft_model_weights_of(m->model)->family),
+           WEFT_CONTRACT_VERSION, m->mesh.shape.fast ? " fast" : "");
 }

@@ -63,8 +63,10 @@ weft_status wi_mesh_choose(wi_model *model, const wi_model_flags *flags, const w
 // The ids of a text; freed by the caller. With the tokens that the tokenizer puts around it.
 weft_status wi_model_encode(const wi_model *model, const char *text, size_t bytes, int32_t **ids, int *count);
 
+// The line of --digest: the hash, and what it holds for.
+void wi_print_digest(const wi_model *model, const char hash[65]);
+
 // All of a file, or of standard input for "-", as rank 0 finds it; for every rank. Freed by the caller. Collective.
 weft_status wi_read_text(weft_comm *world, const char *path, char **text, size_t *bytes);
-weft_status wi_write_text(const char *path, const char *text, size_t bytes); // "-": to standard output
 
 #endif

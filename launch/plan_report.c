@@ -191,8 +191,6 @@ weft_status wi_plan_write(const wi_plan_case *p, const char *model, const wi_mes
                           const char *path)
 {
     weft_json_writer w;
-    const char *text;
-    size_t bytes;
     weft_json_writer_init(&w, true);
     weft_json_write_object(&w, NULL);
     weft_json_write_string(&w, "schema", "weft.plan/1");
@@ -206,11 +204,10 @@ weft_status wi_plan_write(const wi_plan_case *p, const char *model, const wi_mes
     weft_json_write_int(&w, "replicas", p->dp);
     write_machine(&w, &p->machine);
     write_mesh(&w, "mesh", &meshes[0].shape);
-    weft_status status = write_ranks(&w, p, &meshes[0].shape);
+    const weft_status status = write_ranks(&w, p, &meshes[0].shape);
     write_meshes(&w, meshes, count);
     weft_json_write_end(&w);
-    if (status == WEFT_OK) status = weft_json_writer_finish(&w, &text, &bytes);
-    if (status == WEFT_OK) status = wi_write_text(path, text, bytes);
+    if (status == WEFT_OK) return weft_json_writer_save(&w, path);
     weft_json_writer_fini(&w);
     return status;
 }

@@ -24,6 +24,10 @@ void wi_command_word(wi_command *command, const char *word);
 void wi_command_format(wi_command *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 const char *wi_command_text(wi_command *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+// Becomes the command, with signals as a shell leaves them. Returns only where that cannot be; errno says why. Safe
+// behind a fork.
+void wi_command_exec(const wi_command *command);
+
 // Which launcher AUTO stands for here: srun in an allocation of Slurm, mpirun where a cell has several nodes, else weft
 // itself.
 weft_scale_launcher wi_scale_launcher(const weft_scale_spec *spec);

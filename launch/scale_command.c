@@ -181,23 +181,26 @@ weft_status wi_scale_command(const weft_scale_spec *spec, const weft_scale_cell 
 
 // ---- running one ----
 
+void wi_command_exec(const wi_command *command)
+{
+    static const int reset[] = {SIGTERM, SIGINT, SIGUSR1, SIGPIPE};
+    char *words[WI_COMMAND_WORDS + 1] = {0};
+    sigset_t none;
+    for (size_t i = 0; i < sizeof reset / sizeof *reset; i++) signal(reset[i], SIG_DFL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    memcpy(words, command->word, (size_t)command->count * sizeof *words);
+    execvp(words[0], words);
+}
+
 // In the child: as if a shell had started it in a group of its own. Only what is safe behind a fork.
 _Noreturn static void become(const wi_command *command, int out, int err)
 {
-    char *words[WI_COMMAND_WORDS + 1];
-    sigset_t none;
     const int nothing = open("/dev/null", O_RDONLY);
-    sigemptyset(&none);
-    signal(SIGTERM, SIG_DFL);
-    signal(SIGINT, SIG_DFL);
-    signal(SIGUSR1, SIG_DFL);
-    signal(SIGPIPE, SIG_DFL);
-    sigprocmask(SIG_SETMASK, &none, NULL);
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (nothing < 0 || dup2(nothing, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0) _exit(126);
-    memcpy(words, command->word, sizeof words);
-    execvp(words[0], words);
+    wi_command_exec(command);
     _exit(127);
 }
 

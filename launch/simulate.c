@@ -269,8 +269,6 @@ weft_status wi_simulated_write(const wi_plan_case *p, const char *model, const w
                                const wi_curve_point *curve, int points, const char *path)
 {
     weft_json_writer w;
-    const char *text;
-    size_t bytes;
     weft_json_writer_init(&w, true);
     weft_json_write_object(&w, NULL);
     weft_json_write_string(&w, "schema", "weft.simulation/1");
@@ -291,8 +289,5 @@ weft_status wi_simulated_write(const wi_plan_case *p, const char *model, const w
     weft_json_write_end(&w);
     write_curve(&w, curve, points);
     weft_json_write_end(&w);
-    weft_status status = weft_json_writer_finish(&w, &text, &bytes);
-    if (status == WEFT_OK) status = wi_write_text(path, text, bytes);
-    weft_json_writer_fini(&w);
-    return status;
+    return weft_json_writer_save(&w, path);
 }

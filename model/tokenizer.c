@@ -99,6 +99,22 @@ weft_status wi_piece_add(wi_pieces *pieces, size_t begin, size_t end, int32_t id
     return WEFT_OK;
 }
 
+weft_status wi_pieces_cut(weft_encoder *encoder, wi_piece_cut cut, const void *arg)
+{
+    encoder->next.count = 0;
+    for (size_t i = 0; i < encoder->pieces.count; i++) {
+        wi_piece piece = encoder->pieces.at[i];
+        if (piece.id < 0)
+            WEFT_TRY(cut(encoder, arg, piece));
+        else
+            WEFT_TRY(wi_piece_add(&encoder->next, piece.begin, piece.begin + piece.length, piece.id, false));
+    }
+    wi_pieces done = encoder->next;
+    encoder->next = encoder->pieces;
+    encoder->pieces = done;
+    return WEFT_OK;
+}
+
 weft_status wi_encoder_add_id(weft_encoder *encoder, int32_t id)
 {
     WEFT_TRY(wi_grow(&encoder->ids, sizeof *encoder->ids, encoder->id_count + 1, &encoder->id_capacity));

@@ -95,8 +95,9 @@ static size_t spaces_after(const char *text, size_t at, size_t bytes)
     return at;
 }
 
-static weft_status split_piece(weft_encoder *encoder, const wi_finder *finder, wi_piece piece)
+static weft_status split_piece(weft_encoder *encoder, const void *arg, wi_piece piece)
 {
+    const wi_finder *finder = arg;
     const char *text = encoder->text + piece.begin;
     size_t done = 0;
     for (size_t i = 0; i < piece.length;) {
@@ -123,19 +124,7 @@ static weft_status split_piece(weft_encoder *encoder, const wi_finder *finder, w
 
 weft_status wi_added_split(weft_encoder *encoder, const wi_finder *finder)
 {
-    if (finder->first[256] == 0) return WEFT_OK;
-    encoder->next.count = 0;
-    for (size_t i = 0; i < encoder->pieces.count; i++) {
-        wi_piece piece = encoder->pieces.at[i];
-        if (piece.id < 0)
-            WEFT_TRY(split_piece(encoder, finder, piece));
-        else
-            WEFT_TRY(wi_piece_add(&encoder->next, piece.begin, piece.begin + piece.length, piece.id, false));
-    }
-    wi_pieces done = encoder->next;
-    encoder->next = encoder->pieces;
-    encoder->pieces = done;
-    return WEFT_OK;
+    return finder->first[256] == 0 ? WEFT_OK : wi_pieces_cut(encoder, split_piece, finder);
 }
 
 const wi_added *wi_added_of(const wi_added_tokens *added, int32_t id)

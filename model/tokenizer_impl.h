@@ -360,6 +360,9 @@ struct weft_encoder {
 };
 
 weft_status wi_piece_add(wi_pieces *pieces, size_t begin, size_t end, int32_t id, bool first);
+// Has all pieces that are no tokens cut by `cut`, which adds what becomes of one to encoder->next.
+typedef weft_status (*wi_piece_cut)(weft_encoder *encoder, const void *arg, wi_piece piece);
+weft_status wi_pieces_cut(weft_encoder *encoder, wi_piece_cut cut, const void *arg);
 weft_status wi_encoder_add_id(weft_encoder *encoder, int32_t id);
 // Cuts all pieces that are not tokens at the tokens of `finder`.
 weft_status wi_added_split(weft_encoder *encoder, const wi_finder *finder);

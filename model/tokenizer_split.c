@@ -90,8 +90,9 @@ static weft_status cut_by_class(cutter *cut, const char *text, size_t bytes)
     return emit(cut, cut->begin, cut->end);
 }
 
-static weft_status cut_piece(weft_encoder *encoder, const wi_pretokenizer *step, wi_piece piece)
+static weft_status cut_piece(weft_encoder *encoder, const void *arg, wi_piece piece)
 {
+    const wi_pretokenizer *step = arg;
     cutter cut = {.encoder = encoder, .step = step, .base = piece.begin, .first = piece.first};
     const char *text = encoder->text + piece.begin;
     if (step->kind == WI_SPLIT_CLASS) return cut_by_class(&cut, text, piece.length);
@@ -155,22 +156,6 @@ static weft_status rewrite_all(weft_encoder *encoder, const wi_pretokenizer *ste
     return WEFT_OK;
 }
 
-static weft_status cut_all(weft_encoder *encoder, const wi_pretokenizer *step)
-{
-    encoder->next.count = 0;
-    for (size_t i = 0; i < encoder->pieces.count; i++) {
-        wi_piece piece = encoder->pieces.at[i];
-        if (piece.id < 0)
-            WEFT_TRY(cut_piece(encoder, step, piece));
-        else
-            WEFT_TRY(wi_piece_add(&encoder->next, piece.begin, piece.begin + piece.length, piece.id, false));
-    }
-    wi_pieces done = encoder->next;
-    encoder->next = encoder->pieces;
-    encoder->pieces = done;
-    return WEFT_OK;
-}
-
 weft_status wi_pretokenize(weft_encoder *encoder)
 {
     const wi_pretokenizers *all = &encoder->tokenizer->pretokenizers;
@@ -178,7 +163,7 @@ weft_status wi_pretokenize(weft_encoder *encoder)
         const wi_pretokenizer *step = &all->steps[i];
         bool cuts = step->kind == WI_SPLIT || step->kind == WI_SPLIT_CLASS || step->split;
         if (step->kind == WI_METASPACE || step->prefix) WEFT_TRY(rewrite_all(encoder, step, false));
-        if (cuts) WEFT_TRY(cut_all(encoder, step));
+        if (cuts) WEFT_TRY(wi_pieces_cut(encoder, cut_piece, step));
         if (step->kind != WI_BYTE_LEVEL) continue;
         // The last step leaves the bytes as they are: BPE knows the ids of bytes, and its cache takes raw words.
         if (i + 1 == all->count && !encoder->tokenizer->is_unigram)

@@ -73,22 +73,6 @@ static __global__ void __launch_bounds__(THREADS)
 
 // ---- a row's draw ---------------------------------------------------------------------------------------------------
 
-static __device__ __forceinline__ uint64_t random_of(const wi_pick_how &how, uint64_t position)
-{
-    uint32_t c0 = (uint32_t)position, c1 = (uint32_t)(position >> 32), c2 = how.continuation, c3 = WEFT_DRAW_SAMPLE;
-    uint32_t k0 = (uint32_t)how.seed, k1 = (uint32_t)(how.seed >> 32);
-    for (int round = 0; round < 10; round++) { // core/philox.c
-        const uint64_t a = (uint64_t)0xD2511F53 * c0, b = (uint64_t)0xCD9E8D57 * c2;
-        c0 = (uint32_t)(b >> 32) ^ c1 ^ k0;
-        c1 = (uint32_t)b;
-        c2 = (uint32_t)(a >> 32) ^ c3 ^ k1;
-        c3 = (uint32_t)a;
-        k0 += 0x9E3779B9;
-        k1 += 0xBB67AE85;
-    }
-    return (uint64_t)c0 << 32 | c1;
-}
-
 // The upper half of a product: u * mass * 2^-64.
 static __device__ __forceinline__ uint64_t point_of(uint64_t u, uint64_t mass)
 {
@@ -233,7 +217,8 @@ static __global__ void __launch_bounds__(WI_PICK_MOST, 1)
         for (unsigned g = threadIdx.x; g < at.row.groups; g += blockDim.x) mass += at.row.group_mass[g];
         mass = wi_block_sum(mass, block->crossing.sums);
     }
-    const uint64_t point = point_of(random_of(how, position[blockIdx.x]), mass);
+    const weft_philox4 drawn = weft_draw4(how.seed, how.continuation, position[blockIdx.x], WEFT_DRAW_SAMPLE);
+    const uint64_t point = point_of((uint64_t)drawn.word[0] << 32 | drawn.word[1], mass);
     const unsigned group = wi_crossing(at.row.group_mass, at.row.groups, point + 1, &before, &block->crossing);
     if (threadIdx.x < WI_WARP && group < at.row.groups)
         find_in_group(at, how, cut, group, point - before, out, logits.first);

@@ -256,6 +256,31 @@ static void test_writer_text(void)
     weft_json_writer_fini(&writer);
 }
 
+static void test_writer_save(void)
+{
+    char folder[] = "/tmp/weft_json_XXXXXX", path[64], there[64];
+    weft_json_writer writer;
+    CHECK(mkdtemp(folder) != NULL);
+    snprintf(path, sizeof path, "%s/a.json", folder);
+    weft_json_writer_init(&writer, false);
+    write_sample(&writer);
+    CHECK_OK(weft_json_writer_save(&writer, path));
+    CHECK(!writer.text);
+    weft_json_free(parsed);
+    parsed = NULL;
+    CHECK_OK(weft_json_read(path, NULL, &parsed));
+    CHECK_INT(weft_json_size(parsed), 6);
+    snprintf(there, sizeof there, "%s/none/a.json", folder);
+    weft_json_writer_init(&writer, false);
+    write_sample(&writer);
+    CHECK_FAILS(weft_json_writer_save(&writer, there), WEFT_IO, "none/a.json: No such file");
+    CHECK(!writer.text);
+    weft_json_writer_init(&writer, false);
+    CHECK_FAILS(weft_json_writer_save(&writer, path), WEFT_INTERNAL, "not whole");
+    unlink(path);
+    rmdir(folder);
+}
+
 static void test_writer_misuse(void)
 {
     weft_json_writer writer;
@@ -319,6 +344,7 @@ int main(void)
     test_files();
     test_writer();
     test_writer_text();
+    test_writer_save();
     test_writer_misuse();
     test_reals();
     weft_json_free(parsed);

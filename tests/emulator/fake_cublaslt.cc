@@ -30,6 +30,20 @@ struct wi_blas_preference_body {
 
 static int living; // descriptors
 
+template <typename Body> static int create(Body **out, Body *body)
+{
+    *out = body;
+    living++;
+    return 0;
+}
+
+template <typename Body> static int destroy(Body *body)
+{
+    delete body;
+    living--;
+    return 0;
+}
+
 #pragma GCC visibility push(default)
 extern "C" {
 
@@ -48,17 +62,10 @@ int cublasLtDestroy(void *handle)
 int cublasLtMatmulDescCreate(wi_blas_desc *out, int compute, int scale)
 {
     MUST(compute == WI_BLAS_COMPUTE_32F && scale == WI_BLAS_R_32F);
-    *out = new wi_blas_desc_body();
-    living++;
-    return 0;
+    return create(out, new wi_blas_desc_body());
 }
 
-int cublasLtMatmulDescDestroy(wi_blas_desc desc)
-{
-    delete desc;
-    living--;
-    return 0;
-}
+int cublasLtMatmulDescDestroy(wi_blas_desc desc) { return destroy(desc); }
 
 int cublasLtMatmulDescSetAttribute(wi_blas_desc desc, int which, const void *value, size_t bytes)
 {
@@ -70,31 +77,17 @@ int cublasLtMatmulDescSetAttribute(wi_blas_desc desc, int which, const void *val
 int cublasLtMatrixLayoutCreate(wi_blas_layout *out, int type, uint64_t rows, uint64_t columns, int64_t stride)
 {
     MUST(rows > 0 && columns > 0 && stride >= (int64_t)rows);
-    *out = new wi_blas_layout_body{type, rows, columns, stride};
-    living++;
-    return 0;
+    return create(out, new wi_blas_layout_body{type, rows, columns, stride});
 }
 
-int cublasLtMatrixLayoutDestroy(wi_blas_layout layout)
-{
-    delete layout;
-    living--;
-    return 0;
-}
+int cublasLtMatrixLayoutDestroy(wi_blas_layout layout) { return destroy(layout); }
 
 int cublasLtMatmulPreferenceCreate(wi_blas_preference *out)
 {
-    *out = new wi_blas_preference_body{0, {256, 256, 256, 256}};
-    living++;
-    return 0;
+    return create(out, new wi_blas_preference_body{0, {256, 256, 256, 256}});
 }
 
-int cublasLtMatmulPreferenceDestroy(wi_blas_preference preference)
-{
-    delete preference;
-    living--;
-    return 0;
-}
+int cublasLtMatmulPreferenceDestroy(wi_blas_preference preference) { return destroy(preference); }
 
 int cublasLtMatmulPreferenceSetAttribute(wi_blas_preference preference, int which, const void *value, size_t bytes)
 {
