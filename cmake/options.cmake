@@ -26,6 +26,10 @@ if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "Release, RelWithDebInfo or Debug" FORCE)
 endif()
 set(CMAKE_C_FLAGS_RELEASE "-O3 -DNDEBUG -g1") # -g1: names and lines in backtraces and profiles
+if(WEFT_SANITIZE) # reports show no more than that; following each variable takes the compiler as long as all else
+  set(CMAKE_C_FLAGS_DEBUG -g1)
+  set(CMAKE_CXX_FLAGS_DEBUG -g1)
+endif()
 
 set(THREADS_PREFER_PTHREAD_FLAG ON)
 find_package(Threads REQUIRED)
