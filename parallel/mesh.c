@@ -133,6 +133,12 @@ void weft_mesh_free(weft_mesh *m)
 
 int weft_mesh_rank(const weft_mesh *m) { return m->cp_rank * m->shape.tp + m->tp_rank; }
 
+int64_t weft_mesh_piece_rows(const weft_mesh *mesh)
+{
+    if (!mesh->devices || mesh->dense_ranks == 1 || mesh->dense_ranks > WEFT_LEAVES) return 0;
+    return mesh->piece_rows > 0 ? mesh->piece_rows : WEFT_PIECE_ROWS;
+}
+
 void weft_mesh_ask_device(weft_mesh *mesh)
 {
     const weft_device_links *links = mesh->device ? mesh->device->ops->links : NULL;
