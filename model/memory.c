@@ -241,13 +241,25 @@ uint64_t wi_groups_bytes(const weft_layout *l, const wi_groups *g, int node_rank
     return bytes;
 }
 
-uint64_t wi_groups_device_bytes(const weft_layout *l, const wi_groups *g, int node_ranks)
+uint64_t wi_groups_device_bytes(const weft_layout *l, const wi_groups *g, int node_ranks, weft_links links)
 {
     const weft_mesh *mesh = &l->mesh;
-    const weft_mesh_near near = weft_mesh_near_of(mesh, node_ranks);
+    weft_mesh_near near = weft_mesh_near_of(mesh, node_ranks);
+    const int ranks = mesh->shape.tp * mesh->shape.cp, dense = mesh->dense_ranks;
+    near.links = links;
+    const weft_links by = weft_mesh_links(&near, near.dense);
     uint64_t bytes = weft_row_sum_device_bytes(mesh, &g->o, &near);
     if (g->has_down) bytes += weft_row_sum_device_bytes(mesh, &g->down, &near);
     if (g->has_experts) bytes += weft_row_sum_device_bytes(mesh, &g->experts, &near);
-    if (g->has_dealt) bytes += weft_dealt_device_bytes(mesh, &g->dealt);
+    if (g->embedded) bytes += weft_transfer_device_bytes(WEFT_TRANSFER_GATHER, g->embedded, dense, by);
+    if (g->looked) bytes += weft_transfer_device_bytes(WEFT_TRANSFER_DEAL, g->looked, dense, by);
+    if (g->said) bytes += weft_transfer_device_bytes(WEFT_TRANSFER_DEAL, g->said, dense, by);
+    if (g->joined) bytes += weft_transfer_pieces_device_bytes(g->pieces, g->joined, dense, by);
+    if (g->found)
+        bytes += weft_transfer_device_bytes(WEFT_TRANSFER_GATHER, g->found, ranks, weft_mesh_links(&near, near.all));
+    if (g->projected)
+        bytes += weft_transfer_device_bytes(WEFT_TRANSFER_GATHER, g->projected, mesh->shape.cp,
+                                            weft_mesh_links(&near, near.cp));
+    if (g->has_dealt) bytes += weft_dealt_device_bytes(mesh, &g->dealt, &near);
     return bytes;
 }

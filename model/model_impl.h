@@ -94,7 +94,7 @@ void wi_groups_of(const weft_model_config *config, const weft_layout *layout, co
                   wi_groups *out);
 // What they take of the memory of this rank, where each node has so many ranks. The mesh's groups are not looked at.
 uint64_t wi_groups_bytes(const weft_layout *layout, const wi_groups *groups, int node_ranks);
-uint64_t wi_groups_device_bytes(const weft_layout *layout, const wi_groups *groups, int node_ranks);
+uint64_t wi_groups_device_bytes(const weft_layout *layout, const wi_groups *groups, int node_ranks, weft_links links);
 
 // ---- forward.c, residual.c and experts.c ----
 

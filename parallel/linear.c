@@ -146,9 +146,9 @@ size_t weft_row_sum_device_bytes(const weft_mesh *mesh, const weft_row_shape *sh
 {
     weft_sum_places places[WEFT_LEAVES];
     if (mesh->dense_ranks == 1) return 0;
-    if (mesh->dense_ranks > WEFT_LEAVES) return wi_shared_device_bytes(mesh, shape);
+    if (mesh->dense_ranks > WEFT_LEAVES) return wi_shared_device_bytes(mesh, shape, near);
     const weft_sum_spec spec = spec_of(mesh, NULL, shape, places);
-    return weft_sum_device_bytes(&spec, mesh->dense_ranks, near->dense);
+    return weft_sum_device_bytes(&spec, mesh->dense_ranks, near->dense, weft_mesh_links(near, near->dense));
 }
 
 weft_status weft_row_sum_create(const weft_mesh *mesh, const weft_kernels *kernels, const char *name,

@@ -47,6 +47,12 @@ weft_mesh_near weft_mesh_near_of(const weft_mesh *m, int node_ranks)
     return near;
 }
 
+weft_links weft_mesh_links(const weft_mesh_near *near, bool one_node)
+{
+    if (near->links != WEFT_LINKS_AUTO) return near->links;
+    return one_node ? WEFT_LINKS_IPC : WEFT_LINKS_NCCL;
+}
+
 // This rank's number when ranks are counted node by node.
 static int by_node(const weft_comm *world)
 {

@@ -62,8 +62,10 @@ weft_mesh weft_mesh_at(const weft_mesh_shape *shape, int rank);
 // Which of a rank's groups stand on one node, where each node has so many ranks of the mesh, in order.
 typedef struct {
     bool all, tp, cp, dense, leaf;
+    weft_links links; // of its devices; AUTO: ipc on one node, else nccl
 } weft_mesh_near;
 weft_mesh_near weft_mesh_near_of(const weft_mesh *mesh, int node_ranks);
+weft_links weft_mesh_links(const weft_mesh_near *near, bool one_node); // of a group that stands so
 
 // The world's ranks in replicas of equally many, side by side in the order of nodes.
 typedef struct {

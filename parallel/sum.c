@@ -119,10 +119,15 @@ size_t weft_sum_bytes(const weft_sum_spec *spec, int ranks, bool shared)
     return bytes;
 }
 
-size_t weft_sum_device_bytes(const weft_sum_spec *spec, int ranks, bool shared)
+size_t weft_sum_device_bytes(const weft_sum_spec *spec, int ranks, bool shared, weft_links links)
 {
-    const cut c = cut_of(spec, ranks, shared, arrays_of(spec, ranks));
-    return c.small_used ? wi_room_bytes(result_bytes(&c)) : 0;
+    const int arrays = arrays_of(spec, ranks);
+    const cut c = cut_of(spec, ranks, shared, arrays);
+    size_t bytes = 0;
+    if (c.small_used) bytes += weft_channel_device_bytes(&c.small, ranks, links) + wi_room_bytes(result_bytes(&c));
+    if (c.give_used) bytes += (size_t)arrays * weft_channel_device_bytes(&c.give, ranks, links);
+    if (c.share_used) bytes += weft_channel_device_bytes(&c.share, ranks, links);
+    return bytes;
 }
 
 static weft_status make_channels(weft_sum *sum, const cut *c)

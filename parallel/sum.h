@@ -86,8 +86,8 @@ weft_status weft_sum_create(weft_comm *comm, const weft_kernels *kernels, const 
 void weft_sum_destroy(weft_sum *sum); // Local; accepts NULL
 // The memory of one of `ranks` ranks for it: its channels (weft_channel_bytes) and the sum's own. Local.
 size_t weft_sum_bytes(const weft_sum_spec *spec, int ranks, bool shared);
-// What of it lies on a device that adds: not the channels.
-size_t weft_sum_device_bytes(const weft_sum_spec *spec, int ranks, bool shared);
+// What of it lies on a device that adds; the channels too, where devices exchange by such links.
+size_t weft_sum_device_bytes(const weft_sum_spec *spec, int ranks, bool shared, weft_links links);
 weft_sum_kind weft_sum_kind_of(const weft_sum *sum, size_t count);
 // Whether all add all of arrays of so many floats, where AUTO was asked for and they are not dealt.
 bool weft_sum_one_shot(bool devices, int ranks, bool shared, size_t count);

@@ -46,6 +46,18 @@ size_t weft_transfer_pieces_bytes(int pieces, size_t floats, int ranks, bool sha
     return weft_channel_bytes(&spec, ranks, shared);
 }
 
+size_t weft_transfer_device_bytes(weft_transfer_kind kind, size_t floats, int ranks, weft_links links)
+{
+    const weft_channel_spec spec = spec_of(kind, NULL, floats);
+    return weft_channel_device_bytes(&spec, ranks, links);
+}
+
+size_t weft_transfer_pieces_device_bytes(int pieces, size_t floats, int ranks, weft_links links)
+{
+    const weft_channel_spec spec = spec_of_pieces(pieces, NULL, floats);
+    return weft_channel_device_bytes(&spec, ranks, links);
+}
+
 static weft_status create(const weft_mesh *mesh, weft_comm *comm, const weft_channel_spec *given, weft_transfer **out)
 {
     weft_channel_spec spec = *given;
