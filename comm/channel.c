@@ -99,6 +99,15 @@ size_t weft_channel_bytes(const weft_channel_spec *spec, int ranks, bool shared)
     return shared ? wi_shared_channel_bytes(spec, ranks) / (size_t)ranks : wi_p2p_channel_bytes(spec, ranks);
 }
 
+size_t weft_channel_device_bytes(const weft_channel_spec *spec, int ranks, weft_links links)
+{
+    weft_channel_spec of = *spec;
+    if (of.depth == 0) of.depth = 2;
+    if (ranks == 1 || (of.shape != WEFT_ALLGATHER && of.shape != WEFT_ALLTOALL)) return 0;
+    if (links == WEFT_LINKS_IPC) return wi_ipc_channel_bytes(&of, ranks);
+    return links == WEFT_LINKS_NCCL ? wi_nccl_channel_bytes(&of, ranks) : 0;
+}
+
 static bool between_devices(const weft_channel_spec *spec)
 {
     return spec->device && (spec->shape == WEFT_ALLGATHER || spec->shape == WEFT_ALLTOALL);

@@ -170,6 +170,8 @@ void weft_channel_destroy(weft_channel *channel); // Local; nothing may be in fl
 // The memory that a channel takes of each of so many ranks: a piece of what they share, or buffers of its own, where
 // what peers send is received too. 0 where no address space has it. Local.
 size_t weft_channel_bytes(const weft_channel_spec *spec, int ranks, bool shared);
+// What of a device's memory it takes where devices of so many ranks exchange so: IPC or NCCL; else nothing. Local.
+size_t weft_channel_device_bytes(const weft_channel_spec *spec, int ranks, weft_links links);
 const char *weft_channel_algorithm(const weft_channel *channel);
 bool weft_channel_ordered(const weft_channel *channel); // by the devices: what the host waits in it delays nothing
 

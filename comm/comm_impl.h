@@ -175,6 +175,9 @@ size_t wi_shared_channel_bytes(const weft_channel_spec *spec, int ranks);
 // Between devices. UNSUPPORTED or NOT_FOUND on all ranks: they do not reach each other so.
 weft_status wi_ipc_channel_create(weft_comm *comm, const weft_channel_spec *spec, weft_channel **out);
 weft_status wi_nccl_channel_create(weft_comm *comm, const weft_channel_spec *spec, weft_channel **out);
+// What they take of each device (weft_channel_device_bytes); the depth is given. 0: more than an address space.
+size_t wi_ipc_channel_bytes(const weft_channel_spec *spec, int ranks);
+size_t wi_nccl_channel_bytes(const weft_channel_spec *spec, int ranks);
 weft_status wi_p2p_channel_create(weft_comm *comm, const weft_channel_spec *spec, weft_channel **out);
 size_t wi_p2p_channel_bytes(const weft_channel_spec *spec, int ranks);
 void wi_p2p_progress(weft_job *job);

@@ -202,13 +202,29 @@ static const wi_channel_ops ipc_ops = {.acquire = ipc_acquire,
                                        .release = ipc_release,
                                        .destroy = ipc_destroy};
 
+// Where the words begin, and how much it is with them.
+static bool cut_piece(size_t buffer, int depth, int ranks, size_t *words, size_t *bytes)
+{
+    return weft_size_mul(buffer, (size_t)depth, words) &&
+           weft_size_add(*words, (OF_PEERS + 2 * (size_t)ranks) * WORD_BYTES, bytes) &&
+           weft_size_round_up(*bytes, WEFT_DEVICE_SHARED_BYTES, bytes);
+}
+
 static bool lay_out(ipc_channel *channel)
 {
     wi_device_channel *common = &channel->common;
-    const size_t words = (OF_PEERS + 2 * (size_t)common->base.comm->size) * WORD_BYTES;
-    return weft_size_mul(common->buffer, (size_t)common->base.spec.depth, &channel->words) &&
-           weft_size_add(channel->words, words, &common->bytes) &&
-           weft_size_round_up(common->bytes, WEFT_DEVICE_SHARED_BYTES, &common->bytes);
+    return cut_piece(common->buffer, common->base.spec.depth, common->base.comm->size, &channel->words, &common->bytes);
+}
+
+static bool has_home(const weft_channel_spec *spec) { return spec->often && spec->shape == WEFT_ALLGATHER; }
+
+size_t wi_ipc_channel_bytes(const weft_channel_spec *spec, int ranks)
+{
+    size_t stride, buffer, words, bytes, home;
+    if (!wi_device_slots(spec, ranks, &stride, &buffer) || !cut_piece(buffer, spec->depth, ranks, &words, &bytes) ||
+        !weft_size_mul(words, (size_t)ranks, &home))
+        return 0;
+    return has_home(spec) ? bytes + home : bytes;
 }
 
 static weft_status make_home(ipc_channel *channel)
@@ -242,7 +258,7 @@ static weft_status make(weft_comm *comm, const weft_channel_spec *spec, ipc_chan
     }
     WEFT_TRY_GOTO(wi_device_make_memory(&channel->common));
     channel->piece[comm->rank] = channel->common.memory;
-    if (spec->often && spec->shape == WEFT_ALLGATHER) WEFT_TRY_GOTO(make_home(channel));
+    if (has_home(spec)) WEFT_TRY_GOTO(make_home(channel));
     *out = channel;
     return WEFT_OK;
 fail:

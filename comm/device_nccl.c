@@ -269,16 +269,29 @@ static const wi_channel_ops nccl_ops = {.acquire = nccl_acquire,
                                         .release = nccl_release,
                                         .destroy = nccl_destroy};
 
+static bool cut_memory(const weft_channel_spec *spec, int ranks, size_t buffer, size_t *stride, size_t *received,
+                       size_t *bytes)
+{
+    size_t taken;
+    return weft_size_round_up(spec->bytes, 256, stride) && weft_size_mul(buffer, (size_t)spec->depth, received) &&
+           weft_size_mul(*stride, (size_t)ranks * (size_t)spec->depth, &taken) &&
+           weft_size_add(*received, taken, bytes) &&
+           weft_size_round_up(*bytes ? *bytes : 1, WEFT_DEVICE_SHARED_BYTES, bytes);
+}
+
 static bool lay_out(nccl_channel *channel)
 {
     wi_device_channel *common = &channel->common;
-    const weft_channel_spec *spec = &common->base.spec;
-    size_t taken;
-    return weft_size_round_up(spec->bytes, 256, &channel->stride) &&
-           weft_size_mul(common->buffer, (size_t)spec->depth, &channel->received) &&
-           weft_size_mul(channel->stride, (size_t)common->base.comm->size * (size_t)spec->depth, &taken) &&
-           weft_size_add(channel->received, taken, &common->bytes) &&
-           weft_size_round_up(common->bytes ? common->bytes : 1, WEFT_DEVICE_SHARED_BYTES, &common->bytes);
+    return cut_memory(&common->base.spec, common->base.comm->size, common->buffer, &channel->stride, &channel->received,
+                      &common->bytes);
+}
+
+size_t wi_nccl_channel_bytes(const weft_channel_spec *spec, int ranks)
+{
+    size_t stride, buffer, received, bytes;
+    const bool fits =
+        wi_device_slots(spec, ranks, &stride, &buffer) && cut_memory(spec, ranks, buffer, &stride, &received, &bytes);
+    return fits ? bytes : 0;
 }
 
 static weft_status make(weft_comm *comm, const weft_channel_spec *spec, nccl_channel **out)

@@ -56,6 +56,9 @@ typedef struct {
     size_t bytes;
 } weft_device_piece;
 
+// Where a device's work goes: among its ops, or beside them.
+typedef enum { WEFT_DEVICE_OPS, WEFT_DEVICE_BESIDE, WEFT_DEVICE_LANES } weft_device_lane;
+
 // Works on a stream of the device's, a cudaStream_t, and neither waits for it nor fails later.
 typedef weft_status weft_device_call(void *stream, const void *arg);
 
@@ -77,11 +80,15 @@ typedef struct {
     // As a call at a fork: waits for the flags as `await` does, then copies.
     void (*bring)(weft_device *device, int which, const uint32_t *counter, uint32_t behind,
                   const weft_device_flags *flags, const weft_device_piece *pieces, int count);
+    // From now on ops and all calls of this table go to that lane: behind what it was given, and where `behind` says
+    // so behind all that the other was given so far. Who turns away from the ops comes back behind what went beside
+    // them before a step ends. What the ops wait for then counts as waited, and no wait beside them does.
+    void (*turn)(weft_device *device, weft_device_lane lane, bool behind);
     // Steps that were kept are made anew when they come again: what they have called is about to go.
     void (*forget)(weft_device *device);
     void (*watch)(weft_device *device, const weft_device_watch *watch); // NULL: nobody from now on
-    // Nanoseconds that ops have waited for flags, as far as is known here without waiting for them. And where the
-    // device keeps that, for ops that wait themselves.
+    // Nanoseconds that ops have waited for flags and for what went beside them, as far as is known here without waiting
+    // for it. And where the device keeps that, for ops that wait themselves; NULL: it does not count.
     uint64_t (*waited)(weft_device *device);
     uint64_t *(*waited_at)(weft_device *device);
 } weft_device_links;

@@ -253,6 +253,7 @@ static void write_ranks(const run_state *r, weft_json_writer *w)
     weft_json_write_real(w, "decode_exposed_s", (double)(last->wait - first->wait) * tick);
     weft_json_write_int(w, "exchanges", (int64_t)last->count);
     weft_json_write_int(w, "exchange_bytes", (int64_t)last->bytes);
+    weft_json_write_int(w, "pieces_beside", (int64_t)last->pieces);
 }
 
 static weft_status write_json(const run_state *r, const char *path)

@@ -76,12 +76,18 @@ const wi_entry *const wi_entries[] = {
 // clang-format on
 
 // Read elsewhere than in a table of flags.
-static const char *const other_variables[] = {
-    "WEFT_ISA",   "WEFT_GRAPHS", "WEFT_AHEAD", "WEFT_GEMM_TILE", "WEFT_CUBLASLT", "WEFT_TEST_LONG", "WEFT_NCCL_LIBRARY",
+static const char *const other_variables[] = {"WEFT_ISA",
+                                              "WEFT_GRAPHS",
+                                              "WEFT_AHEAD",
+                                              "WEFT_PIECE_ROWS",
+                                              "WEFT_GEMM_TILE",
+                                              "WEFT_CUBLASLT",
+                                              "WEFT_TEST_LONG",
+                                              "WEFT_NCCL_LIBRARY",
 #ifndef NDEBUG
-    "WEFT_FAULT",
+                                              "WEFT_FAULT",
 #endif
-    NULL};
+                                              NULL};
 
 weft_status wi_check_environment(void)
 {

@@ -140,6 +140,13 @@ static void show_progress(void *arg, uint64_t done, uint64_t total)
     if (done >= total) fputs("\r\033[K", stderr);
 }
 
+// Tests have prompts that are short; 0: what is long elsewhere.
+static int64_t piece_rows(void)
+{
+    const char *text = getenv("WEFT_PIECE_ROWS");
+    return text ? strtoll(text, NULL, 10) : 0;
+}
+
 // Collective over the replica.
 static weft_status load_replica(wi_model *m, const wi_model_flags *flags, const wi_model_needs *needs,
                                 const weft_mesh_shape *shape)
@@ -161,6 +168,7 @@ static weft_status load_replica(wi_model *m, const wi_model_flags *flags, const 
     WEFT_TRY(weft_mesh_create(m->replicas.own, shape, &m->mesh));
     m->mesh.devices = !m->device->ops->is_host;
     if (m->mesh.devices) m->mesh.device = m->device;
+    m->mesh.piece_rows = piece_rows();
     model.weights.has_limit = true;
     model.weights.limit = m->family_limit;
     if (m->speaks && isatty(STDERR_FILENO)) model.weights.progress = show_progress;

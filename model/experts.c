@@ -175,17 +175,21 @@ static void take_as_owner(weft_model *m, int rows)
 // The owners' rows of x, to all.
 static weft_status share_rows(weft_model *m, const weft_layer_weights *w, int rows)
 {
-    const weft_range own = rows_of(m, rows, m->layout.mesh.dense_rank);
     const size_t width = (size_t)m->config.hidden;
+    const int pieces = weft_row_pieces(rows, m->piece_rows);
     float *slot;
-    WEFT_TRY(weft_transfer_acquire(m->joined, &slot));
-    if (weft_range_size(own) > 0) combine_and_add(m, w, own, slot);
-    WEFT_TRY(weft_transfer_gather(m->joined, (size_t)weft_range_size(own) * width));
-    for (int r = 0; r < m->layout.mesh.dense_ranks; r++) {
-        const weft_range of = rows_of(m, rows, r);
-        weft_copy_floats(&m->op, m->x + (size_t)of.begin * width, weft_transfer_view(m->joined, r),
-                         (size_t)weft_range_size(of) * width);
+    for (int i = 0; i < pieces; i++) {
+        const weft_range own = wi_joined_rows(m, rows, m->layout.mesh.dense_rank, i);
+        WEFT_TRY(weft_transfer_acquire(m->joined, &slot));
+        if (weft_range_size(own) > 0) combine_and_add(m, w, own, slot);
+        WEFT_TRY(weft_transfer_gather(m->joined, (size_t)weft_range_size(own) * width));
     }
+    for (int r = 0; r < m->layout.mesh.dense_ranks; r++)
+        for (int i = 0; i < pieces; i++) {
+            const weft_range of = wi_joined_rows(m, rows, r, i);
+            weft_copy_floats(&m->op, m->x + (size_t)of.begin * width, weft_transfer_view_of(m->joined, i, r),
+                             (size_t)weft_range_size(of) * width);
+        }
     weft_transfer_release(m->joined);
     return WEFT_OK;
 }

@@ -144,8 +144,8 @@ void wi_model_cut_books(weft_model *m, wi_cutter *at)
     m->places = cut(at, (size_t)m->options.rows, sizeof *m->places);
     m->said_offset = cut(at, ranks, sizeof *m->said_offset);
     m->said_count = cut(at, ranks, sizeof *m->said_count);
-    m->piece = cut(at, ranks, sizeof *m->piece);
-    m->piece_begin = cut(at, ranks + 1, sizeof *m->piece_begin);
+    m->piece = cut(at, ranks * WEFT_ROW_PIECES, sizeof *m->piece);
+    m->piece_begin = cut(at, ranks * WEFT_ROW_PIECES + 1, sizeof *m->piece_begin);
     if (m->config.experts > 0) {
         m->expert_row_of = cut(at, (size_t)m->options.rows * (size_t)m->config.experts_used, sizeof *m->expert_row_of);
         m->expert_offsets = cut(at, (size_t)m->config.experts + 1, sizeof *m->expert_offsets);
@@ -206,7 +206,11 @@ void wi_groups_of(const weft_model_config *c, const weft_layout *l, const weft_m
     const size_t most = (size_t)weft_rows_most(options->rows, c->hidden, ranks) * (size_t)c->hidden;
     const bool exchanged = c->experts > 0 && !shape->expert_columns;
     if (ranks > 1 && exchanged) g->said = most * (size_t)c->experts_used;
-    if (ranks > 1 && (exchanged || options->rows >= weft_rows_dealt_from(ranks))) g->joined = most;
+    if (ranks > 1 && (exchanged || options->rows >= weft_rows_dealt_from(ranks))) {
+        const int64_t each = weft_mesh_piece_rows(&l->mesh);
+        g->pieces = weft_row_pieces(options->rows, each);
+        g->joined = (size_t)weft_piece_rows_most(options->rows, c->hidden, ranks, each) * (size_t)c->hidden;
+    }
     if (g->has_experts) g->experts = of_rows(l->expert_down, rows * (size_t)c->experts_used, false);
     const int64_t from = weft_rows_dealt_from(ranks);
     const bool deals = options->rows >= from;
@@ -230,20 +234,32 @@ uint64_t wi_groups_bytes(const weft_layout *l, const wi_groups *g, int node_rank
     if (g->embedded) bytes += weft_transfer_bytes(WEFT_TRANSFER_GATHER, g->embedded, mesh->dense_ranks, near.dense);
     if (g->looked) bytes += weft_transfer_bytes(WEFT_TRANSFER_DEAL, g->looked, mesh->dense_ranks, near.dense);
     if (g->said) bytes += weft_transfer_bytes(WEFT_TRANSFER_DEAL, g->said, mesh->dense_ranks, near.dense);
-    if (g->joined) bytes += weft_transfer_bytes(WEFT_TRANSFER_GATHER, g->joined, mesh->dense_ranks, near.dense);
+    if (g->joined) bytes += weft_transfer_pieces_bytes(g->pieces, g->joined, mesh->dense_ranks, near.dense);
     if (g->found) bytes += weft_transfer_bytes(WEFT_TRANSFER_GATHER, g->found, ranks, near.all);
     if (g->projected) bytes += weft_transfer_bytes(WEFT_TRANSFER_GATHER, g->projected, mesh->shape.cp, near.cp);
     if (g->has_dealt) bytes += weft_dealt_bytes(mesh, &g->dealt, &near);
     return bytes;
 }
 
-uint64_t wi_groups_device_bytes(const weft_layout *l, const wi_groups *g, int node_ranks)
+uint64_t wi_groups_device_bytes(const weft_layout *l, const wi_groups *g, int node_ranks, weft_links links)
 {
     const weft_mesh *mesh = &l->mesh;
-    const weft_mesh_near near = weft_mesh_near_of(mesh, node_ranks);
+    weft_mesh_near near = weft_mesh_near_of(mesh, node_ranks);
+    const int ranks = mesh->shape.tp * mesh->shape.cp, dense = mesh->dense_ranks;
+    near.links = links;
+    const weft_links by = weft_mesh_links(&near, near.dense);
     uint64_t bytes = weft_row_sum_device_bytes(mesh, &g->o, &near);
     if (g->has_down) bytes += weft_row_sum_device_bytes(mesh, &g->down, &near);
     if (g->has_experts) bytes += weft_row_sum_device_bytes(mesh, &g->experts, &near);
-    if (g->has_dealt) bytes += weft_dealt_device_bytes(mesh, &g->dealt);
+    if (g->embedded) bytes += weft_transfer_device_bytes(WEFT_TRANSFER_GATHER, g->embedded, dense, by);
+    if (g->looked) bytes += weft_transfer_device_bytes(WEFT_TRANSFER_DEAL, g->looked, dense, by);
+    if (g->said) bytes += weft_transfer_device_bytes(WEFT_TRANSFER_DEAL, g->said, dense, by);
+    if (g->joined) bytes += weft_transfer_pieces_device_bytes(g->pieces, g->joined, dense, by);
+    if (g->found)
+        bytes += weft_transfer_device_bytes(WEFT_TRANSFER_GATHER, g->found, ranks, weft_mesh_links(&near, near.all));
+    if (g->projected)
+        bytes += weft_transfer_device_bytes(WEFT_TRANSFER_GATHER, g->projected, mesh->shape.cp,
+                                            weft_mesh_links(&near, near.cp));
+    if (g->has_dealt) bytes += weft_dealt_device_bytes(mesh, &g->dealt, &near);
     return bytes;
 }

@@ -119,8 +119,8 @@ static weft_status make_groups(weft_model *m)
     if (g.looked)
         WEFT_TRY(weft_transfer_create(mesh, mesh->dense, WEFT_TRANSFER_DEAL, "looked up", g.looked, &m->looked));
     if (g.said) WEFT_TRY(weft_transfer_create(mesh, mesh->dense, WEFT_TRANSFER_DEAL, "experts", g.said, &m->said));
-    if (g.joined)
-        WEFT_TRY(weft_transfer_create(mesh, mesh->dense, WEFT_TRANSFER_GATHER, "joined", g.joined, &m->joined));
+    m->piece_rows = weft_mesh_piece_rows(mesh);
+    if (g.joined) WEFT_TRY(weft_transfer_create_pieces(mesh, mesh->dense, g.pieces, "joined", g.joined, &m->joined));
     if (g.found) WEFT_TRY(weft_transfer_create(mesh, mesh->all, WEFT_TRANSFER_GATHER, "logits", g.found, &m->found));
     if (g.projected)
         WEFT_TRY(weft_transfer_create(mesh, mesh->cp, WEFT_TRANSFER_GATHER, "projected", g.projected, &m->projected));

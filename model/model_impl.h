@@ -35,8 +35,9 @@ struct weft_model {
     weft_transfer *found;                        // logits
     weft_transfer *said;                         // whole experts on each rank: what they say, to the rows' owners
     weft_transfer *joined;                       // rows that are dealt: what their owners made of them
-    const void **piece;                          // (dense ranks) and where they are
-    int64_t *piece_begin;                        // (dense ranks + 1)
+    int64_t piece_rows;                          // for weft_row_pieces: they are joined in so many pieces
+    const void **piece;                          // (dense ranks * pieces) and where they are
+    int64_t *piece_begin;                        // (dense ranks * pieces + 1)
     weft_gemm_rows gathered;                     // the normed rows, until they are released; of no pieces: at `normed`
     size_t gathered_stride;
     size_t *said_offset, *said_count; // (dense ranks)
@@ -83,7 +84,8 @@ typedef struct {
     bool has_down, has_experts;        // without `down` its sums are those of `o`
     size_t embedded, found, projected; // floats that one rank gives
     size_t looked;                     // likewise, to one other
-    size_t said, joined;               // of experts, where each rank has whole ones
+    size_t said, joined;               // of experts, where each rank has whole ones; of a piece
+    int pieces;                        // of what is joined, at most
     bool has_dealt;
     weft_dealt_shape dealt; // may point into heads_of
     weft_range heads_of[WEFT_FOLD_PLACES];
@@ -92,7 +94,7 @@ void wi_groups_of(const weft_model_config *config, const weft_layout *layout, co
                   wi_groups *out);
 // What they take of the memory of this rank, where each node has so many ranks. The mesh's groups are not looked at.
 uint64_t wi_groups_bytes(const weft_layout *layout, const wi_groups *groups, int node_ranks);
-uint64_t wi_groups_device_bytes(const weft_layout *layout, const wi_groups *groups, int node_ranks);
+uint64_t wi_groups_device_bytes(const weft_layout *layout, const wi_groups *groups, int node_ranks, weft_links links);
 
 // ---- forward.c, residual.c and experts.c ----
 
@@ -134,6 +136,7 @@ typedef struct {
 weft_status wi_row_and_add(weft_row_sum *sum, const wi_row *row, const wi_next *next);
 // The same from rows that are there: this rank's own, where they are dealt, with what joins them or NULL; behind x,
 // where they are not.
+weft_range wi_joined_rows(const weft_model *m, int rows, int rank, int piece); // of one rank in a piece of m->joined
 weft_status wi_finish_own(weft_model *m, const wi_next *next, int rows, float *branch);
 void wi_finish_all(weft_model *m, const wi_next *next, int rows);
 

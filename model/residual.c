@@ -77,16 +77,24 @@ static void finish_alone(void *arg, const weft_op *op, weft_range rows, float *s
     finish_rows(arg, op, rows, sum, out);
 }
 
+weft_range wi_joined_rows(const weft_model *m, int rows, int rank, int piece)
+{
+    const weft_range own = weft_rows_of(rows, m->config.hidden, rank, m->layout.mesh.dense_ranks);
+    return weft_rows_of_piece(own, m->config.hidden, piece, weft_row_pieces(rows, m->piece_rows));
+}
+
 // Behind the gather: the rows are read where the ranks left them, or those behind the last layer taken home.
 static void take(weft_model *m, const wi_next *next, int rows)
 {
-    const int ranks = m->layout.mesh.dense_ranks;
-    for (int r = 0; r < ranks; r++) {
-        m->piece_begin[r] = weft_rows_of(rows, m->config.hidden, r, ranks).begin;
-        m->piece[r] = weft_transfer_view(m->joined, r);
-    }
-    m->piece_begin[ranks] = rows;
-    m->gathered = (weft_gemm_rows){.count = ranks, .begin = m->piece_begin, .piece = m->piece, .halves = next->halves};
+    const int ranks = m->layout.mesh.dense_ranks, pieces = weft_row_pieces(rows, m->piece_rows);
+    int count = 0;
+    for (int r = 0; r < ranks; r++)
+        for (int i = 0; i < pieces; i++) {
+            m->piece_begin[count] = wi_joined_rows(m, rows, r, i).begin;
+            m->piece[count++] = weft_transfer_view_of(m->joined, i, r);
+        }
+    m->piece_begin[count] = rows;
+    m->gathered = (weft_gemm_rows){.count = count, .begin = m->piece_begin, .piece = m->piece, .halves = next->halves};
     m->gathered_stride = (next->halves ? 2 : 1) * row_floats(next);
     if (!next->norm) wi_unite(m, m->x);
 }
@@ -110,11 +118,15 @@ void wi_unite(weft_model *m, float *out)
 
 weft_status wi_finish_own(weft_model *m, const wi_next *next, int rows, float *branch)
 {
-    const weft_range own = weft_rows_of(rows, m->config.hidden, m->layout.mesh.dense_rank, m->layout.mesh.dense_ranks);
-    float *slot;
-    WEFT_TRY(weft_transfer_acquire(m->joined, &slot));
-    if (weft_range_size(own) > 0) finish_rows(next, &m->op, own, branch, slot);
-    WEFT_TRY(weft_transfer_gather(m->joined, (size_t)weft_range_size(own) * row_floats(next)));
+    const int rank = m->layout.mesh.dense_rank;
+    for (int i = 0; i < weft_row_pieces(rows, m->piece_rows); i++) {
+        const weft_range own = wi_joined_rows(m, rows, rank, i), first = wi_joined_rows(m, rows, rank, 0);
+        const size_t before = (size_t)(own.begin - first.begin) * (size_t)m->config.hidden;
+        float *slot;
+        WEFT_TRY(weft_transfer_acquire(m->joined, &slot));
+        if (weft_range_size(own) > 0) finish_rows(next, &m->op, own, branch ? branch + before : NULL, slot);
+        WEFT_TRY(weft_transfer_gather(m->joined, (size_t)weft_range_size(own) * row_floats(next)));
+    }
     take(m, next, rows);
     return WEFT_OK;
 }

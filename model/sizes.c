@@ -67,7 +67,7 @@ weft_status weft_model_sizes_of(const weft_model_config *config, const weft_layo
     wi_groups_of(config, &m.layout, &options->model, &groups);
     sizes.exchange = wi_groups_bytes(&m.layout, &groups, options->node_ranks);
     if (options->model.weights.capability > 0)
-        sizes.exchange_device = wi_groups_device_bytes(&m.layout, &groups, options->node_ranks);
+        sizes.exchange_device = wi_groups_device_bytes(&m.layout, &groups, options->node_ranks, options->links);
     sizes.cut = weft_layout_cache(config, layout, options->model.cache, options->block, NULL, NULL);
     *out = sizes;
 fail:

@@ -15,6 +15,7 @@ typedef struct {
     weft_isa isa;             // with model.weights.cpu decides the families
     int threads;              // of each rank
     int node_ranks;           // ranks of the mesh that share a node
+    weft_links links;         // of devices; AUTO: ipc on one node, else nccl
     int block;                // positions in a block of the cache
 } weft_sizes_options;
 
@@ -24,7 +25,7 @@ typedef struct {
     uint64_t books;           // what the host keeps of a pass, whatever the device
     uint64_t rotations;       // tables of one key, beside the pass
     uint64_t exchange;        // slots and buffers between ranks: the host's
-    uint64_t exchange_device; // what of these lies on a device, where that computes and slots are the hosts' memory
+    uint64_t exchange_device; // what lies on a device where that computes, by its links
     weft_cache_cut cut;       // of the cache, whose memory is so many units
 } weft_model_sizes;
 

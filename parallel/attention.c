@@ -49,9 +49,14 @@ size_t weft_dealt_bytes(const weft_mesh *mesh, const weft_dealt_shape *shape, co
                 : weft_transfer_bytes(WEFT_TRANSFER_PIECES, need.moved, ranks, near->cp) + wi_keys_bytes(shape, ranks));
 }
 
-size_t weft_dealt_device_bytes(const weft_mesh *mesh, const weft_dealt_shape *shape)
+size_t weft_dealt_device_bytes(const weft_mesh *mesh, const weft_dealt_shape *shape, const weft_mesh_near *near)
 {
-    return shape->heads_of ? wi_room_bytes(room_of(mesh, shape).own * sizeof(float)) : 0;
+    const room need = room_of(mesh, shape);
+    const int ranks = mesh->shape.cp;
+    const weft_links links = weft_mesh_links(near, near->cp);
+    return weft_transfer_device_bytes(WEFT_TRANSFER_DEAL, need.parts, ranks, links) +
+           (shape->heads_of ? wi_room_bytes(need.own * sizeof(float))
+                            : weft_transfer_device_bytes(WEFT_TRANSFER_PIECES, need.moved, ranks, links));
 }
 
 static weft_status allocate(weft_dealt *d, size_t floats)

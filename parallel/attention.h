@@ -58,7 +58,7 @@ weft_status weft_dealt_create(const weft_mesh *mesh, const weft_dealt_shape *sha
 // The memory that it takes of this rank, where groups stand as `near` says. Local; the mesh's groups are not looked at.
 size_t weft_dealt_bytes(const weft_mesh *mesh, const weft_dealt_shape *shape, const weft_mesh_near *near);
 // What of it lies on a device.
-size_t weft_dealt_device_bytes(const weft_mesh *mesh, const weft_dealt_shape *shape);
+size_t weft_dealt_device_bytes(const weft_mesh *mesh, const weft_dealt_shape *shape, const weft_mesh_near *near);
 void weft_dealt_destroy(weft_dealt *dealt); // Local; accepts NULL
 
 // Which places of the tree this rank holds, before rotation.

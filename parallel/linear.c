@@ -108,7 +108,8 @@ static weft_sum_spec spec_of(const weft_mesh *mesh, const char *name, const weft
                            .devices = mesh->devices,
                            .count = shape->rows * (size_t)shape->width,
                            .places = places,
-                           .width = shape->deals ? (size_t)shape->width : 0};
+                           .width = shape->deals ? (size_t)shape->width : 0,
+                           .piece_rows = weft_mesh_piece_rows(mesh)};
 }
 
 // A library adds for us where it can.
@@ -145,9 +146,9 @@ size_t weft_row_sum_device_bytes(const weft_mesh *mesh, const weft_row_shape *sh
 {
     weft_sum_places places[WEFT_LEAVES];
     if (mesh->dense_ranks == 1) return 0;
-    if (mesh->dense_ranks > WEFT_LEAVES) return wi_shared_device_bytes(mesh, shape);
+    if (mesh->dense_ranks > WEFT_LEAVES) return wi_shared_device_bytes(mesh, shape, near);
     const weft_sum_spec spec = spec_of(mesh, NULL, shape, places);
-    return weft_sum_device_bytes(&spec, mesh->dense_ranks, near->dense);
+    return weft_sum_device_bytes(&spec, mesh->dense_ranks, near->dense, weft_mesh_links(near, near->dense));
 }
 
 weft_status weft_row_sum_create(const weft_mesh *mesh, const weft_kernels *kernels, const char *name,
@@ -201,6 +202,34 @@ bool weft_row_sum_deals(const weft_row_sum *r, int64_t m)
 
 // ---- row ----
 
+static void multiply_piece(const weft_op *op, const weft_gemm_weight *weight, const weft_linear_call *call,
+                           const weft_sum_piece *piece, size_t width)
+{
+    weft_gemm_args args = {.m = piece->rows, .a_stride = call->a_stride, .out_stride = width};
+    const void *at[WEFT_LEAVES];
+    for (int i = 0; i < piece->parts; i++) at[i] = call->a + (size_t)piece->first[i] * call->a_stride;
+    const weft_gemm_rows rows = {.count = piece->parts, .begin = piece->begin, .piece = at};
+    args.rows = &rows;
+    for (int i = 0; i < weight->roots; i++) args.out[i] = piece->mine[i];
+    if (weight->roots > 0 && piece->rows > 0) weft_gemm_run(op, weight, &args);
+}
+
+static weft_status row_in_pieces(weft_row_sum *r, const weft_op *op, const weft_gemm_weight *weight,
+                                 const weft_linear_call *call, const weft_sum_finish *finish)
+{
+    const size_t width = (size_t)r->shape.width, count = (size_t)call->m * width;
+    const int pieces = weft_sum_pieces(r->sum, count);
+    assert(!call->rows && !call->groups);
+    WEFT_TRY(weft_sum_acquire_pieces(r->sum, count));
+    for (int i = 0; i < pieces; i++) {
+        weft_sum_piece piece;
+        weft_sum_piece_of(r->sum, i, &piece);
+        multiply_piece(op, weight, call, &piece, width);
+        WEFT_TRY(weft_sum_give_piece(r->sum, finish, i));
+    }
+    return weft_sum_take_pieces(r->sum, finish);
+}
+
 static weft_status row_by_sum(weft_row_sum *r, const weft_op *op, const weft_gemm_weight *weight,
                               const weft_linear_call *call)
 {
@@ -213,6 +242,7 @@ static weft_status row_by_sum(weft_row_sum *r, const weft_op *op, const weft_gem
                                     .norm = call->norm,
                                     .then = call->then};
     weft_gemm_args args = wi_row_args(call);
+    if (weft_sum_pieces(r->sum, count) > 1) return row_in_pieces(r, op, weight, call, &finish);
     args.out_stride = width;
     WEFT_TRY(weft_sum_acquire(r->sum, count, args.out));
     if (weight->roots > 0) weft_gemm_run(op, weight, &args);

@@ -43,7 +43,7 @@ bool wi_row_deals(const weft_mesh *mesh, const weft_row_shape *shape); // sums o
 // Ranks that share leaves: more of them than there are leaves.
 weft_status wi_shared_make(weft_row_sum *r, const weft_mesh *mesh, const char *name);
 size_t wi_shared_bytes(const weft_mesh *mesh, const weft_row_shape *shape, const weft_mesh_near *near);
-size_t wi_shared_device_bytes(const weft_mesh *mesh, const weft_row_shape *shape);
+size_t wi_shared_device_bytes(const weft_mesh *mesh, const weft_row_shape *shape, const weft_mesh_near *near);
 weft_status wi_shared_run(weft_row_sum *r, const weft_op *op, const weft_gemm_weight *weight,
                           const weft_linear_call *call);
 

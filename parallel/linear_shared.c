@@ -49,10 +49,18 @@ size_t wi_shared_bytes(const weft_mesh *mesh, const weft_row_shape *shape, const
            weft_transfer_bytes(WEFT_TRANSFER_GATHER, output_floats(mesh, shape), mesh->dense_ranks, near->dense);
 }
 
-size_t wi_shared_device_bytes(const weft_mesh *mesh, const weft_row_shape *shape)
+size_t wi_shared_device_bytes(const weft_mesh *mesh, const weft_row_shape *shape, const weft_mesh_near *near)
 {
-    return wi_room_bytes(leaf_floats(mesh, shape) * sizeof(float)) +
-           wi_room_bytes((size_t)shape->width * sizeof(float));
+    const size_t leaf = leaf_floats(mesh, shape);
+    const weft_links links = weft_mesh_links(near, near->dense);
+    size_t bytes = wi_room_bytes(leaf * sizeof(float)) + wi_room_bytes((size_t)shape->width * sizeof(float));
+    if (mesh->shard.slices > 1)
+        bytes += weft_transfer_device_bytes(WEFT_TRANSFER_GATHER, leaf, mesh->shard.slices,
+                                            weft_mesh_links(near, near->leaf));
+    if (wi_row_deals(mesh, shape))
+        bytes += weft_transfer_device_bytes(WEFT_TRANSFER_DEAL, dealt_floats(mesh, shape), mesh->dense_ranks, links);
+    return bytes +
+           weft_transfer_device_bytes(WEFT_TRANSFER_GATHER, output_floats(mesh, shape), mesh->dense_ranks, links);
 }
 
 // The next column behind `at` where some leaf passes from one rank to another.

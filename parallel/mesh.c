@@ -47,6 +47,12 @@ weft_mesh_near weft_mesh_near_of(const weft_mesh *m, int node_ranks)
     return near;
 }
 
+weft_links weft_mesh_links(const weft_mesh_near *near, bool one_node)
+{
+    if (near->links != WEFT_LINKS_AUTO) return near->links;
+    return one_node ? WEFT_LINKS_IPC : WEFT_LINKS_NCCL;
+}
+
 // This rank's number when ranks are counted node by node.
 static int by_node(const weft_comm *world)
 {
@@ -132,6 +138,12 @@ void weft_mesh_free(weft_mesh *m)
 }
 
 int weft_mesh_rank(const weft_mesh *m) { return m->cp_rank * m->shape.tp + m->tp_rank; }
+
+int64_t weft_mesh_piece_rows(const weft_mesh *mesh)
+{
+    if (!mesh->devices || mesh->dense_ranks == 1 || mesh->dense_ranks > WEFT_LEAVES) return 0;
+    return mesh->piece_rows > 0 ? mesh->piece_rows : WEFT_PIECE_ROWS;
+}
 
 void weft_mesh_ask_device(weft_mesh *mesh)
 {

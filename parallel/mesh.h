@@ -37,6 +37,7 @@ typedef struct {
     uint64_t device_ns;           // of the device, as far as they are counted above
     double tick_ns;               // of a tick, once it is needed
     uint64_t by_queries, by_keys; // attentions over dealt rows that moved queries, and keys (parallel/attention.h)
+    uint64_t pieces;              // of row linears that were exchanged beside the ops (weft_row_pieces)
 } weft_mesh_times;
 
 typedef struct {
@@ -44,6 +45,7 @@ typedef struct {
     weft_mesh_times *times; // one for all copies of the mesh
     weft_device *device;    // that computes what is exchanged; set by whoever made the mesh, NULL: the host
     bool devices;           // devices do; also of a mesh that is only planned
+    int64_t piece_rows;     // of what they exchange in pieces; 0: WEFT_PIECE_ROWS
     int tp_rank, cp_rank;
     int dense_rank, dense_ranks;
     weft_shard shard; // of the dense group
@@ -60,8 +62,10 @@ weft_mesh weft_mesh_at(const weft_mesh_shape *shape, int rank);
 // Which of a rank's groups stand on one node, where each node has so many ranks of the mesh, in order.
 typedef struct {
     bool all, tp, cp, dense, leaf;
+    weft_links links; // of its devices; AUTO: ipc on one node, else nccl
 } weft_mesh_near;
 weft_mesh_near weft_mesh_near_of(const weft_mesh *mesh, int node_ranks);
+weft_links weft_mesh_links(const weft_mesh_near *near, bool one_node); // of a group that stands so
 
 // The world's ranks in replicas of equally many, side by side in the order of nodes.
 typedef struct {
@@ -77,7 +81,8 @@ void weft_replicas_free(weft_replicas *replicas); // Local; what uses its groups
 
 // Collective over `world`, a replica's ranks, blocking. Rank 0 of the world need not be rank 0 of the mesh.
 weft_status weft_mesh_create(weft_comm *world, const weft_mesh_shape *shape, weft_mesh *out);
-void weft_mesh_free(weft_mesh *mesh);       // Local; what uses its groups first. Accepts a zeroed one
+void weft_mesh_free(weft_mesh *mesh);                // Local; what uses its groups first. Accepts a zeroed one
+int64_t weft_mesh_piece_rows(const weft_mesh *mesh); // for weft_row_pieces: 0 where rows that are dealt go whole
 void weft_mesh_ask_device(weft_mesh *mesh); // adds to the times what the device has waited since this was last asked
 int weft_mesh_rank(const weft_mesh *mesh);  // in `all`: cp_rank * tp + tp_rank
 int weft_mesh_rank_of_dense(const weft_mesh *mesh, int dense_rank); // that of a rank of its dense group

@@ -56,6 +56,30 @@ int64_t weft_rows_most(int64_t rows, int64_t width, int ranks)
     return most < rows ? most : rows;
 }
 
+int weft_row_pieces(int64_t rows, int64_t each)
+{
+    const int64_t pieces = each > 0 ? (rows + each - 1) / each : 1;
+    return pieces > WEFT_ROW_PIECES ? WEFT_ROW_PIECES : pieces > 1 ? (int)pieces : 1;
+}
+
+weft_range weft_rows_of_piece(weft_range own, int64_t width, int piece, int pieces)
+{
+    const weft_range part = weft_range_part(weft_range_size(own), row_grain(width), piece, pieces);
+    return (weft_range){own.begin + part.begin, own.begin + part.end};
+}
+
+int64_t weft_piece_rows_most(int64_t rows, int64_t width, int ranks, int64_t each)
+{
+    const int64_t grain = row_grain(width);
+    int64_t most = 0;
+    for (int pieces = weft_row_pieces(rows, each), p = 1; p <= pieces; p++) {
+        const int64_t own = weft_rows_most(p < pieces ? p * each : rows, width, ranks);
+        const int64_t part = ((own + grain - 1) / grain + p - 1) / p * grain;
+        if (part > most) most = part;
+    }
+    return most < rows ? most : rows;
+}
+
 weft_gemm_leaves weft_leaves_of_units(int64_t k, int64_t unit)
 {
     weft_gemm_leaves leaves = {.count = WEFT_LEAVES};

@@ -38,6 +38,15 @@ int64_t weft_rows_dealt_from(int ranks);
 weft_range weft_rows_of(int64_t rows, int64_t width, int rank, int ranks);
 int64_t weft_rows_most(int64_t rows, int64_t width, int ranks);
 
+// Many rows that devices deal go in pieces: while one is exchanged the next is multiplied. They are as few as have at
+// most `each` rows, and at most WEFT_ROW_PIECES; `each` 0: one.
+enum { WEFT_ROW_PIECES = 4, WEFT_PIECE_ROWS = 512 };
+int weft_row_pieces(int64_t rows, int64_t each);
+// Of the rows of one rank those in one piece.
+weft_range weft_rows_of_piece(weft_range own, int64_t width, int piece, int pieces);
+// The most that a rank has in a piece, of so many rows or fewer.
+int64_t weft_piece_rows_most(int64_t rows, int64_t width, int ranks, int64_t each);
+
 // K in units, cut into leaves. All are held; weft_shard_leaves holds those of a shard.
 weft_gemm_leaves weft_leaves_of_units(int64_t k, int64_t unit);
 weft_gemm_leaves weft_shard_leaves(const weft_shard *shard, int64_t k, int64_t unit);

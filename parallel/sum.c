@@ -55,6 +55,7 @@ typedef struct {
     size_t one_shot;   // floats of an array, at most, that are added by all; 0: none are
     size_t dealt_from; // floats of an array from which on it is dealt
     bool small_used, give_used, share_used;
+    int pieces; // of a sum that is dealt, at most
     weft_channel_spec small, give, share;
 } cut;
 
@@ -77,11 +78,15 @@ static cut cut_of(const weft_sum_spec *spec, int ranks, bool shared, int arrays)
     c.small = (weft_channel_spec){
         .shape = WEFT_ALLGATHER, .name = spec->name, .bytes = (size_t)arrays * pitch(c.one_shot) * sizeof(float)};
     if (deals) {
-        const size_t most = (size_t)weft_rows_most((int64_t)(spec->count / spec->width), (int64_t)spec->width, ranks);
-        slice = larger(slice_for(spec->count, (size_t)ranks), most * spec->width) * sizeof(float);
+        const int64_t rows = (int64_t)(spec->count / spec->width), width = (int64_t)spec->width;
+        const size_t most = (size_t)weft_piece_rows_most(rows, width, ranks, spec->piece_rows) * spec->width;
+        c.pieces = weft_row_pieces(rows, spec->piece_rows);
+        slice = larger(slice_for(plain, (size_t)ranks), most) * sizeof(float);
     }
-    c.give = (weft_channel_spec){
-        .shape = WEFT_ALLTOALL, .name = spec->name, .bytes = slice, .depth = depth_for(spec->count)};
+    c.give = (weft_channel_spec){.shape = WEFT_ALLTOALL,
+                                 .name = spec->name,
+                                 .bytes = slice,
+                                 .depth = c.pieces > 1 ? c.pieces : depth_for(spec->count)};
     return c;
 }
 
@@ -114,10 +119,15 @@ size_t weft_sum_bytes(const weft_sum_spec *spec, int ranks, bool shared)
     return bytes;
 }
 
-size_t weft_sum_device_bytes(const weft_sum_spec *spec, int ranks, bool shared)
+size_t weft_sum_device_bytes(const weft_sum_spec *spec, int ranks, bool shared, weft_links links)
 {
-    const cut c = cut_of(spec, ranks, shared, arrays_of(spec, ranks));
-    return c.small_used ? wi_room_bytes(result_bytes(&c)) : 0;
+    const int arrays = arrays_of(spec, ranks);
+    const cut c = cut_of(spec, ranks, shared, arrays);
+    size_t bytes = 0;
+    if (c.small_used) bytes += weft_channel_device_bytes(&c.small, ranks, links) + wi_room_bytes(result_bytes(&c));
+    if (c.give_used) bytes += (size_t)arrays * weft_channel_device_bytes(&c.give, ranks, links);
+    if (c.share_used) bytes += weft_channel_device_bytes(&c.share, ranks, links);
+    return bytes;
 }
 
 static weft_status make_channels(weft_sum *sum, const cut *c)
@@ -178,6 +188,7 @@ weft_status weft_sum_create(weft_comm *comm, const weft_kernels *kernels, const 
     sum->device = spec->device;
     sum->devices = spec->devices;
     sum->width = spec->width;
+    sum->piece_rows = spec->piece_rows;
     WEFT_TRY_GOTO(weft_comm_agree(comm, prepare(sum, spec), NULL));
     cut c = cut_of(spec, weft_comm_size(comm), shares(comm), sum->arrays);
     c.small.device = c.give.device = c.share.device = spec->device;
@@ -250,7 +261,7 @@ static void count_wait(weft_sum *sum, uint64_t began)
     sum->times->count++;
 }
 
-static weft_status end(weft_sum *sum, weft_exchange *exchange)
+weft_status wi_sum_end(weft_sum *sum, weft_exchange *exchange)
 {
     const uint64_t began = weft_clock_ticks();
     const weft_status status = weft_exchange_end(exchange);
@@ -266,8 +277,7 @@ static weft_status meet(weft_sum *sum, weft_exchange *exchange, size_t bytes, we
     return status;
 }
 
-// Where array `index` of each rank lies in the views, at its place.
-static void take_arrays(weft_sum *sum, const weft_exchange *exchange, int index, size_t offset)
+void wi_sum_take_arrays(weft_sum *sum, const weft_exchange *exchange, int index, size_t offset)
 {
     for (int r = 0; r < weft_comm_size(sum->comm); r++)
         if (index < sum->places[r].count)
@@ -302,9 +312,9 @@ static weft_status run_one_shot(weft_sum *sum, const weft_sum_finish *finish, bo
         WEFT_TRY(meet(sum, &sum->given[0], bytes, &meeting));
     } else {
         WEFT_TRY(weft_exchange_begin(&sum->given[0], bytes));
-        WEFT_TRY(end(sum, &sum->given[0]));
+        WEFT_TRY(wi_sum_end(sum, &sum->given[0]));
     }
-    for (int i = 0; i < sum->arrays; i++) take_arrays(sum, &sum->given[0], i, (size_t)i * each);
+    for (int i = 0; i < sum->arrays; i++) wi_sum_take_arrays(sum, &sum->given[0], i, (size_t)i * each);
     if (total)
         add_in_one(sum, finish, &meeting);
     else
@@ -328,11 +338,11 @@ static void cut_slices(weft_sum *sum)
     sum->begin[size] = sum->count;
 }
 
-static weft_status give_slices(weft_sum *sum, int index)
+weft_status wi_sum_give(weft_sum *sum, weft_exchange *exchange, int index)
 {
     static const size_t nothing[WEFT_TREE_MAX];
     const bool gives = index < sum->places[weft_comm_rank(sum->comm)].count;
-    return weft_exchange_begin_at(&sum->given[index], sum->offset, gives ? sum->bytes : nothing);
+    return weft_exchange_begin_at(exchange, sum->offset, gives ? sum->bytes : nothing);
 }
 
 // What the peers wait for comes first; what can overlap with waiting for them comes while we wait.
@@ -340,18 +350,18 @@ static weft_status run_two_shot(weft_sum *sum, const weft_sum_finish *finish)
 {
     const int size = weft_comm_size(sum->comm), rank = weft_comm_rank(sum->comm);
     cut_slices(sum);
-    for (int i = 0; i < sum->arrays; i++) WEFT_TRY(give_slices(sum, i));
+    for (int i = 0; i < sum->arrays; i++) WEFT_TRY(wi_sum_give(sum, &sum->given[i], i));
     if (sum->share_depth > 1) WEFT_TRY(weft_exchange_acquire(sum->share, &sum->shared));
     for (int i = 0; i < sum->arrays; i++) {
-        WEFT_TRY(end(sum, &sum->given[i]));
-        take_arrays(sum, &sum->given[i], i, 0);
+        WEFT_TRY(wi_sum_end(sum, &sum->given[i]));
+        wi_sum_take_arrays(sum, &sum->given[i], i, 0);
     }
     // With one buffer: a peer that has given has released what was shared before.
     if (sum->share_depth == 1) WEFT_TRY(weft_exchange_acquire(sum->share, &sum->shared));
     wi_sum_add(sum, finish, sum->begin[rank], sum->begin[rank + 1], (float *)(void *)sum->shared.slot);
     WEFT_TRY(weft_exchange_begin(&sum->shared, sum->bytes[rank]));
     for (int i = 0; i < sum->arrays; i++) weft_exchange_release(&sum->given[i]);
-    WEFT_TRY(end(sum, &sum->shared));
+    WEFT_TRY(wi_sum_end(sum, &sum->shared));
     for (int i = 0; i < size; i++) sum->part[i] = (const float *)(const void *)sum->shared.view[i];
     if (finish->out) wi_sum_copy_parts(sum, finish);
     return WEFT_OK;
@@ -376,10 +386,10 @@ static weft_status run_dealt(weft_sum *sum, const weft_sum_finish *finish)
     const weft_sum_then *then = finish->then;
     float *slot;
     cut_rows(sum);
-    for (int i = 0; i < sum->arrays; i++) WEFT_TRY(give_slices(sum, i));
+    for (int i = 0; i < sum->arrays; i++) WEFT_TRY(wi_sum_give(sum, &sum->given[i], i));
     for (int i = 0; i < sum->arrays; i++) {
-        WEFT_TRY(end(sum, &sum->given[i]));
-        take_arrays(sum, &sum->given[i], i, 0);
+        WEFT_TRY(wi_sum_end(sum, &sum->given[i]));
+        wi_sum_take_arrays(sum, &sum->given[i], i, 0);
     }
     WEFT_TRY(weft_transfer_acquire(then->to, &slot));
     const weft_range rows = {(int64_t)(sum->begin[rank] / sum->width), (int64_t)(sum->begin[rank + 1] / sum->width)};

@@ -48,7 +48,8 @@ typedef struct {
     weft_device *device;           // that writes the arrays and adds, by finish->op; NULL: the host
     bool devices;                  // such ones add, here or where only sizes are asked for
     const weft_sum_places *places; // [size], copied; NULL: each rank gives one array, at the place of its number
-    size_t width; // of a row, where all sums of weft_rows_dealt_from() rows or more are dealt; 0: none are
+    size_t width;       // of a row, where all sums of weft_rows_dealt_from() rows or more are dealt; 0: none are
+    int64_t piece_rows; // for weft_row_pieces, of sums that are dealt over WEFT_LEAVES ranks at most
 } weft_sum_spec;
 
 // What becomes of rows that are dealt. Threads of the host call `run` at once, each with rows of its own and an op
@@ -85,8 +86,8 @@ weft_status weft_sum_create(weft_comm *comm, const weft_kernels *kernels, const 
 void weft_sum_destroy(weft_sum *sum); // Local; accepts NULL
 // The memory of one of `ranks` ranks for it: its channels (weft_channel_bytes) and the sum's own. Local.
 size_t weft_sum_bytes(const weft_sum_spec *spec, int ranks, bool shared);
-// What of it lies on a device that adds: not the channels.
-size_t weft_sum_device_bytes(const weft_sum_spec *spec, int ranks, bool shared);
+// What of it lies on a device that adds; the channels too, where devices exchange by such links.
+size_t weft_sum_device_bytes(const weft_sum_spec *spec, int ranks, bool shared, weft_links links);
 weft_sum_kind weft_sum_kind_of(const weft_sum *sum, size_t count);
 // Whether all add all of arrays of so many floats, where AUTO was asked for and they are not dealt.
 bool weft_sum_one_shot(bool devices, int ranks, bool shared, size_t count);
@@ -97,6 +98,30 @@ weft_status weft_sum_acquire(weft_sum *sum, size_t count, float **mine);
 // `finish` NULL: nothing follows; `out` NULL: the result is read where `finish` leaves it.
 weft_status weft_sum_run(weft_sum *sum, const weft_sum_finish *finish, weft_sum_result *out);
 void weft_sum_release(weft_sum *sum);
+
+// Rows that are dealt in several pieces. While a piece is written that the last one's exchange, and what follows, go
+// on beside the ops, where these are a device's that orders its channels.
+//
+//     if (weft_sum_pieces(sum, count) > 1) {
+//         weft_sum_acquire_pieces(sum, count);
+//         each piece:
+//             weft_sum_piece_of(sum, index, &piece);   // write (piece.rows, width) floats into each array
+//             weft_sum_give_piece(sum, &finish, index);
+//         weft_sum_take_pieces(sum, &finish);          // all is where weft_sum_then says, piece by piece
+//     }
+typedef struct {
+    int64_t rows;
+    float *mine[WEFT_SUM_ARRAYS];
+    int parts;                      // its rows are no range: of each rank's some, in the order of ranks
+    int64_t begin[WEFT_LEAVES + 1]; // [parts + 1] the first row of each in the piece, and
+    int64_t first[WEFT_LEAVES];     // [parts] in the sum
+} weft_sum_piece;
+
+int weft_sum_pieces(const weft_sum *sum, size_t count); // 1: by the calls above
+weft_status weft_sum_acquire_pieces(weft_sum *sum, size_t count);
+void weft_sum_piece_of(const weft_sum *sum, int index, weft_sum_piece *out);
+weft_status weft_sum_give_piece(weft_sum *sum, const weft_sum_finish *finish, int index); // in their order
+weft_status weft_sum_take_pieces(weft_sum *sum, const weft_sum_finish *finish);
 
 #ifdef __cplusplus
 }

@@ -21,11 +21,14 @@ struct weft_sum {
     weft_channel *share;                 // ALLGATHER of the slices' sums
     int share_depth;
     size_t width, dealt_from; // floats of a row; the least of a sum that is dealt, or SIZE_MAX
+    int64_t piece_rows;
     // of the sum under way
     bool two_shot, dealt;
     size_t count;
     uint64_t aside; // ticks of this thread for what is none of the exchange's
     weft_exchange given[WEFT_SUM_ARRAYS], shared;
+    int pieces;
+    weft_exchange flying[WEFT_ROW_PIECES][WEFT_SUM_ARRAYS];
     wi_room result;         // one-shot: the sum
     const float **in;       // [tree] pointers for tree_add
     const float **part;     // [size] of the result
@@ -33,6 +36,12 @@ struct weft_sum {
     size_t *offset, *bytes; // [size] of each rank's slice
 };
 
+// Waits for what the peers give; tells the mesh's times.
+weft_status wi_sum_end(weft_sum *sum, weft_exchange *exchange);
+// Array `index` of this rank, as it was cut, if it gives so many.
+weft_status wi_sum_give(weft_sum *sum, weft_exchange *exchange, int index);
+// Where array `index` of each rank lies in the views, at its place.
+void wi_sum_take_arrays(weft_sum *sum, const weft_exchange *exchange, int index, size_t offset);
 // Floats [begin, end) of the sum of the arrays at sum->in, and what `finish` says, to `out`.
 void wi_sum_add(weft_sum *sum, const weft_sum_finish *finish, size_t begin, size_t end, float *out);
 // The other ranks' slices, to where the whole sum is wanted.

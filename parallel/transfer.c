@@ -1,5 +1,6 @@
 #include "parallel/transfer.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "core/clock.h"
@@ -8,8 +9,9 @@ enum { ONE_BUFFER_BYTES = 1 << 20 }; // as in sum.c
 
 struct weft_transfer {
     weft_channel *channel;
-    weft_exchange given; // from acquire to end
-    weft_exchange taken; // from end to release
+    weft_exchange given;                  // from acquire to end
+    weft_exchange taken[WEFT_ROW_PIECES]; // from end to release
+    int taken_count;
     weft_mesh_times *times;
     int ranks;
     size_t *bytes; // [2 * ranks] offsets and counts
@@ -31,16 +33,40 @@ size_t weft_transfer_bytes(weft_transfer_kind kind, size_t floats, int ranks, bo
     return weft_channel_bytes(&spec, ranks, shared);
 }
 
-weft_status weft_transfer_create(const weft_mesh *mesh, weft_comm *comm, weft_transfer_kind kind, const char *name,
-                                 size_t floats, weft_transfer **out)
+static weft_channel_spec spec_of_pieces(int pieces, const char *name, size_t floats)
 {
+    weft_channel_spec spec = spec_of(WEFT_TRANSFER_GATHER, name, floats);
+    if (pieces > 1) spec.depth = pieces;
+    return spec;
+}
+
+size_t weft_transfer_pieces_bytes(int pieces, size_t floats, int ranks, bool shared)
+{
+    const weft_channel_spec spec = spec_of_pieces(pieces, NULL, floats);
+    return weft_channel_bytes(&spec, ranks, shared);
+}
+
+size_t weft_transfer_device_bytes(weft_transfer_kind kind, size_t floats, int ranks, weft_links links)
+{
+    const weft_channel_spec spec = spec_of(kind, NULL, floats);
+    return weft_channel_device_bytes(&spec, ranks, links);
+}
+
+size_t weft_transfer_pieces_device_bytes(int pieces, size_t floats, int ranks, weft_links links)
+{
+    const weft_channel_spec spec = spec_of_pieces(pieces, NULL, floats);
+    return weft_channel_device_bytes(&spec, ranks, links);
+}
+
+static weft_status create(const weft_mesh *mesh, weft_comm *comm, const weft_channel_spec *given, weft_transfer **out)
+{
+    weft_channel_spec spec = *given;
     weft_status status = WEFT_OK;
     weft_transfer *transfer = calloc(1, sizeof *transfer);
     if (transfer) transfer->ranks = weft_comm_size(comm);
     if (!transfer || !(transfer->bytes = calloc(2 * (size_t)transfer->ranks, sizeof *transfer->bytes)))
-        status = weft_fail(WEFT_NO_MEMORY, "no memory to move %s", name);
+        status = weft_fail(WEFT_NO_MEMORY, "no memory to move %s", spec.name);
     WEFT_TRY_GOTO(weft_comm_agree(comm, status, NULL));
-    weft_channel_spec spec = spec_of(kind, name, floats);
     spec.device = mesh->device;
     transfer->times = mesh->times;
     WEFT_TRY_GOTO(weft_channel_create(comm, &spec, &transfer->channel));
@@ -49,6 +75,20 @@ weft_status weft_transfer_create(const weft_mesh *mesh, weft_comm *comm, weft_tr
 fail:
     weft_transfer_destroy(transfer);
     return status;
+}
+
+weft_status weft_transfer_create(const weft_mesh *mesh, weft_comm *comm, weft_transfer_kind kind, const char *name,
+                                 size_t floats, weft_transfer **out)
+{
+    const weft_channel_spec spec = spec_of(kind, name, floats);
+    return create(mesh, comm, &spec, out);
+}
+
+weft_status weft_transfer_create_pieces(const weft_mesh *mesh, weft_comm *comm, int pieces, const char *name,
+                                        size_t floats, weft_transfer **out)
+{
+    const weft_channel_spec spec = spec_of_pieces(pieces, name, floats);
+    return create(mesh, comm, &spec, out);
 }
 
 void weft_transfer_destroy(weft_transfer *transfer)
@@ -94,7 +134,8 @@ weft_status weft_transfer_end(weft_transfer *transfer)
 {
     const uint64_t began = weft_clock_ticks();
     WEFT_TRY(weft_exchange_end(&transfer->given));
-    transfer->taken = transfer->given;
+    assert(transfer->taken_count < WEFT_ROW_PIECES);
+    transfer->taken[transfer->taken_count++] = transfer->given;
     tell(transfer, began, 0, 0);
     return WEFT_OK;
 }
@@ -121,12 +162,22 @@ weft_status weft_transfer_deal(weft_transfer *transfer, const size_t *offset, co
 
 const float *weft_transfer_view(const weft_transfer *transfer, int peer)
 {
-    return (const float *)(const void *)transfer->taken.view[peer];
+    return weft_transfer_view_of(transfer, 0, peer);
+}
+
+const float *weft_transfer_view_of(const weft_transfer *transfer, int piece, int peer)
+{
+    assert(piece < transfer->taken_count);
+    return (const float *)(const void *)transfer->taken[piece].view[peer];
 }
 
 size_t weft_transfer_count(const weft_transfer *transfer, int peer)
 {
-    return transfer->taken.bytes[peer] / sizeof(float);
+    return transfer->taken[0].bytes[peer] / sizeof(float);
 }
 
-void weft_transfer_release(weft_transfer *transfer) { weft_exchange_release(&transfer->taken); }
+void weft_transfer_release(weft_transfer *transfer)
+{
+    for (int i = 0; i < transfer->taken_count; i++) weft_exchange_release(&transfer->taken[i]);
+    transfer->taken_count = 0;
+}

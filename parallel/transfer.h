@@ -29,6 +29,14 @@ weft_status weft_transfer_create(const weft_mesh *mesh, weft_comm *comm, weft_tr
                                  size_t floats, weft_transfer **out);
 // The memory that it takes of one of `ranks` ranks, as weft_channel_bytes says. Local.
 size_t weft_transfer_bytes(weft_transfer_kind kind, size_t floats, int ranks, bool shared);
+// What of a device's, as weft_channel_device_bytes says. Local.
+size_t weft_transfer_device_bytes(weft_transfer_kind kind, size_t floats, int ranks, weft_links links);
+// A gather in up to `pieces` (WEFT_ROW_PIECES at most) of so many floats, each acquired, gathered and viewed, and
+// released together.
+weft_status weft_transfer_create_pieces(const weft_mesh *mesh, weft_comm *comm, int pieces, const char *name,
+                                        size_t floats, weft_transfer **out);
+size_t weft_transfer_pieces_bytes(int pieces, size_t floats, int ranks, bool shared);
+size_t weft_transfer_pieces_device_bytes(int pieces, size_t floats, int ranks, weft_links links);
 void weft_transfer_destroy(weft_transfer *transfer); // Local; accepts NULL
 
 weft_status weft_transfer_acquire(weft_transfer *transfer, float **slot);
@@ -41,6 +49,7 @@ weft_status weft_transfer_end(weft_transfer *transfer);
 // [size]: what peer p gets stands at slot + offset[p], a multiple of 16.
 weft_status weft_transfer_deal(weft_transfer *transfer, const size_t *offset, const size_t *count);
 const float *weft_transfer_view(const weft_transfer *transfer, int peer);
+const float *weft_transfer_view_of(const weft_transfer *transfer, int piece, int peer); // of those not yet released
 size_t weft_transfer_count(const weft_transfer *transfer, int peer);
 void weft_transfer_release(weft_transfer *transfer);
 

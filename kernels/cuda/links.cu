@@ -82,6 +82,13 @@ static __global__ void await_flags(const uint32_t *counter, uint32_t behind, wef
     if (threadIdx.x == 0) wi_waited(waited, wi_clock() - began);
 }
 
+// Only what the ops themselves wait delays them.
+static uint64_t *waited_at(weft_device *device)
+{
+    const wi_stream *stream = stream_of(device);
+    return stream->now_on == WEFT_DEVICE_OPS ? stream->waited : NULL;
+}
+
 static void raise(weft_device *device, uint32_t *counter, uint32_t by, const weft_device_flags *flags)
 {
     const weft_op op = op_of(device);
@@ -92,7 +99,7 @@ static void await(weft_device *device, const uint32_t *counter, uint32_t behind,
 {
     const weft_op op = op_of(device);
     wi_launch(&op, "await", await_flags, dim3(1), dim3(WI_WARP), 0, counter, behind, *flags,
-              stream_of(device)->watch.cancel, stream_of(device)->waited);
+              stream_of(device)->watch.cancel, waited_at(device));
 }
 
 // ---- beside the ops -------------------------------------------------------------------------------------------------
@@ -215,8 +222,8 @@ static void watch(weft_device *device, const weft_device_watch *by)
     // The device's own, and beside it where the host finds it.
     cudaError_t status = cudaMallocHost((void **)&stream->told, sizeof *stream->told);
     if (status == cudaSuccess) *stream->told = 0;
-    if (status == cudaSuccess) status = cudaMalloc((void **)&stream->waited, 2 * sizeof *stream->waited);
-    const uint64_t words[2] = {0, (uint64_t)(uintptr_t)stream->told};
+    if (status == cudaSuccess) status = cudaMalloc((void **)&stream->waited, 3 * sizeof *stream->waited);
+    const uint64_t words[3] = {0, (uint64_t)(uintptr_t)stream->told, 0};
     if (status == cudaSuccess) status = cudaMemcpy(stream->waited, words, sizeof words, cudaMemcpyHostToDevice);
     if (status != cudaSuccess) stream->waited = NULL; // nobody is told then
     cudaGetLastError();
@@ -228,7 +235,5 @@ static uint64_t waited(weft_device *device)
     return told ? __atomic_load_n(told, __ATOMIC_RELAXED) : 0;
 }
 
-static uint64_t *waited_at(weft_device *device) { return stream_of(device)->waited; }
-
-const weft_device_links wi_links = {share, map,   unmap,  raise, await,  fork_here,
-                                    call,  bring, forget, watch, waited, waited_at};
+const weft_device_links wi_links = {share, map,     unmap,  raise, await,  fork_here, call,
+                                    bring, wi_turn, forget, watch, waited, waited_at};

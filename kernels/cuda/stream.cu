@@ -128,6 +128,8 @@ void wi_stream_next_slot(wi_stream *stream)
 {
     wi_slot *slot = &stream->slot[stream->now];
     wi_stream_send(stream);
+    // Both lanes read it.
+    if (stream->apart) wi_stream_note(stream, "arrivals", wi_stream_meet(stream, stream->now_on));
     wi_stream_note(stream, "arrivals", cudaEventRecord(slot->read, stream->at));
     slot->reads = true;
     stream->now = (stream->now + 1) % WI_SLOTS;
@@ -200,17 +202,32 @@ void wi_submit(const weft_op *op, const wi_kernel_call *work, const unsigned cha
     wi_stream_submit(wi_stream_of(op), work, arguments);
 }
 
+static cudaError_t wait_for_lane(wi_stream *stream, weft_device_lane lane)
+{
+    const cudaStream_t at = stream->lane[lane];
+    if (!stream->watch.enter) return cudaStreamSynchronize(at);
+    return wait_for(stream, [at] { return cudaStreamQuery(at); });
+}
+
 cudaError_t wi_stream_wait(wi_stream *stream)
 {
-    if (!stream->watch.enter) return cudaStreamSynchronize(stream->at);
-    return wait_for(stream, [stream] { return cudaStreamQuery(stream->at); });
+    const cudaError_t status = stream->apart ? wait_for_lane(stream, WEFT_DEVICE_BESIDE) : cudaSuccess;
+    return status == cudaSuccess ? wait_for_lane(stream, WEFT_DEVICE_OPS) : status;
+}
+
+cudaError_t wi_stream_meet(wi_stream *stream, weft_device_lane lane)
+{
+    const weft_device_lane other = lane == WEFT_DEVICE_OPS ? WEFT_DEVICE_BESIDE : WEFT_DEVICE_OPS;
+    const cudaError_t status = cudaEventRecord(stream->turned[other], stream->lane[other]);
+    return status == cudaSuccess ? cudaStreamWaitEvent(stream->lane[lane], stream->turned[other], 0) : status;
 }
 
 // ---- a stream -------------------------------------------------------------------------------------------------------
 
 cudaError_t wi_stream_init(wi_stream *stream)
 {
-    cudaError_t status = cudaStreamCreateWithFlags(&stream->at, cudaStreamNonBlocking);
+    cudaError_t status = cudaStreamCreateWithFlags(&stream->lane[WEFT_DEVICE_OPS], cudaStreamNonBlocking);
+    stream->at = stream->lane[WEFT_DEVICE_OPS];
     for (int i = 0; i < WI_SLOTS && status == cudaSuccess; i++) {
         wi_slot *slot = &stream->slot[i];
         status = cudaMallocHost((void **)&slot->staged, WI_SLOT_BYTES);
@@ -228,7 +245,9 @@ cudaError_t wi_stream_init(wi_stream *stream)
 
 void wi_stream_fini(wi_stream *stream)
 {
-    if (!comes_to_rest(stream->at) || !comes_to_rest(stream->aside)) return; // all of it would wait
+    for (cudaStream_t lane : stream->lane)
+        if (!comes_to_rest(lane)) return; // all of it would wait
+    if (!comes_to_rest(stream->aside)) return;
     wi_tape_destroy(stream->tape);
     wi_blas_close(stream->blas);
     for (int i = 0; i < WI_SLOTS; i++) {
@@ -247,6 +266,9 @@ void wi_stream_fini(wi_stream *stream)
     if (stream->aside) cudaStreamDestroy(stream->aside);
     if (stream->began) cudaEventDestroy(stream->began);
     if (stream->ended) cudaEventDestroy(stream->ended);
-    if (stream->at) cudaStreamDestroy(stream->at);
+    for (int i = 0; i < WEFT_DEVICE_LANES; i++) {
+        if (stream->turned[i]) cudaEventDestroy(stream->turned[i]);
+        if (stream->lane[i]) cudaStreamDestroy(stream->lane[i]);
+    }
     free(stream->held);
 }

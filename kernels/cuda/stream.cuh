@@ -23,7 +23,11 @@ struct wi_blas;
 
 struct wi_stream {
     weft_device *device;
-    cudaStream_t at;
+    cudaStream_t at;                      // the lane that work goes to as it is run
+    cudaStream_t lane[WEFT_DEVICE_LANES]; // BESIDE: NULL until it is wanted
+    cudaEvent_t turned[WEFT_DEVICE_LANES];
+    weft_device_lane now_on; // as it is asked for, which with a step on tape is before it is run
+    bool apart;              // something may go on beside the ops that they do not wait for yet
     int processors, capability;
     size_t shared_bytes;
     wi_held *held; // the device's memory, ascending
@@ -32,9 +36,10 @@ struct wi_stream {
     int now; // the slot in use
     wi_tape *tape;
     weft_device_watch watch; // once ranks depend on each other's devices (links.cu)
-    uint64_t *waited;        // [2] nanoseconds that ops waited for other ranks, and where the host reads them
-    uint64_t *told;          // there; NULL until ranks are watched
-    cudaStream_t aside;      // for what runs beside the ops; NULL until it is wanted
+    uint64_t
+        *waited;    // [3] nanoseconds that ops waited for other ranks, where the host reads them, since when they wait
+    uint64_t *told; // there; NULL until ranks are watched
+    cudaStream_t aside; // for what runs beside the ops; NULL until it is wanted
     cudaEvent_t mark[WEFT_DEVICE_MARKS];
     cudaEvent_t fork[WEFT_DEVICE_FORKS]; // each NULL until it is wanted
     cudaEvent_t back;                    // from `aside`
@@ -52,6 +57,9 @@ void wi_stream_drop(wi_stream *stream, const void *memory);
 void wi_stream_note(wi_stream *stream, const char *name, cudaError_t failure);
 void wi_stream_next_slot(wi_stream *stream);   // waits until what it held before was read
 cudaError_t wi_stream_wait(wi_stream *stream); // until all is done
+// What the lane is given from now on begins when all is done that the other was given so far.
+cudaError_t wi_stream_meet(wi_stream *stream, weft_device_lane lane);
+void wi_turn(weft_device *device, weft_device_lane lane, bool behind); // lanes.cu: as weft_device_links has it
 cudaError_t wi_stream_wait_event(wi_stream *stream, cudaEvent_t event);
 void wi_stream_submit(wi_stream *stream, const wi_kernel_call *work, const unsigned char *arguments); // now, or on tape
 void wi_stream_send(wi_stream *stream); // what arrived in the slot and was not sent
@@ -83,7 +91,8 @@ bool wi_tape_begin(wi_stream *stream); // false: launches are not kept (WEFT_GRA
 bool wi_tape_keeps(const wi_tape *tape);
 void wi_tape_add(wi_stream *stream, const wi_kernel_call *work, const unsigned char *arguments);
 void wi_tape_end(wi_stream *stream);
-// A step between whose ends a mark stands without its call, or a call without its mark, is never a graph.
+// A step between whose ends a mark stands without its call, or a call without its mark, is never a graph; nor is one
+// that ends while something goes on beside the ops.
 void wi_tape_fork(wi_tape *tape, int which);
 void wi_tape_call(wi_tape *tape, int which);
 

@@ -64,7 +64,7 @@ bool wi_tape_keeps(const wi_tape *tape) { return tape && tape->keeps; }
 bool wi_tape_begin(wi_stream *stream)
 {
     wi_tape *tape = stream->tape;
-    if (!tape->on || tape->keeps) return false;
+    if (!tape->on || tape->keeps || stream->apart) return false;
     wi_stream_next_slot(stream); // so that arrivals begin at its first place
     tape->keeps = true;
     tape->used = 0;
@@ -163,7 +163,7 @@ void wi_tape_end(wi_stream *stream)
     if (stream->clock_waits) wi_stream_note(stream, "clock", cudaEventRecord(stream->began, stream->at));
     stream->clock_waits = false;
     if (tape->used == 0 || stream->failure != cudaSuccess) return;
-    if (tape->crosses || tape->marked != tape->called) {
+    if (tape->crosses || tape->marked != tape->called || stream->apart) {
         run_all(stream, tape->bytes, tape->used);
         return;
     }

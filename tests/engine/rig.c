@@ -54,6 +54,7 @@ void rig_open(rig *r, const char *name, const rig_options *o)
     const weft_op op = {.table = &r->table, .team = r->team}, own = open_device(r, o->device);
     if (o->mesh) r->mesh = *o->mesh;
     if (o->device) r->mesh.device = r->device;
+    if (o->device && o->mesh) CHECK_OK(weft_job_devices(weft_comm_job(o->mesh->all), r->device));
     r->mesh.devices = o->device != NULL;
     snprintf(path, sizeof path, "%s/%s", golden_root(), name);
     CHECK_OK(weft_model_config_read(path, &config));

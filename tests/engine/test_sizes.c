@@ -1,7 +1,8 @@
 // What is told before there is a job is what ranks then take: weights, pass and cache of every rank of a mesh, and the
 // blocks that requests need.
 //   test_sizes          on the host; ranks are threads
-//   test_sizes DEVICE   on a device, cuda or emulated; ranks are processes
+//   test_sizes DEVICE [LINKS]  on a device, cuda or emulated, whose slots are the host's memory or its own, over ipc or
+//                              nccl; ranks are processes
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@ typedef struct {
 } trial;
 
 static const char *device; // NULL: the host
+static weft_links links;   // of devices
 
 static void check_rank(const trial *t, const weft_mesh *mesh)
 {
@@ -36,6 +38,7 @@ static void check_rank(const trial *t, const weft_mesh *mesh)
                               .isa = o.isa,
                               .threads = o.threads,
                               .node_ranks = t->shape.tp * t->shape.cp,
+                              .links = links,
                               .block = o.block};
     weft_model_sizes sizes = {0};
     own.model.weights.cpu = &cpu;
@@ -116,7 +119,7 @@ static void run(const trial *t)
         return;
     }
     options.transport = WEFT_TRANSPORT_AUTO;
-    options.links = WEFT_LINKS_HOST; // slots are the hosts' memory then
+    options.links = links;
     CHECK_OK(weft_job_open_local(&options, ranks, &job, &code));
     if (job) { // a rank, and not the process that waits for them
         CHECK_OK(body(job, weft_comm_rank(weft_job_world(job)), (void *)(uintptr_t)t));
@@ -142,6 +145,8 @@ int main(int argc, char **argv)
             for (int64_t positions = 1; positions < 70000; positions = positions * 3 + 100)
                 check_blocks(ranks, block, positions);
     device = argc > 1 ? argv[1] : NULL;
+    links = WEFT_LINKS_HOST;
+    while (argc > 2 && strcmp(weft_links_name(links), argv[2]) != 0) CHECK(links++ < WEFT_LINKS_NCCL);
     if (device) skip_without_device();
     for (size_t i = 0; i < sizeof trials / sizeof *trials; i++) run(&trials[i]);
     return 0;

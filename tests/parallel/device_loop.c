@@ -2,6 +2,7 @@
 // for tests/comm/faults, as tests/comm/fault_loop.c is for hosts. DEVICE_LINKS says how they exchange. WHAT:
 //   steps     for ever                                     outside  RANK stays outside any exchange for ever
 //   holds     RANK tells what it gives and its device, which has not been told, never gives it
+//   pieces    as steps, in two pieces beside the ops
 #include <signal.h>
 #include <unistd.h>
 
@@ -16,7 +17,7 @@ typedef struct {
     weft_device *device;
     weft_kernels table;
     weft_op op;
-    unsigned char *memory;
+    unsigned char *memory, *beside;
     const char *what;
     int rank, size, chosen;
 } loop;
@@ -43,6 +44,34 @@ static weft_status exchange(loop *self, weft_channel *channel, bool holds)
     return ops->sync(self->device);
 }
 
+static void turn(const loop *self, weft_channel *channel, weft_device_lane lane, bool behind)
+{
+    if (weft_channel_ordered(channel)) self->device->ops->links->turn(self->device, lane, behind);
+}
+
+static weft_status exchange_in_pieces(loop *self, weft_channel *channel)
+{
+    enum { PIECES = 2 };
+    const weft_device_ops *ops = self->device->ops;
+    weft_exchange ex[PIECES];
+    ops->begin(self->device);
+    for (int i = 0; i < PIECES; i++) WEFT_TRY(weft_exchange_acquire(channel, &ex[i]));
+    for (int i = 0; i <= PIECES; i++) {
+        if (i < PIECES) copy(self, ex[i].slot, self->memory);
+        turn(self, channel, WEFT_DEVICE_BESIDE, false);
+        if (i > 0) {
+            WEFT_TRY(weft_exchange_end(&ex[i - 1]));
+            copy(self, self->beside, ex[i - 1].view[(self->rank + 1) % self->size]);
+            weft_exchange_release(&ex[i - 1]);
+        }
+        turn(self, channel, WEFT_DEVICE_BESIDE, i < PIECES);
+        if (i < PIECES) WEFT_TRY(weft_exchange_begin(&ex[i], LAYER_BYTES));
+        turn(self, channel, WEFT_DEVICE_OPS, i == PIECES);
+    }
+    ops->end(self->device);
+    return ops->sync(self->device);
+}
+
 static weft_status run(loop *self)
 {
     const weft_channel_spec spec = {
@@ -55,7 +84,10 @@ static weft_status run(loop *self)
         if (step == 20 && self->rank == 0) puts("running");
         if (now && strcmp(self->what, "outside") == 0)
             for (;;) pause();
-        WEFT_TRY(exchange(self, channel, now && strcmp(self->what, "holds") == 0));
+        if (strcmp(self->what, "pieces") == 0)
+            WEFT_TRY(exchange_in_pieces(self, channel));
+        else
+            WEFT_TRY(exchange(self, channel, now && strcmp(self->what, "holds") == 0));
     }
 }
 
@@ -66,8 +98,9 @@ static weft_status open_device(loop *self)
     WEFT_TRY(weft_device_kind_open("emulated", &kind));
     WEFT_TRY(kind->open(0, &self->device, &self->table, &stream));
     self->op = (weft_op){.table = &self->table, .stream = stream};
-    WEFT_TRY(weft_device_alloc(self->device, LAYER_BYTES, &memory));
+    WEFT_TRY(weft_device_alloc(self->device, 2 * LAYER_BYTES, &memory));
     self->memory = memory;
+    self->beside = self->memory + LAYER_BYTES;
     return weft_job_devices(self->job, self->device);
 }
 

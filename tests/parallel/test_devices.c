@@ -1,7 +1,7 @@
 // test_devices LINKS RANKS [KIND]: channels between the devices of ranks, over host, ipc or nccl. Everything that
 // arrives is compared with what must arrive: bytes of all sizes and none, as many from everybody or not, from where
-// they lie or packed; several exchanges in flight, ended in orders drawn by each rank; steps that are graphs. KIND:
-// emulated, cuda.
+// they lie or packed; several exchanges in flight, ended in orders drawn by each rank; steps that are graphs; exchanges
+// beside the ops. KIND: emulated, cuda.
 #include <stdbool.h>
 
 #include "comm/comm.h"
@@ -211,6 +211,58 @@ static void run_steps(trial *t, size_t bytes, bool crossing, bool often)
     weft_channel_destroy(channel);
 }
 
+// As sums in pieces are: each piece is given, read and told on beside the ops, which meanwhile write the next; at the
+// end they read what all have told. A step that comes again is a graph of both lanes.
+static void run_beside(trial *t, int pieces)
+{
+    enum { STEPS = 6, BYTES = 3000 };
+    const weft_channel_spec spec = {
+        .shape = WEFT_ALLGATHER, .name = "beside", .bytes = BYTES, .depth = pieces, .device = t->device};
+    const weft_device_ops *ops = t->device->ops;
+    const weft_device_links *links = ops->links;
+    weft_channel *given, *told;
+    weft_exchange ex[DEPTH_MAX], last[DEPTH_MAX];
+    CHECK_OK(weft_channel_create(t->comm, &spec, &given));
+    CHECK_OK(weft_channel_create(t->comm, &spec, &told));
+    const bool beside = weft_channel_ordered(given);
+    for (int step = 0; step < STEPS; step++) {
+        memset(t->got, 16 * step + me(t), BYTES);
+        CHECK_OK(ops->copy_in(t->device, result_of(t, 3, 0), t->got, BYTES));
+        ops->begin(t->device);
+        for (int i = 0; i < pieces; i++) CHECK_OK(weft_exchange_acquire(given, &ex[i]));
+        for (int i = 0; i <= pieces; i++) {
+            if (i < pieces) copy(t, ex[i].slot, result_of(t, 3, 0), BYTES);
+            if (beside) links->turn(t->device, WEFT_DEVICE_BESIDE, false);
+            if (i > 0) { // a neighbour's bytes, to all
+                CHECK_OK(weft_exchange_end(&ex[i - 1]));
+                CHECK_OK(weft_exchange_acquire(told, &last[i - 1]));
+                copy(t, last[i - 1].slot, ex[i - 1].view[(me(t) + i) % all(t)], BYTES);
+                weft_exchange_release(&ex[i - 1]);
+                CHECK_OK(weft_exchange_begin(&last[i - 1], BYTES));
+                CHECK_OK(weft_exchange_end(&last[i - 1]));
+            }
+            if (beside) links->turn(t->device, WEFT_DEVICE_BESIDE, i < pieces);
+            if (i < pieces) CHECK_OK(weft_exchange_begin(&ex[i], BYTES));
+            if (beside) links->turn(t->device, WEFT_DEVICE_OPS, i == pieces);
+            // The ops go on, and what they write is no longer what they gave.
+            if (i < pieces) copy(t, result_of(t, 2, 0), result_of(t, 3, 0), BYTES);
+        }
+        for (int i = 0; i < pieces; i++)
+            for (int from = 0; from < all(t) && i < 2; from++)
+                copy(t, result_of(t, i, from), last[i].view[from], BYTES);
+        for (int i = 0; i < pieces; i++) weft_exchange_release(&last[i]);
+        ops->end(t->device);
+        for (int i = 0; i < pieces && i < 2; i++)
+            for (int from = 0; from < all(t); from++) {
+                CHECK_OK(ops->copy_out(t->device, t->got, result_of(t, i, from), BYTES));
+                CHECK_INT(t->got[0], (unsigned char)(16 * step + (from + i + 1) % all(t)));
+                CHECK_INT(t->got[BYTES - 1], t->got[0]);
+            }
+    }
+    weft_channel_destroy(told);
+    weft_channel_destroy(given);
+}
+
 static void run_group(trial *t, weft_comm *comm)
 {
     static const size_t sizes[] = {1, 64, 1000, 8209, 100003};
@@ -228,6 +280,7 @@ static void run_group(trial *t, weft_comm *comm)
     run_steps(t, 100, true, false);
     run_steps(t, 5000, false, true);
     run_steps(t, 100, true, true);
+    for (int pieces = 1; pieces <= DEPTH_MAX; pieces += 3) run_beside(t, pieces);
 }
 
 static void run(trial *t, weft_job *job)

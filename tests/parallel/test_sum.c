@@ -1,5 +1,5 @@
-// Sums over ranks that are threads: one-shot, two-shot, dealt by rows and the tree evaluated in one place give equal
-// bits, whichever ranks hold which places; bias and residual follow the tree once.
+// Sums over ranks that are threads: one-shot, two-shot, dealt by rows, in pieces or not, and the tree evaluated in one
+// place give equal bits, whichever ranks hold which places; bias and residual follow the tree once.
 #include <stdatomic.h>
 
 #include "parallel/sum.h"
@@ -238,6 +238,84 @@ static weft_status deal(weft_job *job, int rank, void *arg)
     return WEFT_OK;
 }
 
+// In pieces, as devices give them.
+static void run_pieces(weft_comm *world, const plan *p, size_t width, size_t rows, int64_t each)
+{
+    const int ranks = weft_comm_size(world), rank = weft_comm_rank(world), most = weft_row_pieces((int64_t)rows, each);
+    const size_t floats = (size_t)weft_piece_rows_most((int64_t)rows, (int64_t)width, ranks, each) * width;
+    const weft_op op = {.team = NULL};
+    weft_mesh_times times = {0};
+    weft_transfer *to;
+    weft_sum *sum;
+    float *bias = malloc(width * sizeof *bias), *room = malloc(rows * width * sizeof *room);
+    dealing *d = calloc(1, sizeof *d);
+    CHECK(bias && room && d && rows <= sizeof d->calls / sizeof *d->calls);
+    for (size_t i = 0; i < width; i++) bias[i] = value(70, 0, i);
+    CHECK_OK(weft_transfer_create_pieces(&(weft_mesh){0}, world, most, "made", floats, &to));
+    CHECK_OK(weft_sum_create(
+        world, p->kernels,
+        &(weft_sum_spec){.name = "sum", .count = rows * width, .width = width, .piece_rows = each, .times = &times},
+        &sum));
+    for (size_t now = rows; (int64_t)now >= weft_rows_dealt_from(ranks) && ranks > 1; now = now * 2 / 3) {
+        const int round = (int)(now % ROUNDS), pieces = weft_sum_pieces(sum, now * width);
+        const weft_sum_then then = {negate, d, room, width, to};
+        const weft_sum_finish finish = {.op = &op, .width = width, .bias = bias, .then = &then};
+        int64_t seen = 0;
+        CHECK_INT(pieces, weft_row_pieces((int64_t)now, each));
+        if (pieces == 1) break;
+        d->width = width;
+        d->own = weft_rows_of((int64_t)now, (int64_t)width, rank, ranks);
+        memset(d->calls, 0, sizeof d->calls);
+        CHECK_OK(weft_sum_acquire_pieces(sum, now * width));
+        for (int i = 0; i < pieces; i++) {
+            weft_sum_piece piece;
+            weft_sum_piece_of(sum, i, &piece);
+            for (int part = 0; part < piece.parts; part++)
+                for (int64_t row = piece.begin[part]; row < piece.begin[part + 1]; row++)
+                    for (size_t k = 0; k < width; k++)
+                        piece.mine[0][(size_t)row * width + k] =
+                            value(rank, round, (size_t)(piece.first[part] + row - piece.begin[part]) * width + k);
+            CHECK_OK(weft_sum_give_piece(sum, &finish, i));
+            seen += piece.rows;
+        }
+        CHECK_INT(seen, now);
+        CHECK_OK(weft_sum_take_pieces(sum, &finish));
+        CHECK_INT(times.pieces, 0); // nothing goes on beside a host
+        for (int r = 0; r < ranks; r++)
+            for (int i = 0; i < pieces; i++) {
+                const weft_range all = weft_rows_of((int64_t)now, (int64_t)width, r, ranks);
+                const weft_range of = weft_rows_of_piece(all, (int64_t)width, i, pieces);
+                CHECK((size_t)weft_range_size(of) * width <= floats);
+                for (size_t at = (size_t)of.begin * width; at < (size_t)of.end * width; at++) {
+                    const float whole = tree(ranks, round, at) + bias[at % width];
+                    const float got = -weft_transfer_view_of(to, i, r)[at - (size_t)of.begin * width];
+                    if (memcmp(&got, &whole, sizeof got) != 0)
+                        CHECK_FAIL("%d ranks, %zu rows of %zu in %d pieces: [%zu] is %a, expected %a", ranks, now,
+                                   width, pieces, at, (double)got, (double)whole);
+                }
+            }
+        for (int64_t row = 0; row < (int64_t)now; row++)
+            CHECK_INT(d->calls[row], row >= d->own.begin && row < d->own.end);
+        weft_transfer_release(to);
+        weft_sum_release(sum);
+    }
+    CHECK_OK(weft_comm_barrier(world));
+    weft_sum_destroy(sum);
+    weft_transfer_destroy(to);
+    free(bias);
+    free(room);
+    free(d);
+}
+
+static weft_status give_in_pieces(weft_job *job, int rank, void *arg)
+{
+    static const size_t shapes[][2] = {{16, 64}, {24, 133}, {33, 590}, {64, 257}, {7, 599}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int64_t each = 1; each <= 512; each = each * 5 + 7)
+            run_pieces(weft_job_world(job), arg, shapes[i][0], shapes[i][1], each);
+    return WEFT_OK;
+}
+
 static weft_status body(weft_job *job, int rank, void *arg)
 {
     const plan *p = arg;
@@ -278,8 +356,10 @@ int main(void)
             CHECK_OK(weft_job_run_threads(&options, ranks[r], body, &p));
         }
     plan p = {0, &kernels};
-    for (size_t r = 0; r < sizeof ranks / sizeof *ranks; r++)
+    for (size_t r = 0; r < sizeof ranks / sizeof *ranks; r++) {
         CHECK_OK(weft_job_run_threads(&options, ranks[r], deal, &p));
+        CHECK_OK(weft_job_run_threads(&options, ranks[r], give_in_pieces, &p));
+    }
     CHECK_OK(weft_job_run_threads(&options, 3, too_many, &p));
     return 0;
 }
