@@ -15,6 +15,8 @@
 #include "comm/p2p_channel.h"
 #include "core/checked.h"
 
+enum { BULK_BYTES = 128 << 10 }; // channels of blocks that may be as large send all of theirs as bulk
+
 static void channel_free(wi_p2p_channel *channel)
 {
     wi_p2p_tag_give(channel->job, channel->tag);
@@ -87,7 +89,10 @@ static weft_status begin_send(wi_p2p_buffer *use, int index)
         at = send->at;
         data = use->packs;
     }
-    return channel->job->p2p->send(send->peer, tag_of(use), data ? data + at : NULL, bytes, &use->send[index]);
+    const wi_p2p *p2p = channel->job->p2p;
+    const bool bulk = p2p->send_bulk && channel->base.spec.bytes >= BULK_BYTES;
+    return (bulk ? p2p->send_bulk : p2p->send)(send->peer, tag_of(use), data ? data + at : NULL, bytes,
+                                               &use->send[index]);
 }
 
 static weft_status post_receive(wi_p2p_buffer *use, int index)
