@@ -16,10 +16,14 @@ typedef struct {
 
 // The first row that fits is taken. Linear costs one latency and loads every link at once; doubling pays log2 latencies
 // and no more bytes; a ring pays size - 1 latencies, and crosses from host to host once a block where ranks stand in
-// the order of their hosts.
+// the order of their hosts. Up to 8 ranks the sizes were measured; for more a ring must save more than the latencies of
+// its steps, and than waiting for the latest of ever more neighbours (docs/decisions/0032).
+enum { MANY = 16, VERY_MANY = 256 };
 static const wi_choice table[] = {
+    {WEFT_TRANSPORT_MPI, WEFT_ALLGATHER, VERY_MANY, 0, 262144, WI_ALGO_DOUBLING},
+    {WEFT_TRANSPORT_MPI, WEFT_ALLGATHER, MANY, 0, 65536, WI_ALGO_DOUBLING},
     {WEFT_TRANSPORT_MPI, WEFT_ALLGATHER, 5, 0, 8192, WI_ALGO_DOUBLING},
-    {WEFT_TRANSPORT_MPI, WEFT_ALLGATHER, 5, 8192, 0, WI_ALGO_RING},
+    {WEFT_TRANSPORT_MPI, WEFT_ALLGATHER, 5, 0, 0, WI_ALGO_RING},
     {WEFT_TRANSPORT_MPI, WEFT_ALLGATHER, 1, 0, 0, WI_ALGO_LINEAR},
     {WEFT_TRANSPORT_MPI, WEFT_ALLTOALL, 5, 65536, 0, WI_ALGO_PAIRWISE},
     {WEFT_TRANSPORT_MPI, WEFT_ALLTOALL, 1, 0, 0, WI_ALGO_LINEAR},
@@ -27,8 +31,10 @@ static const wi_choice table[] = {
     {WEFT_TRANSPORT_MPI, WEFT_BCAST, 1, 0, 0, WI_ALGO_LINEAR},
     {WEFT_TRANSPORT_MPI, WEFT_SEND, 1, 0, 0, WI_ALGO_DIRECT},
     {WEFT_TRANSPORT_MPI, WEFT_BARRIER, 1, 0, 0, WI_ALGO_DOUBLING},
+    {WEFT_TRANSPORT_UCX, WEFT_ALLGATHER, VERY_MANY, 0, 262144, WI_ALGO_DOUBLING},
+    {WEFT_TRANSPORT_UCX, WEFT_ALLGATHER, MANY, 0, 65536, WI_ALGO_DOUBLING},
     {WEFT_TRANSPORT_UCX, WEFT_ALLGATHER, 3, 0, 32768, WI_ALGO_DOUBLING},
-    {WEFT_TRANSPORT_UCX, WEFT_ALLGATHER, 5, 32768, 0, WI_ALGO_RING},
+    {WEFT_TRANSPORT_UCX, WEFT_ALLGATHER, 5, 0, 0, WI_ALGO_RING},
     {WEFT_TRANSPORT_UCX, WEFT_ALLGATHER, 1, 0, 0, WI_ALGO_LINEAR},
     {WEFT_TRANSPORT_UCX, WEFT_ALLTOALL, 5, 65536, 0, WI_ALGO_PAIRWISE},
     {WEFT_TRANSPORT_UCX, WEFT_ALLTOALL, 1, 0, 0, WI_ALGO_LINEAR},
@@ -159,6 +165,20 @@ wi_algo wi_algo_choose(weft_transport transport, weft_shape shape, size_t bytes,
     while (next_change(&changes, &change) == WEFT_OK) // of changes that overlap the last one holds
         if (change.shape == shape && inside(bytes, change.from, change.to)) algo = change.algo;
     return algo;
+}
+
+weft_steps weft_comm_steps(weft_transport transport, weft_shape shape, size_t bytes, int ranks)
+{
+    switch (wi_algo_choose(transport, shape, bytes, ranks, NULL)) {
+    case WI_ALGO_RING:
+    case WI_ALGO_PAIRWISE:
+        return WEFT_STEPS_ONE_BY_ONE;
+    case WI_ALGO_DOUBLING:
+    case WI_ALGO_BINOMIAL:
+        return WEFT_STEPS_DOUBLING;
+    default:
+        return WEFT_STEPS_AT_ONCE;
+    }
 }
 
 // ---- the print ----

@@ -207,6 +207,10 @@ void weft_exchange_cancel(weft_exchange *exchange);
 
 // The table of algorithms of a group, as it was chosen and where to change it.
 void weft_comm_print_algorithms(const weft_comm *comm, FILE *out);
+// How hosts' messages of an exchange follow each other by that table: all at once, in log2 steps of ever more bytes, or
+// as many steps as there are peers.
+typedef enum { WEFT_STEPS_AT_ONCE, WEFT_STEPS_DOUBLING, WEFT_STEPS_ONE_BY_ONE } weft_steps;
+weft_steps weft_comm_steps(weft_transport transport, weft_shape shape, size_t bytes, int ranks); // Local
 
 // ---- one-sided ------------------------------------------------------------------------------------------------------
 

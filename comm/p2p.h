@@ -26,6 +26,9 @@ struct wi_p2p {
     // Never block. `data` stays the caller's and must stay alive until the request is done. Messages between two ranks
     // with one tag arrive in the order sent.
     weft_status (*send)(int to, uint32_t tag, const void *data, size_t bytes, wi_request *out);
+    // The same for what may be large, in order only among themselves: nobody sends by both with one tag at a time.
+    // NULL: as send.
+    weft_status (*send_bulk)(int to, uint32_t tag, const void *data, size_t bytes, wi_request *out);
     weft_status (*recv)(int from, uint32_t tag, void *data, size_t capacity, wi_request *out);
     // Also drives progress. A done request is gone; *bytes is what a receive got.
     weft_status (*test)(wi_request *request, bool *done, size_t *bytes);

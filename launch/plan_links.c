@@ -1,4 +1,4 @@
-// What exchanges take over links that weft doctor --measure fitted, as the transports run them (comm/choice.c).
+// What exchanges take over links that weft doctor --measure fitted, as MPI runs them (weft_comm_steps).
 #include <math.h>
 
 #include "launch/plan.h"
@@ -106,16 +106,17 @@ static double leaving_of(const wi_fabric *f, const weft_traffic *t, int node_ran
 
 static double far_seconds(const wi_machine *m, const wi_fabric *f, const weft_traffic *t, int node_ranks)
 {
-    enum { DOUBLING_BELOW = 8192, PAIRWISE_FROM = 65536, LINEAR_RANKS = 4 };
     const weft_pair *p = &m->links.far;
     const int group = t->near + t->far + 1;
     const double leaving = leaving_of(f, t, node_ranks), slower = crowding(m, f, node_ranks, leaving), n = t->bytes;
+    const weft_steps steps =
+        weft_comm_steps(WEFT_TRANSPORT_MPI, t->each ? WEFT_ALLTOALL : WEFT_ALLGATHER, (size_t)n, group);
     double seconds = 0;
     if (t->far == 0) return 0;
-    if (group <= LINEAR_RANKS || (t->each && n < PAIRWISE_FROM))
+    if (steps == WEFT_STEPS_AT_ONCE)
         return weft_pair_seconds(p, n, slower) + (t->far - 1) * larger(p->message_s, n * slower / p->bytes_per_s);
     if (t->each) return t->far * weft_pair_seconds(p, n, slower);
-    if (n < DOUBLING_BELOW) {
+    if (steps == WEFT_STEPS_DOUBLING) {
         for (int had = 1; had < group; had *= 2) {
             const int sent = had * 2 <= group ? had : group - had;
             seconds += weft_pair_seconds(p, sent * n, slower);

@@ -2,7 +2,10 @@
 // with UCX's own environment, UCX_*. MPI brings the ranks together and carries their addresses, no message.
 //
 // Endpoints are made with the first message to or from a peer, in UCX's error mode for peers: a peer whose connection
-// breaks is remembered, and what waits for it fails.
+// breaks is remembered, and what waits for it fails. In that mode UCX will not write into a peer's memory unless it can
+// take the leave to do so back, which it cannot over TCP: large messages are cut into segments of 64 KiB, and copied
+// once more where they arrive. So they have endpoints of their own, without that mode; what breaks one of these
+// breaks the other, which is always there too.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +23,7 @@ static const int64_t close_ns = 2000000000; // for the last bytes to leave
 
 typedef struct {
     ucp_ep_h endpoint;   // NULL until the first message
+    ucp_ep_h bulk;       // made after it, on both sides: UCX pairs endpoints by their order
     ucs_status_t status; // UCS_OK while it is there
 } ucx_peer;
 
@@ -127,18 +131,23 @@ fail:
     return status;
 }
 
-static weft_status connect_to(int peer)
+static weft_status connect_by(int peer, ucp_err_handling_mode_t mode, ucp_ep_h *out)
 {
     ucp_ep_params_t params = {.field_mask = UCP_EP_PARAM_FIELD_REMOTE_ADDRESS | UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE |
                                             UCP_EP_PARAM_FIELD_ERR_HANDLER,
                               .address = (const ucp_address_t *)(ucx.addresses + (size_t)peer * ucx.pitch),
-                              .err_mode = UCP_ERR_HANDLING_MODE_PEER,
+                              .err_mode = mode,
                               .err_handler = {.cb = on_error, .arg = (void *)(intptr_t)peer}};
-    ucs_status_t code = ucp_ep_create(ucx.worker, &params, &ucx.peers[peer].endpoint);
+    ucs_status_t code = ucp_ep_create(ucx.worker, &params, out);
     if (code == UCS_OK) return WEFT_OK;
-    ucx.peers[peer].endpoint = NULL;
+    *out = NULL;
     return weft_fail(WEFT_LOST, "ucp_ep_create to rank %d: %s; UCX_TLS and UCX_NET_DEVICES choose how UCX may reach it",
                      peer, ucs_status_string(code));
+}
+
+static weft_status connect_to(int peer)
+{
+    return connect_by(peer, UCP_ERR_HANDLING_MODE_PEER, &ucx.peers[peer].endpoint);
 }
 
 static void free_all(void)
@@ -201,8 +210,10 @@ static void ucx_close(void)
     const ucp_request_param_t force = {.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS, .flags = UCP_EP_CLOSE_FLAG_FORCE};
     ucx_flush(weft_clock_ns() + close_ns);
     agree(WEFT_OK);
-    for (int i = 0; i < ucx.size; i++)
+    for (int i = 0; i < ucx.size; i++) {
+        if (ucx.peers[i].bulk) finish(ucp_ep_close_nbx(ucx.peers[i].bulk, &force), weft_clock_ns() + close_ns);
         if (ucx.peers[i].endpoint) finish(ucp_ep_close_nbx(ucx.peers[i].endpoint, &force), weft_clock_ns() + close_ns);
+    }
     free_all();
 }
 
@@ -216,17 +227,29 @@ static weft_status find_peer(int peer)
 
 static uint64_t full_tag(int from, uint32_t tag) { return (uint64_t)(uint32_t)from << TAG_BITS | tag; }
 
-static weft_status ucx_send(int to, uint32_t tag, const void *data, size_t bytes, wi_request *out)
+static weft_status send_by(ucp_ep_h endpoint, int to, uint32_t tag, const void *data, size_t bytes, wi_request *out)
 {
     const ucp_request_param_t plain = {.op_attr_mask = 0};
-    WEFT_TRY(find_peer(to));
-    ucs_status_ptr_t request = ucp_tag_send_nbx(ucx.peers[to].endpoint, data, bytes, full_tag(ucx.rank, tag), &plain);
+    ucs_status_ptr_t request = ucp_tag_send_nbx(endpoint, data, bytes, full_tag(ucx.rank, tag), &plain);
     if (UCS_PTR_IS_ERR(request)) {
         note_loss(to, UCS_PTR_STATUS(request));
         return peer_failed(UCS_PTR_STATUS(request), "ucp_tag_send_nbx to", to);
     }
     *out = (wi_request){{(uint64_t)(uintptr_t)request, (uint64_t)to}};
     return WEFT_OK;
+}
+
+static weft_status ucx_send(int to, uint32_t tag, const void *data, size_t bytes, wi_request *out)
+{
+    WEFT_TRY(find_peer(to));
+    return send_by(ucx.peers[to].endpoint, to, tag, data, bytes, out);
+}
+
+static weft_status ucx_send_bulk(int to, uint32_t tag, const void *data, size_t bytes, wi_request *out)
+{
+    WEFT_TRY(find_peer(to));
+    if (!ucx.peers[to].bulk) WEFT_TRY(connect_by(to, UCP_ERR_HANDLING_MODE_NONE, &ucx.peers[to].bulk));
+    return send_by(ucx.peers[to].bulk, to, tag, data, bytes, out);
 }
 
 // A receive that could be done at once leaves a request all the same: UCX 1.13 does not tell the length otherwise.
@@ -303,6 +326,7 @@ static const wi_p2p ucx_table = {
     .name = "ucx",
     .open = ucx_open,
     .send = ucx_send,
+    .send_bulk = ucx_send_bulk,
     .recv = ucx_recv,
     .test = ucx_test,
     .probe = ucx_probe,

@@ -156,6 +156,33 @@ static void check_choice(void)
     CHECK_INT(wi_algo_choose(WEFT_TRANSPORT_SHM, WEFT_ALLGATHER, 1024, 8, changes), WI_ALGO_DIRECT);
 }
 
+// By the number of ranks: for many, the steps of a ring cost more than what it saves, up to ever larger blocks.
+static void check_table(void)
+{
+    static const struct {
+        int ranks;
+        wi_algo gather[3], alltoall[3]; // at 8 KiB, 1 MiB, 16 MiB
+    } want[] = {
+        {2, {WI_ALGO_LINEAR, WI_ALGO_LINEAR, WI_ALGO_LINEAR}, {WI_ALGO_LINEAR, WI_ALGO_LINEAR, WI_ALGO_LINEAR}},
+        {4, {WI_ALGO_LINEAR, WI_ALGO_LINEAR, WI_ALGO_LINEAR}, {WI_ALGO_LINEAR, WI_ALGO_LINEAR, WI_ALGO_LINEAR}},
+        {64, {WI_ALGO_DOUBLING, WI_ALGO_RING, WI_ALGO_RING}, {WI_ALGO_LINEAR, WI_ALGO_PAIRWISE, WI_ALGO_PAIRWISE}},
+        {4096, {WI_ALGO_DOUBLING, WI_ALGO_RING, WI_ALGO_RING}, {WI_ALGO_LINEAR, WI_ALGO_PAIRWISE, WI_ALGO_PAIRWISE}}};
+    static const size_t bytes[] = {8 << 10, 1 << 20, 16 << 20};
+    for (size_t i = 0; i < sizeof want / sizeof want[0]; i++)
+        for (int b = 0; b < 3; b++)
+            for (weft_transport by = WEFT_TRANSPORT_MPI; by <= WEFT_TRANSPORT_UCX; by++) {
+                const bool small_ucx = by == WEFT_TRANSPORT_UCX && want[i].ranks == 4 && b == 0;
+                CHECK_INT(wi_algo_choose(by, WEFT_ALLGATHER, bytes[b], want[i].ranks, NULL),
+                          small_ucx ? WI_ALGO_DOUBLING : want[i].gather[b]);
+                CHECK_INT(wi_algo_choose(by, WEFT_ALLTOALL, bytes[b], want[i].ranks, NULL), want[i].alltoall[b]);
+            }
+    CHECK_INT(wi_algo_choose(WEFT_TRANSPORT_MPI, WEFT_ALLGATHER, 128 << 10, 64, NULL), WI_ALGO_RING);
+    CHECK_INT(wi_algo_choose(WEFT_TRANSPORT_MPI, WEFT_ALLGATHER, 128 << 10, 4096, NULL), WI_ALGO_DOUBLING);
+    CHECK_INT(weft_comm_steps(WEFT_TRANSPORT_MPI, WEFT_ALLGATHER, 128 << 10, 4096), WEFT_STEPS_DOUBLING);
+    CHECK_INT(weft_comm_steps(WEFT_TRANSPORT_MPI, WEFT_ALLGATHER, 1 << 20, 4096), WEFT_STEPS_ONE_BY_ONE);
+    CHECK_INT(weft_comm_steps(WEFT_TRANSPORT_MPI, WEFT_ALLTOALL, 8 << 10, 4096), WEFT_STEPS_AT_ONCE);
+}
+
 int main(void)
 {
     for (int size = 1; size <= SIZE_MAX_TESTED; size++) {
@@ -172,5 +199,6 @@ int main(void)
         check_send(size);
     }
     check_choice();
+    check_table();
     return 0;
 }
