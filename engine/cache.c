@@ -278,6 +278,23 @@ bool wi_kv_extend(wi_kv *c, wi_sequence *s, int64_t positions)
     return true;
 }
 
+bool wi_kv_place(wi_kv *c, wi_sequence *s, int key, int64_t cached, int64_t positions)
+{
+    const wi_demand d = wi_demand_of(&c->shape, positions);
+    s->key = key;
+    if (!reserve(c, s, &d, 0)) return false;
+    s->count = (int)wi_blocks_for(&c->shape, cached);
+    for (int k = 0; k < c->shape.kind_count; k++) {
+        s->behind[k] = (int)smaller(first_seen(c, k, cached), s->count);
+        for (int64_t i = 0; i < s->count; i++)
+            if (i < s->behind[k])
+                put_head(c, s, k, i, -1);
+            else
+                take(c, s, k, i); // no more than was reserved
+    }
+    return true;
+}
+
 // ---- sharing ----
 
 // Of keys under which blocks up to `blocks` are cached, those for which each kind has all that a row behind them sees.
