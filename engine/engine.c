@@ -15,7 +15,7 @@ wi_active *wi_engine_find(const weft_engine *e, int64_t id)
 
 const char *weft_finish_name(weft_finish finish)
 {
-    static const char *const names[] = {"stop", "length", "scored", "cancelled", "moved", "error"};
+    static const char *const names[] = {"stop", "length", "scored", "cancelled", "error", "moved"};
     return (size_t)finish < sizeof names / sizeof *names ? names[finish] : "unknown";
 }
 

@@ -25,11 +25,11 @@ typedef enum {
     WEFT_FINISH_LENGTH,    // max_tokens were drawn
     WEFT_FINISH_SCORED,    // a request that draws nothing has been computed
     WEFT_FINISH_CANCELLED, // by weft_engine_cancel
-    WEFT_FINISH_MOVED,     // by weft_kv_send: it goes on in another replica
-    WEFT_FINISH_FAILED     // weft_error_text says why, while the owner is told
+    WEFT_FINISH_FAILED,    // weft_error_text says why, while the owner is told
+    WEFT_FINISH_MOVED      // by weft_kv_send: it goes on in another replica
 } weft_finish;
 
-const char *weft_finish_name(weft_finish finish); // "stop", "length", "scored", "cancelled", "moved", "error"
+const char *weft_finish_name(weft_finish finish); // "stop", "length", "scored", "cancelled", "error", "moved"
 
 // Any of them may be NULL. `arg` is the request's own.
 typedef struct {
