@@ -152,8 +152,8 @@ static weft_status post_lent(p2p_window *window, int peer, size_t offset, const 
     outgoing *message = NULL;
     WEFT_TRY(post(window, peer, (head){offset, bytes, 1}, NULL));
     WEFT_TRY(make_message(window, peer, 0, &message));
-    WEFT_TRY(keep_message(message, window->job->p2p->send(message->to, message->tag, data, bytes, &message->request)));
     message->lends = true;
+    WEFT_TRY(keep_message(message, window->job->p2p->send(message->to, message->tag, data, bytes, &message->request)));
     window->lending[peer]++;
     window->lending_in_all++;
     return WEFT_OK;
