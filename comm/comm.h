@@ -219,8 +219,12 @@ weft_status weft_window_create(weft_comm *comm, size_t bytes, const char *name, 
 void weft_window_destroy(weft_window *window); // Local; after a barrier. Accepts NULL
 void *weft_window_memory(weft_window *window); // mine
 // Local. `data` may be reused at once. A flag that arrives says that this rank's earlier puts to that peer have
-// arrived.
+// arrived, lent ones too.
 weft_status weft_window_put(weft_window *window, int peer, size_t offset, const void *data, size_t bytes);
+// A put without a copy, by the network alone where it can (ucx): `data` is lent until a flush to that peer, which
+// blocks. Before that nothing may be destroyed.
+weft_status weft_window_lend(weft_window *window, int peer, size_t offset, const void *data, size_t bytes);
+weft_status weft_window_flush(weft_window *window, int peer);
 weft_status weft_window_flag(weft_window *window, int peer);
 uint32_t weft_window_flags(weft_window *window, int from); // how many flags that rank has raised here. Makes progress
 weft_status weft_window_wait(weft_window *window, int from, uint32_t flags); // until there are so many. Blocking

@@ -197,6 +197,9 @@ void wi_p2p_fini(weft_job *job);
 
 typedef struct {
     weft_status (*put)(weft_window *window, int peer, size_t offset, const void *data, size_t bytes);
+    // NULL: puts are done when they return.
+    weft_status (*lend)(weft_window *window, int peer, size_t offset, const void *data, size_t bytes);
+    weft_status (*flush)(weft_window *window, int peer, uint32_t record);
     weft_status (*flag)(weft_window *window, int peer);
     uint32_t (*flags)(weft_window *window, int from);
     weft_status (*wait)(weft_window *window, int from, uint32_t flags, uint32_t record);

@@ -14,6 +14,25 @@ typedef struct {
     uint64_t handle[2]; // the transport's own
 } wi_request;
 
+// Memory of this rank that peers write into without its help.
+typedef struct {
+    void *handle;       // the transport's own
+    unsigned char *key; // what a peer needs to write there; the transport's
+    size_t key_bytes;
+} wi_exposed;
+
+typedef struct {
+    weft_status (*expose)(void *memory, size_t bytes, wi_exposed *out); // bytes are not 0
+    void (*hide)(wi_exposed *exposed);                                  // accepts a zeroed one
+    // Makes of a peer's key what writes to it need.
+    weft_status (*reach)(int peer, const void *key, void **out);
+    void (*leave)(void *reached); // accepts NULL
+    // Never blocks. `address` is the peer's, `data` stays the caller's until a later request of `arrive` is done: then
+    // all that was put to that peer before lies there.
+    weft_status (*put)(int to, void *reached, uint64_t address, const void *data, size_t bytes);
+    weft_status (*arrive)(int to, wi_request *out); // tested as a message that was sent
+} wi_p2p_puts;
+
 typedef struct wi_p2p wi_p2p;
 struct wi_p2p {
     const char *name;
@@ -42,6 +61,7 @@ struct wi_p2p {
     int (*arm)(void);
     // The first peer whose connection broke, a world rank, or -1. NULL: it cannot tell one from another failure.
     int (*lost)(void);
+    const wi_p2p_puts *puts; // NULL: there are only messages
     // MPI's own sum over the world, blocking; NULL when the transport has none.
     weft_status (*allreduce_f32)(const float *in, float *out, size_t count);
     uint32_t tag_bits;             // tags are below 2^tag_bits; at least 22

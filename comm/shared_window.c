@@ -60,8 +60,11 @@ static void shared_window_destroy(weft_window *base)
     free(window);
 }
 
-static const wi_window_ops shared_window_ops = {shared_put, shared_flag, shared_flags, shared_wait,
-                                                shared_window_destroy};
+static const wi_window_ops shared_window_ops = {.put = shared_put,
+                                                .flag = shared_flag,
+                                                .flags = shared_flags,
+                                                .wait = shared_wait,
+                                                .destroy = shared_window_destroy};
 
 weft_status wi_shared_window_create(weft_comm *comm, size_t bytes, weft_window **out)
 {

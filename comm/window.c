@@ -37,13 +37,50 @@ static weft_status check_peer(const weft_window *window, int peer)
     return weft_fail(WEFT_INVALID, "window %s: rank %d in a group of %d", window->name, peer, window->comm->size);
 }
 
+static weft_status check_range(const weft_window *window, size_t offset, size_t bytes)
+{
+    if (offset <= window->bytes && bytes <= window->bytes - offset) return WEFT_OK;
+    return weft_fail(WEFT_INVALID, "window %s: %zu bytes at %zu go beyond its %zu", window->name, bytes, offset,
+                     window->bytes);
+}
+
 weft_status weft_window_put(weft_window *window, int peer, size_t offset, const void *data, size_t bytes)
 {
     WEFT_TRY(check_peer(window, peer));
-    if (offset > window->bytes || bytes > window->bytes - offset)
-        return weft_fail(WEFT_INVALID, "window %s: %zu bytes at %zu go beyond its %zu", window->name, bytes, offset,
-                         window->bytes);
+    WEFT_TRY(check_range(window, offset, bytes));
     return bytes ? window->ops->put(window, peer, offset, data, bytes) : WEFT_OK;
+}
+
+weft_status weft_window_lend(weft_window *window, int peer, size_t offset, const void *data, size_t bytes)
+{
+    if (!window->ops->lend) return weft_window_put(window, peer, offset, data, bytes);
+    WEFT_TRY(check_peer(window, peer));
+    WEFT_TRY(check_range(window, offset, bytes));
+    return bytes ? window->ops->lend(window, peer, offset, data, bytes) : WEFT_OK;
+}
+
+// A wait on the window, as the watchdog sees it.
+static uint32_t enter_record(const weft_window *window, uint32_t number)
+{
+    const weft_job *job = window->comm->job;
+    const uint32_t index = wi_record_open(job, window->record_name, WI_SHAPE_WINDOW, number);
+    __atomic_store_n(&wi_record_of(job, index)->entered, weft_clock_ticks(), __ATOMIC_RELAXED);
+    return index;
+}
+
+static void leave_record(const weft_window *window, uint32_t index)
+{
+    __atomic_store_n(&wi_record_of(window->comm->job, index)->left, weft_clock_ticks(), __ATOMIC_RELAXED);
+}
+
+weft_status weft_window_flush(weft_window *window, int peer)
+{
+    WEFT_TRY(check_peer(window, peer));
+    if (!window->ops->flush) return WEFT_OK;
+    const uint32_t index = enter_record(window, 0);
+    const weft_status status = window->ops->flush(window, peer, index);
+    leave_record(window, index);
+    return status;
 }
 
 weft_status weft_window_flag(weft_window *window, int peer)
@@ -57,10 +94,8 @@ uint32_t weft_window_flags(weft_window *window, int from) { return window->ops->
 weft_status weft_window_wait(weft_window *window, int from, uint32_t flags)
 {
     WEFT_TRY(check_peer(window, from));
-    const weft_job *job = window->comm->job;
-    uint32_t index = wi_record_open(job, window->record_name, WI_SHAPE_WINDOW, flags);
-    __atomic_store_n(&wi_record_of(job, index)->entered, weft_clock_ticks(), __ATOMIC_RELAXED);
-    weft_status status = window->ops->wait(window, from, flags, index);
-    __atomic_store_n(&wi_record_of(job, index)->left, weft_clock_ticks(), __ATOMIC_RELAXED);
+    const uint32_t index = enter_record(window, flags);
+    const weft_status status = window->ops->wait(window, from, flags, index);
+    leave_record(window, index);
     return status;
 }

@@ -239,6 +239,23 @@ bool wi_kv_extend(wi_kv *c, wi_sequence *s, int64_t positions)
     return true;
 }
 
+bool wi_kv_place(wi_kv *c, wi_sequence *s, int key, int64_t cached, int64_t positions)
+{
+    const wi_demand d = wi_demand_of(&c->shape, positions);
+    s->key = key;
+    if (!wi_kv_reserve(c, s, &d, 0)) return false;
+    s->count = (int)wi_blocks_for(&c->shape, cached);
+    for (int k = 0; k < c->shape.kind_count; k++) {
+        s->behind[k] = (int)wi_smaller(wi_kv_first_seen(c, k, cached), s->count);
+        for (int64_t i = 0; i < s->count; i++)
+            if (i < s->behind[k])
+                wi_kv_put(c, s, k, i, -1);
+            else
+                take(c, s, k, i); // no more than was reserved
+    }
+    return true;
+}
+
 bool wi_kv_truncate(wi_kv *c, wi_sequence *s, int64_t positions)
 {
     const int64_t blocks = wi_blocks_for(&c->shape, positions), whole = positions / c->shape.block;

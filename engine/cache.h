@@ -74,6 +74,9 @@ int64_t wi_kv_admit(wi_kv *cache, wi_sequence *sequence, int64_t share, int64_t 
 // Likewise beside `parent`, whose first `share` positions are its own too. -1 also where these are no longer there.
 int64_t wi_kv_fork(wi_kv *cache, const wi_sequence *parent, wi_sequence *sequence, int64_t share, int64_t positions,
                    int64_t margin);
+// Begins a sequence whose first `cached` positions are about to come from elsewhere, dealt under that key: takes blocks
+// for those that a row behind them sees, and reserves what `positions` take. False: there is no room; nothing is held.
+bool wi_kv_place(wi_kv *cache, wi_sequence *sequence, int key, int64_t cached, int64_t positions);
 // Blocks for so many positions, which may be written then. False: there is no room; nothing has changed.
 bool wi_kv_extend(wi_kv *cache, wi_sequence *sequence, int64_t positions);
 // So many positions have been computed: names what is full, lets go what lies behind windows.

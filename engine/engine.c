@@ -6,7 +6,7 @@
 
 #include "engine/engine_impl.h"
 
-static wi_active *find(const weft_engine *e, int64_t id)
+wi_active *wi_engine_find(const weft_engine *e, int64_t id)
 {
     for (wi_work *w = wi_schedule_first(e->schedule); w; w = wi_schedule_next(e->schedule, w))
         if (w->id == id) return wi_active_of(w);
@@ -15,7 +15,7 @@ static wi_active *find(const weft_engine *e, int64_t id)
 
 const char *weft_finish_name(weft_finish finish)
 {
-    static const char *const names[] = {"stop", "length", "scored", "cancelled", "error"};
+    static const char *const names[] = {"stop", "length", "scored", "cancelled", "error", "moved"};
     return (size_t)finish < sizeof names / sizeof *names ? names[finish] : "unknown";
 }
 
@@ -115,7 +115,7 @@ static weft_status make_active(weft_engine *e, const weft_request *request, wi_a
 {
     const size_t room = (size_t)(request->token_count - request->drawn) + (size_t)request->max_tokens;
     weft_status status;
-    wi_active *parent = request->fork_of ? find(e, request->fork_of) : NULL;
+    wi_active *parent = request->fork_of ? wi_engine_find(e, request->fork_of) : NULL;
     wi_active *a = calloc(1, sizeof *a);
     if (!a || !(a->tokens = malloc(room * sizeof *a->tokens)))
         WEFT_TRY_GOTO(weft_fail(WEFT_NO_MEMORY, "no memory for a request of %zu tokens", room));
@@ -151,7 +151,7 @@ weft_status weft_engine_submit(weft_engine *e, const weft_request *request, int6
 
 void weft_engine_cancel(weft_engine *e, int64_t id)
 {
-    wi_active *a = find(e, id);
+    wi_active *a = wi_engine_find(e, id);
     if (a) a->cancelled = e->has_cancelled = true;
 }
 
@@ -159,7 +159,7 @@ void weft_engine_cancel(weft_engine *e, int64_t id)
 
 bool weft_engine_look(const weft_engine *e, int64_t id, weft_engine_cached *out)
 {
-    const wi_active *a = find(e, id);
+    const wi_active *a = wi_engine_find(e, id);
     if (!a || !a->work.runs) return false;
     *out =
         (weft_engine_cached){.blocks = a->work.sequence.units, .cached = a->work.cached, .key = a->work.sequence.key};
@@ -244,7 +244,7 @@ static weft_status make_local(weft_engine *e, const weft_cache_cut *cut, weft_de
         e->logits = logits;
         WEFT_TRY(wi_drawing_go_there(e->drawing, weft_model_op_of(e->model), device));
     }
-    return weft_pool_create(e->model, device, o->block, o->cache_units, &e->pool);
+    return weft_pool_create(e->model, device, o->block, o->cache_units, wi_moves_memory(e->moves), &e->pool);
 }
 
 // A host's ops are done when they return. WEFT_AHEAD=off: each step waits for the one before it.
@@ -267,7 +267,9 @@ static weft_status make(weft_engine *e, weft_device *device)
     if (all) WEFT_TRY(weft_comm_min(all, agreed, 2));
     *units = agreed[0];
     e->ahead = agreed[1];
-    const weft_status status = make_local(e, &cut, device);
+    weft_status status = WEFT_OK;
+    if (e->options.peers) status = wi_moves_create(e->model, device, &e->options, &cut, units, &e->moves);
+    if (status == WEFT_OK) status = make_local(e, &cut, device);
     return all ? weft_comm_agree(all, status, NULL) : status;
 }
 
@@ -302,6 +304,7 @@ void weft_engine_destroy(weft_engine *e)
     wi_schedule_destroy(e->schedule);
     wi_kv_destroy(e->cache);
     weft_pool_destroy(e->pool);
+    wi_moves_destroy(e->moves);
     if (e->logits) weft_device_free(e->device, e->logits, e->logits_bytes);
     wi_rows_destroy(e->rows);
     wi_drawing_destroy(e->drawing);

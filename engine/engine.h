@@ -25,10 +25,11 @@ typedef enum {
     WEFT_FINISH_LENGTH,    // max_tokens were drawn
     WEFT_FINISH_SCORED,    // a request that draws nothing has been computed
     WEFT_FINISH_CANCELLED, // by weft_engine_cancel
-    WEFT_FINISH_FAILED     // weft_error_text says why, while the owner is told
+    WEFT_FINISH_FAILED,    // weft_error_text says why, while the owner is told
+    WEFT_FINISH_MOVED      // by weft_kv_send: it goes on in another replica
 } weft_finish;
 
-const char *weft_finish_name(weft_finish finish); // "stop", "length", "scored", "cancelled", "error"
+const char *weft_finish_name(weft_finish finish); // "stop", "length", "scored", "cancelled", "error", "moved"
 
 // Any of them may be NULL. `arg` is the request's own.
 typedef struct {
@@ -66,6 +67,9 @@ typedef struct {
     int64_t read_budget; // positions that a step reads before it takes no more prompts; 0: any
     bool unshared;       // requests do not use what others with the same tokens have in the cache
     weft_eviction eviction;
+    // The ranks of the same place in all replicas, by the replicas' numbers, whose caches then lie in one window:
+    // running requests can move between them (weft_kv_send). NULL: they stay. Borrowed.
+    weft_comm *peers;
 } weft_engine_options;
 
 // How many units of the cache each rank needs, so that options->requests of so many positions run at once. Local.
@@ -81,10 +85,11 @@ uint64_t weft_engine_device_bytes(const weft_model_config *config, const weft_ca
                                   int threads);
 
 // `op` is the host's, by which tokens are drawn. The model and its device are borrowed. Collective over the model's
-// mesh, blocking. Every rank then makes the same calls in the same order.
+// mesh, and over the peers' meshes, blocking: MISMATCH where replicas that are peers have unlike caches. Every rank
+// then makes the same calls in the same order.
 weft_status weft_engine_create(const weft_op *op, weft_model *model, weft_device *device,
                                const weft_engine_options *options, weft_engine **out);
-void weft_engine_destroy(weft_engine *engine); // its requests end unheard; accepts NULL
+void weft_engine_destroy(weft_engine *engine); // its requests end unheard; with peers after a barrier; accepts NULL
 
 // LIMIT where the request could never fit; INVALID for what is outside of its limits. *id is the request's number.
 weft_status weft_engine_submit(weft_engine *engine, const weft_request *request, int64_t *id);
@@ -95,6 +100,15 @@ void weft_engine_cancel(weft_engine *engine, int64_t id); // one that has ended,
 weft_status weft_engine_step(weft_engine *engine, int *rows);
 const weft_pool *weft_engine_pool(const weft_engine *engine);
 int64_t weft_engine_longest(const weft_engine *engine); // positions of a request that would fit where there is no other
+
+// A request moves to replica `to`, where one of the same tokens waits that was told to be `drawn` so far, and receives:
+// what is in the cache goes there, each rank's part to the rank of the same place, and that request goes on behind it
+// as if it had computed it. Here it ends as MOVED, and its blocks are free. On failure both get the status, the one
+// here runs on and the one there waits on: LIMIT where there is no room now, MISMATCH where the tokens differ, INVALID
+// where one does not run or the other does not wait. Collective over both replicas, between steps; blocking, with the
+// deadline.
+weft_status weft_kv_send(weft_engine *engine, int64_t id, int to);
+weft_status weft_kv_receive(weft_engine *engine, int64_t id, int from);
 
 // What the engine is doing; the same on every rank but for times.
 typedef struct {

@@ -5,6 +5,8 @@
 #include "engine/engine.h"
 #include "engine/sampler.h"
 
+typedef struct wi_moves wi_moves;
+
 typedef struct {
     wi_work work; // first: who has one has the other
     weft_request request;
@@ -44,14 +46,23 @@ struct weft_engine {
     wi_drawing *drawing;
     wi_flight flight[WEFT_DEVICE_MARKS];
     wi_flight *under_way; // the one that was not told of when weft_engine_step returned; NULL: none
+    wi_moves *moves;      // NULL: there are no peers
     bool ahead;           // a step may be under way while the next one is decided
     bool has_cancelled;   // somebody
     int64_t computing_ns;
 };
 
+wi_active *wi_engine_find(const weft_engine *engine, int64_t id); // NULL: there is none
 void wi_engine_end(weft_engine *engine, wi_active *a, weft_finish finish);
 // The rotations of a text: those of its prompt, until it grew over a limit of the model.
 weft_status wi_engine_turn(weft_engine *engine, wi_active *a);
+
+// What requests move by: a window over the memory of a pool of so many units of this rank's and its peers'. `units` are
+// those of the replica and become what all replicas have. Collective over the peers, blocking.
+weft_status wi_moves_create(const weft_model *model, const weft_device *device, const weft_engine_options *options,
+                            const weft_cache_cut *cut, int64_t *units, wi_moves **out);
+void wi_moves_destroy(wi_moves *moves);       // accepts NULL
+void *wi_moves_memory(const wi_moves *moves); // the pool's; NULL: there is none
 
 // `rank` is not set.
 wi_kv_shape wi_engine_kv(const weft_cache_cut *cut, const weft_mesh_shape *mesh, const weft_engine_options *options);

@@ -7,6 +7,7 @@
 struct weft_pool {
     weft_device *device;
     void *memory;
+    bool borrowed;
     size_t bytes;
     int block;
     int64_t units;
@@ -15,7 +16,8 @@ struct weft_pool {
     int *group_of;
 };
 
-weft_status weft_pool_create(const weft_model *model, weft_device *device, int block, int64_t units, weft_pool **out)
+weft_status weft_pool_create(const weft_model *model, weft_device *device, int block, int64_t units, void *memory,
+                             weft_pool **out)
 {
     weft_status status;
     const weft_model_config *config = weft_model_config_of(model);
@@ -32,7 +34,9 @@ weft_status weft_pool_create(const weft_model *model, weft_device *device, int b
     if (!weft_size_mul(pool->cut.unit, (size_t)units, &pool->bytes))
         WEFT_TRY_GOTO(
             weft_fail(WEFT_OVERFLOW, "a cache of %lld blocks of %zu bytes", (long long)units, pool->cut.unit));
-    WEFT_TRY_GOTO(weft_device_alloc(device, pool->bytes, &pool->memory));
+    pool->memory = memory;
+    pool->borrowed = memory != NULL;
+    if (!memory) WEFT_TRY_GOTO(weft_device_alloc(device, pool->bytes, &pool->memory));
     for (int64_t i = 0; i < config->layers; i++) pool->layers[i].pool = pool->memory;
     *out = pool;
     return WEFT_OK;
@@ -44,7 +48,7 @@ fail:
 void weft_pool_destroy(weft_pool *pool)
 {
     if (!pool) return;
-    weft_device_free(pool->device, pool->memory, pool->bytes);
+    if (!pool->borrowed) weft_device_free(pool->device, pool->memory, pool->bytes);
     free(pool->layers);
     free(pool->group_of);
     free(pool);

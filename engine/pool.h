@@ -11,8 +11,10 @@ extern "C" {
 
 typedef struct weft_pool weft_pool;
 
-// `units` units of `block` positions for the model. Local, blocking. NO_MEMORY, OVERFLOW.
-weft_status weft_pool_create(const weft_model *model, weft_device *device, int block, int64_t units, weft_pool **out);
+// `units` units of `block` positions for the model. `memory` has room for them and is borrowed; NULL: the pool takes
+// its own. Local, blocking. NO_MEMORY, OVERFLOW.
+weft_status weft_pool_create(const weft_model *model, weft_device *device, int block, int64_t units, void *memory,
+                             weft_pool **out);
 void weft_pool_destroy(weft_pool *pool); // accepts NULL
 
 int weft_pool_block(const weft_pool *pool); // positions in a block

@@ -261,7 +261,6 @@ static void begin(wi_schedule *s, wi_work *w, int64_t found)
     w->cached = (int)found;
     s->state.found += found;
     decided(s, (uint64_t)w->id, (uint64_t)found);
-    serve(s, w);
 }
 
 static void begin_waiting(wi_schedule *s)
@@ -280,7 +279,17 @@ static void begin_waiting(wi_schedule *s)
             return;
         }
         begin(s, w, found);
+        serve(s, w);
     }
+}
+
+bool wi_schedule_place(wi_schedule *s, wi_work *w, int key, int cached)
+{
+    const int64_t positions = s->options.reserves ? w->positions : w->count;
+    if (s->running.count == s->options.requests) return false;
+    if (!wi_kv_place(s->cache, &w->sequence, key, cached, positions)) return false;
+    begin(s, w, cached);
+    return true;
 }
 
 int wi_schedule_step(wi_schedule *s, const wi_slice **shares)

@@ -72,6 +72,10 @@ weft_status wi_schedule_add(wi_schedule *schedule, wi_work *work); // NO_MEMORY
 void wi_schedule_remove(wi_schedule *schedule, wi_work *work);     // gives all back that it holds
 void wi_schedule_restart(wi_schedule *schedule, wi_work *work);    // it begins again, `turned` in another way
 
+// One that waits begins with `cached` positions that another replica has computed, dealt under that key; it has blocks
+// for them, and they are there once wi_schedule_known is called. False: there is no room now; it waits on.
+bool wi_schedule_place(wi_schedule *schedule, wi_work *work, int key, int cached);
+
 // Decides a step: the rows stand in `rows` then. Returns how many requests have a share.
 int wi_schedule_step(wi_schedule *schedule, const wi_slice **shares);
 // The rows of a share have been computed, or will be before anything that comes later.

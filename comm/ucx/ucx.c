@@ -5,7 +5,7 @@
 // breaks is remembered, and what waits for it fails. In that mode UCX will not write into a peer's memory unless it can
 // take the leave to do so back, which it cannot over TCP: large messages are cut into segments of 64 KiB, and copied
 // once more where they arrive. So they have endpoints of their own, without that mode; what breaks one of these
-// breaks the other, which is always there too.
+// breaks the other, which is always there too. Puts go into memory that its owner has registered.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,7 +79,7 @@ static weft_status make_worker(void)
     ucp_config_t *config = NULL;
     ucp_params_t params = {.field_mask =
                                UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_ESTIMATED_NUM_EPS | UCP_PARAM_FIELD_NAME,
-                           .features = UCP_FEATURE_TAG | UCP_FEATURE_WAKEUP,
+                           .features = UCP_FEATURE_TAG | UCP_FEATURE_RMA | UCP_FEATURE_WAKEUP,
                            .estimated_num_eps = (size_t)ucx.size,
                            .name = "weft"};
     ucp_worker_params_t worker = {.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE,
@@ -320,6 +320,81 @@ static int ucx_arm(void)
 
 static int ucx_lost(void) { return ucx.lost; }
 
+// ---- memory that peers write into ----
+
+static weft_status ucx_expose(void *memory, size_t bytes, wi_exposed *out)
+{
+    const ucp_mem_map_params_t params = {.field_mask = UCP_MEM_MAP_PARAM_FIELD_ADDRESS | UCP_MEM_MAP_PARAM_FIELD_LENGTH,
+                                         .address = memory,
+                                         .length = bytes};
+    ucp_mem_h handle;
+    void *key = NULL;
+    ucs_status_t code = ucp_mem_map(ucx.context, &params, &handle);
+    if (code != UCS_OK)
+        return weft_fail(WEFT_NO_MEMORY,
+                         "ucp_mem_map of %zu bytes: %s; a limit of locked memory (ulimit -l) may be low", bytes,
+                         ucs_status_string(code));
+    code = ucp_rkey_pack(ucx.context, handle, &key, &out->key_bytes);
+    if (code != UCS_OK) {
+        ucp_mem_unmap(ucx.context, handle);
+        return failed(code, "ucp_rkey_pack");
+    }
+    out->handle = handle;
+    out->key = key;
+    return WEFT_OK;
+}
+
+static void ucx_hide(wi_exposed *exposed)
+{
+    if (!exposed->handle) return;
+    ucp_rkey_buffer_release(exposed->key);
+    ucp_mem_unmap(ucx.context, exposed->handle);
+    *exposed = (wi_exposed){0};
+}
+
+static weft_status ucx_reach(int peer, const void *key, void **out)
+{
+    ucp_rkey_h rkey;
+    WEFT_TRY(find_peer(peer));
+    ucs_status_t code = ucp_ep_rkey_unpack(ucx.peers[peer].endpoint, key, &rkey);
+    if (code != UCS_OK) return peer_failed(code, "ucp_ep_rkey_unpack of", peer);
+    *out = rkey;
+    return WEFT_OK;
+}
+
+static void ucx_leave(void *reached)
+{
+    if (reached) ucp_rkey_destroy(reached);
+}
+
+// What becomes of the request, the next flush tells.
+static weft_status ucx_put(int to, void *reached, uint64_t address, const void *data, size_t bytes)
+{
+    const ucp_request_param_t plain = {.op_attr_mask = 0};
+    WEFT_TRY(find_peer(to));
+    ucs_status_ptr_t request = ucp_put_nbx(ucx.peers[to].endpoint, data, bytes, address, reached, &plain);
+    if (UCS_PTR_IS_PTR(request)) ucp_request_free(request);
+    if (!UCS_PTR_IS_ERR(request)) return WEFT_OK;
+    note_loss(to, UCS_PTR_STATUS(request));
+    return peer_failed(UCS_PTR_STATUS(request), "ucp_put_nbx to", to);
+}
+
+// UCP orders puts and messages by nothing else than this.
+static weft_status ucx_arrive(int to, wi_request *out)
+{
+    const ucp_request_param_t plain = {.op_attr_mask = 0};
+    WEFT_TRY(find_peer(to));
+    ucs_status_ptr_t request = ucp_ep_flush_nbx(ucx.peers[to].endpoint, &plain);
+    if (UCS_PTR_IS_ERR(request)) {
+        note_loss(to, UCS_PTR_STATUS(request));
+        return peer_failed(UCS_PTR_STATUS(request), "ucp_ep_flush_nbx to", to);
+    }
+    *out = (wi_request){{(uint64_t)(uintptr_t)request, (uint64_t)to}};
+    return WEFT_OK;
+}
+
+static const wi_p2p_puts ucx_puts = {ucx_expose, ucx_hide, ucx_reach, ucx_leave, ucx_put, ucx_arrive};
+
 static const char *ucx_describe(void) { return ucx.text; }
 
 static const wi_p2p ucx_table = {
@@ -333,6 +408,7 @@ static const wi_p2p ucx_table = {
     .flush = ucx_flush,
     .arm = ucx_arm,
     .lost = ucx_lost,
+    .puts = &ucx_puts,
     .tag_bits = TAG_BITS - 1,
     .describe = ucx_describe,
     .close = ucx_close,

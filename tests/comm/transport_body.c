@@ -340,6 +340,45 @@ static void run_window(trial *t)
     }
 }
 
+// Everybody lends everybody pieces, some at once and some behind flags of their own.
+static void run_lent(trial *t)
+{
+    enum { PIECES = 5 };
+    static const size_t sizes[] = {1, 1000, 70001, 300001};
+    const int me = weft_comm_rank(t->comm), size = weft_comm_size(t->comm);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        const size_t bytes = sizes[i], part = bytes * PIECES;
+        weft_window *window;
+        unsigned char *data = malloc(part * (size_t)size);
+        CHECK(data != NULL);
+        CHECK_OK(weft_window_create(t->comm, part * (size_t)size, "lent", &window));
+        for (int k = 0; k < size; k++) {
+            const int to = (me + k) % size;
+            for (uint32_t piece = 0; piece < PIECES; piece++) {
+                unsigned char *at = data + (size_t)to * part + piece * bytes;
+                fill(t, at, bytes, me, to, piece);
+                dawdle(t);
+                CHECK_OK(weft_window_lend(window, to, (size_t)me * part + piece * bytes, at, bytes));
+                if (piece % 2 == 0) CHECK_OK(weft_window_flag(window, to));
+            }
+        }
+        for (int to = 0; to < size; to++) {
+            CHECK_OK(weft_window_flush(window, to));
+            memset(data + (size_t)to * part, 0, part); // it is mine again
+        }
+        for (int from = 0; from < size; from++)
+            for (uint32_t piece = 0; piece < PIECES; piece += 2) {
+                CHECK_OK(weft_window_wait(window, from, piece / 2 + 1));
+                const unsigned char *at = (unsigned char *)weft_window_memory(window) + (size_t)from * part;
+                for (uint32_t p = 0; p <= piece; p++) expect(t, at + p * bytes, bytes, from, me, p);
+            }
+        CHECK_FAILS(weft_window_lend(window, 0, part * (size_t)size, "x", 1), WEFT_INVALID, "go beyond");
+        CHECK_OK(weft_comm_barrier(t->comm));
+        weft_window_destroy(window);
+        free(data);
+    }
+}
+
 // Everybody writes letters to everybody, himself too, and takes what comes, at its own speed.
 static void run_mailbox(trial *t)
 {
@@ -388,6 +427,7 @@ static void run_group(trial *t, weft_comm *comm, uint64_t seed)
     run_host(t);
     run_agreement(t);
     run_window(t);
+    run_lent(t);
     run_mailbox(t);
 }
 

@@ -78,8 +78,9 @@ void rig_open(rig *r, const char *name, const rig_options *o)
                                         .preempts = o->preempts,
                                         .margin = o->margin,
                                         .read_budget = o->read_budget,
-                                        .unshared = o->unshared};
-    CHECK_OK(weft_engine_create(&op, r->model, r->device, &engine, &r->engine));
+                                        .unshared = o->unshared,
+                                        .peers = o->peers};
+    CHECK_INT(weft_engine_create(&op, r->model, r->device, &engine, &r->engine), o->expected);
 }
 
 void rig_close(rig *r)

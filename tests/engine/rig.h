@@ -18,6 +18,8 @@ typedef struct {
     int64_t read_budget;
     const weft_mesh *mesh; // NULL: a rank alone
     const char *device;    // kind of it; NULL: the host
+    weft_comm *peers;
+    weft_status expected; // of making the engine
 } rig_options;
 
 typedef struct {
