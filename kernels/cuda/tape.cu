@@ -97,12 +97,15 @@ static uint64_t hash_of(const unsigned char *bytes, size_t count)
     return hash;
 }
 
+// Arguments lie on the tape without gaps; kernels want a tensor map where 64 divides its address.
 static void run_all(wi_stream *stream, const unsigned char *bytes, size_t used)
 {
+    alignas(64) unsigned char arguments[WI_ARGUMENT_BYTES];
     for (size_t at = 0; at < used;) {
         wi_kernel_call work;
         memcpy(&work, bytes + at, sizeof work);
-        wi_stream_run(stream, &work, bytes + at + work_bytes);
+        memcpy(arguments, bytes + at + work_bytes, work.bytes);
+        wi_stream_run(stream, &work, arguments);
         at += work_bytes + (work.bytes + 15) / 16 * 16;
     }
 }
