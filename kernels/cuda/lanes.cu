@@ -50,7 +50,7 @@ static bool ready(wi_stream *stream)
     return status == cudaSuccess;
 }
 
-void wi_turn(weft_device *device, weft_device_lane lane, bool behind)
+void wi_stream_turn(weft_device *device, weft_device_lane lane, bool behind)
 {
     wi_stream *stream = (wi_stream *)device->state;
     const bool joins = lane == WEFT_DEVICE_OPS && behind;

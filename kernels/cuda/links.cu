@@ -236,4 +236,4 @@ static uint64_t waited(weft_device *device)
 }
 
 const weft_device_links wi_links = {share, map,     unmap,  raise, await,  fork_here, call,
-                                    bring, wi_turn, forget, watch, waited, waited_at};
+                                    bring, wi_stream_turn, forget, watch, waited, waited_at};

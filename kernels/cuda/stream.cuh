@@ -59,7 +59,7 @@ void wi_stream_next_slot(wi_stream *stream);   // waits until what it held befor
 cudaError_t wi_stream_wait(wi_stream *stream); // until all is done
 // What the lane is given from now on begins when all is done that the other was given so far.
 cudaError_t wi_stream_meet(wi_stream *stream, weft_device_lane lane);
-void wi_turn(weft_device *device, weft_device_lane lane, bool behind); // lanes.cu: as weft_device_links has it
+void wi_stream_turn(weft_device *device, weft_device_lane lane, bool behind); // lanes.cu: as weft_device_links has it
 cudaError_t wi_stream_wait_event(wi_stream *stream, cudaEvent_t event);
 void wi_stream_submit(wi_stream *stream, const wi_kernel_call *work, const unsigned char *arguments); // now, or on tape
 void wi_stream_send(wi_stream *stream); // what arrived in the slot and was not sent
