@@ -235,5 +235,5 @@ static uint64_t waited(weft_device *device)
     return told ? __atomic_load_n(told, __ATOMIC_RELAXED) : 0;
 }
 
-const weft_device_links wi_links = {share, map,     unmap,  raise, await,  fork_here, call,
-                                    bring, wi_stream_turn, forget, watch, waited, waited_at};
+const weft_device_links wi_links = {share,          map,    unmap, raise,  await,    fork_here, call, bring,
+                                    wi_stream_turn, forget, watch, waited, waited_at};
