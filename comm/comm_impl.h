@@ -7,6 +7,7 @@
 #include "comm/board.h"
 #include "comm/comm.h"
 #include "comm/p2p.h"
+#include "comm/window.h"
 #include "core/wait.h"
 
 enum {

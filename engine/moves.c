@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "comm/window.h"
 #include "core/checked.h"
 #include "core/sha256.h"
 #include "engine/engine_impl.h"

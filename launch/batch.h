@@ -3,6 +3,7 @@
 #ifndef WEFT_LAUNCH_BATCH_H
 #define WEFT_LAUNCH_BATCH_H
 
+#include "comm/window.h"
 #include "launch/feed.h"
 #include "launch/replica.h"
 #include "launch/report.h"

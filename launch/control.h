@@ -3,6 +3,7 @@
 #ifndef WEFT_LAUNCH_CONTROL_H
 #define WEFT_LAUNCH_CONTROL_H
 
+#include "comm/window.h"
 #include "parallel/mesh.h"
 
 typedef struct wi_control wi_control;

@@ -15,7 +15,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "comm/comm.h"
+#include "comm/window.h"
 #include "core/clock.h"
 
 enum { LAYER_BYTES = 8192, LAST_RESORT_S = 60 };

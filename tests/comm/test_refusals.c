@@ -3,7 +3,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "comm/comm.h"
+#include "comm/window.h"
 #include "core/clock.h"
 #include "tests/check.h"
 

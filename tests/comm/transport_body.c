@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "comm/window.h"
 #include "tests/check.h"
 
 enum { PATTERN = 65536 };
