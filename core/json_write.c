@@ -210,8 +210,8 @@ static weft_status save(const char *path, const char *text, size_t bytes)
 
 weft_status weft_json_writer_save(weft_json_writer *writer, const char *path)
 {
-    const char *text;
-    size_t bytes;
+    const char *text = "";
+    size_t bytes = 0;
     weft_status status = weft_json_writer_finish(writer, &text, &bytes);
     if (status == WEFT_OK) status = save(path, text, bytes);
     weft_json_writer_fini(writer);
