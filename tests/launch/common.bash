@@ -40,7 +40,7 @@ fail() {
 # Runs a command with a limit that only a hang reaches; sets `code`.
 run() {
     code=0
-    timeout -k 5 90 "$@" >"$scratch/out" 2>"$scratch/err" </dev/null || code=$?
+    timeout -k 5 300 "$@" >"$scratch/out" 2>"$scratch/err" </dev/null || code=$?
     [ "$code" -ne 124 ] || fail "hangs: $*"
 }
 
