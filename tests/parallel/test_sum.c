@@ -169,6 +169,25 @@ static void negate(void *arg, const weft_op *op, weft_range rows, float *sum, fl
     }
 }
 
+// Rows `of` of all `now`, times `sign`: each the tree's sum and its column's bias.
+static void check_rows(const float *rows, float sign, weft_range of, const float *bias, size_t width, size_t now,
+                       int pieces, int ranks, int round)
+{
+    for (size_t at = (size_t)of.begin * width; at < (size_t)of.end * width; at++) {
+        const float whole = tree(ranks, round, at) + bias[at % width];
+        const float got = sign * rows[at - (size_t)of.begin * width];
+        if (memcmp(&got, &whole, sizeof got) != 0)
+            CHECK_FAIL("%d ranks, %zu rows of %zu in %d pieces: [%zu] is %a, expected %a", ranks, now, width, pieces,
+                       at, (double)got, (double)whole);
+    }
+}
+
+// Once for each row that this rank has, of all `now`.
+static void check_calls(const dealing *d, size_t now)
+{
+    for (int64_t row = 0; row < (int64_t)now; row++) CHECK_INT(d->calls[row], row >= d->own.begin && row < d->own.end);
+}
+
 static void run_dealt(weft_comm *world, const plan *p, size_t width, size_t rows, weft_team *team)
 {
     const int ranks = weft_comm_size(world), rank = weft_comm_rank(world);
@@ -204,16 +223,10 @@ static void run_dealt(weft_comm *world, const plan *p, size_t width, size_t rows
             const weft_range of = weft_rows_of((int64_t)now, (int64_t)width, r, ranks);
             CHECK_INT(of.begin, r ? weft_rows_of((int64_t)now, (int64_t)width, r - 1, ranks).end : 0);
             CHECK((size_t)weft_range_size(of) * width <= most && of.begin * (int64_t)width % 16 == 0);
-            for (size_t i = (size_t)of.begin * width; i < (size_t)of.end * width; i++) {
-                const float whole = tree(ranks, round, i) + bias[i % width];
-                const float got = now == few ? room[i] : -weft_transfer_view(to, r)[i - (size_t)of.begin * width];
-                if (memcmp(&got, &whole, sizeof got) != 0)
-                    CHECK_FAIL("%d ranks, %zu rows of %zu: [%zu] is %a, expected %a", ranks, now, width, i, (double)got,
-                               (double)whole);
-            }
+            const float *rows_of = now == few ? room + (size_t)of.begin * width : weft_transfer_view(to, r);
+            check_rows(rows_of, now == few ? 1 : -1, of, bias, width, now, 1, ranks, round);
         }
-        for (int64_t row = 0; row < (int64_t)now && now != few; row++)
-            CHECK_INT(d->calls[row], row >= d->own.begin && row < d->own.end);
+        if (now != few) check_calls(d, now);
         if (now != few) weft_transfer_release(to);
         weft_sum_release(sum);
     }
@@ -286,16 +299,9 @@ static void run_pieces(weft_comm *world, const plan *p, size_t width, size_t row
                 const weft_range all = weft_rows_of((int64_t)now, (int64_t)width, r, ranks);
                 const weft_range of = weft_rows_of_piece(all, (int64_t)width, i, pieces);
                 CHECK((size_t)weft_range_size(of) * width <= floats);
-                for (size_t at = (size_t)of.begin * width; at < (size_t)of.end * width; at++) {
-                    const float whole = tree(ranks, round, at) + bias[at % width];
-                    const float got = -weft_transfer_view_of(to, i, r)[at - (size_t)of.begin * width];
-                    if (memcmp(&got, &whole, sizeof got) != 0)
-                        CHECK_FAIL("%d ranks, %zu rows of %zu in %d pieces: [%zu] is %a, expected %a", ranks, now,
-                                   width, pieces, at, (double)got, (double)whole);
-                }
+                check_rows(weft_transfer_view_of(to, i, r), -1, of, bias, width, now, pieces, ranks, round);
             }
-        for (int64_t row = 0; row < (int64_t)now; row++)
-            CHECK_INT(d->calls[row], row >= d->own.begin && row < d->own.end);
+        check_calls(d, now);
         weft_transfer_release(to);
         weft_sum_release(sum);
     }
